@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# make help lists the targets. Variants, each in its own directory: SAN=1 (ASan + UBSan), TSAN=1, FUZZ=1 (clang libFuzzer),
+# DPDK=1 adds the DPDK port. CC=clang works. B=DIR builds elsewhere. Sources are found by wildcard.
+
+# Debian packages: the one list. Build, tests and lint.
+PACKAGES = gcc make pkg-config clang llvm libclang-rt-14-dev libbpf-dev libxdp-dev liburcu-dev libmnl-dev libelf-dev \
+	zlib1g-dev libjansson-dev libpcap-dev libedit-dev libcmocka-dev linux-libc-dev \
+	bpftool iproute2 ethtool iputils-ping nginx iperf3 tcpdump hping3 curl python3 jq procps util-linux \
+	clang-format-14 clang-tidy-14 cppcheck shellcheck
+
+VERSION = 0.1.0
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+FUZZ_SECONDS ?= 60
+CLANG ?= clang
+
+ifdef SAN
+B ?= build-san
+VARIANT = -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+else ifdef TSAN
+B ?= build-tsan
+# gcc warns that TSan does not model fences
+VARIANT = -O1 -fno-omit-frame-pointer -fsanitize=thread $(if $(findstring clang,$(CC)),,-Wno-tsan)
+else ifdef FUZZ
+B ?= build-fuzz
+CC = $(CLANG)
+VARIANT = -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+else ifdef DPDK
+B ?= build-dpdk
+VARIANT = -O3
+else
+B ?= build
+VARIANT = -O3
+endif
+
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+WARN = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wwrite-strings \
+	-Wundef -Wformat=2
+CPPFLAGS += -I. -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' -DSLUICE_BUILD='"$(B)"'
+# VARIANT after the user's CFLAGS, so that a package build's -O2 does not undo it
+ALL_CFLAGS = -std=gnu17 -g -march=x86-64-v3 -maes -pthread $(WARN) $(CFLAGS) $(VARIANT)
+BPF_CFLAGS = -target bpf -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers \
+	-I. -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null || echo x86_64-linux-gnu)
+LIBS = -lxdp -lbpf -lmnl -lpcap -ljansson -lurcu-qsbr -lelf -lz -lm
+ifdef DPDK
+# Its -march would undo ours
+ALL_CFLAGS += $(filter-out -march=%,$(shell pkg-config --cflags libdpdk)) -DSLUICE_DPDK=1
+LIBS += $(shell pkg-config --libs libdpdk)
+endif
+
+# ---- sources ----
+SRC_base = $(wildcard fwd/base/*.c)
+SRC_tables = $(wildcard tables/*.c)
+SRC_xdp_sluice = $(filter-out %.bpf.c,$(wildcard xdp/*.c)) $(wildcard xdp/*.S)
+SRC_fwd = $(filter-out fwd/main.c $(if $(DPDK),,fwd/port/dpdk.c),$(wildcard fwd/*.c fwd/step/*.c fwd/port/*.c))
+SRC_cli = $(filter-out cli/client.c cli/edit.c,$(wildcard cli/*.c))
+SRC_support = $(wildcard tests/support/*.c)
+LAYERS = cli fwd xdp_sluice tables base
+BPF = $(patsubst xdp/%.bpf.c,$(B)/xdp/%.o,$(wildcard xdp/*.bpf.c))
+ARCHIVES = $(LAYERS:%=$(B)/lib%.a)
+obj = $(patsubst %,$(B)/obj/%.o,$(basename $(1)))
+
+# ---- tests, narrowed by T ----
+# An exact name wins over names that merely contain it.
+pick = $(if $(T),$(or $(filter $(T) test_$(T) fuzz_$(T),$(1)),$(foreach n,$(1),$(if $(findstring $(T),$(n)),$(n)))),$(1))
+UNIT = $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+BPFTEST = $(patsubst tests/bpf/%.c,%,$(wildcard tests/bpf/test_*.c))
+FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+BENCHES = $(patsubst bench/%.c,%,$(wildcard bench/*.c))
+HAVE_GOLDEN = $(wildcard tests/golden/golden.c)
+UNIT_BIN = $(patsubst %,$(B)/unit/%,$(call pick,$(UNIT)))
+BPFTEST_BIN = $(patsubst %,$(B)/bpf/%,$(call pick,$(BPFTEST)))
+REPLAY_BIN = $(patsubst %,$(B)/fuzz/replay_%,$(call pick,$(FUZZERS)))
+FUZZ_BIN = $(patsubst %,$(B)/fuzz/%,$(call pick,$(FUZZERS)))
+GOLDEN_BIN = $(if $(HAVE_GOLDEN),$(B)/golden)
+BENCH_BIN = $(BENCHES:%=$(B)/bench/%)
+PROGRAMS = $(if $(wildcard fwd/main.c),$(B)/sluiced) $(if $(wildcard cli/client.c),$(B)/sluicectl)
+
+RUN = tests/run.sh $(if $(T),-t '$(T)')
+# All cores, unless the caller chose
+J = $(if $(findstring jobserver,$(MAKEFLAGS))$(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+SUB = +@$(MAKE) --no-print-directory $(J)
+
+.PHONY: all deps check unit golden net bpf fuzz fuzz-corpus san lint format bench bench-core bench-io demo install clean \
+	help _all _tests _san _fuzz _bench FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+all: build/.deps
+	$(SUB) _all
+
+help:
+	@echo 'all          sluiced and sluicectl in $(B)/'
+	@echo 'deps         install missing Debian packages'
+	@echo 'check        lint, all tests; T=NAME: the test of that name (unit test, golden file, scenario ...)'
+	@echo 'unit golden bpf net fuzz-corpus san lint   one part of check'
+	@echo 'fuzz         each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo 'format       clang-format in place'
+	@echo 'bench-core bench-io   measurements'
+	@echo 'demo         a gateway between namespaces, with real traffic'
+	@echo 'install      PREFIX=$(PREFIX) DESTDIR=   clean'
+	@echo 'variants     SAN=1 TSAN=1 FUZZ=1 DPDK=1 CC=clang B=DIR'
+
+# ---- packages ----
+deps: build/.deps
+build/.deps: Makefile tests/deps.sh
+	@mkdir -p build
+	@tests/deps.sh '$(PACKAGES) $(if $(DPDK),libdpdk-dev)'
+	@touch $@
+
+# ---- compile (V=1 prints the commands) ----
+Q = $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-5s %s\n' $(1) $(2))
+_all: $(PROGRAMS) $(BPF)
+_tests: _all $(UNIT_BIN) $(GOLDEN_BIN) $(BPFTEST_BIN)
+_san: $(UNIT_BIN) $(GOLDEN_BIN) $(REPLAY_BIN)
+_fuzz: $(FUZZ_BIN)
+_bench: $(BENCH_BIN)
+
+# Another compiler or other flags: everything is stale
+$(B)/.flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(CC) $(subst ','"'"',$(CPPFLAGS) $(ALL_CFLAGS)) | $(CLANG) $(BPF_CFLAGS) | $(LIBS)' >$@.$$PPID
+	@if cmp -s $@.$$PPID $@; then rm -f $@.$$PPID; else mv -f $@.$$PPID $@; fi
+
+$(B)/obj/%.o: %.c $(B)/.flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+# An assembler file carries the BPF objects (.incbin "xdp/NAME.o")
+$(B)/obj/%.o: %.S $(BPF) $(B)/.flags
+	@mkdir -p $(@D)
+	$(call say,AS,$<)
+	$(Q)$(CC) $(CPPFLAGS) -I$(B) -Wa,-I,$(B) -Wa,--noexecstack -c -o $@ $<
+$(B)/xdp/%.o: xdp/%.bpf.c $(B)/.flags
+	@mkdir -p $(@D)
+	$(call say,BPF,$<)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -c -o $@ $<
+
+# 'q' and not 'r': fwd/x.c and fwd/step/x.c are two members of one name
+define layer
+$(B)/lib$(1).a: $(call obj,$(SRC_$(1)))
+	@rm -f $$@
+	$(Q)ar qcsD $$@ $$^
+endef
+$(foreach l,$(LAYERS) support,$(eval $(call layer,$(l))))
+
+link = $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--as-needed -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
+$(B)/sluiced: $(B)/obj/fwd/main.o $(ARCHIVES)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS)
+$(B)/sluicectl: $(call obj,$(wildcard cli/client.c cli/edit.c)) $(B)/libbase.a
+	$(call say,LINK,$@)
+	$(Q)$(link) -ljansson -lurcu-qsbr -ledit
+$(B)/unit/%: $(B)/obj/tests/unit/%.o $(B)/libsupport.a $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(link) -lcmocka $(LIBS)
+$(B)/bpf/%: $(B)/obj/tests/bpf/%.o $(B)/libsupport.a $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(link) -lcmocka $(LIBS)
+$(B)/golden: $(call obj,$(wildcard tests/golden/*.c)) $(B)/libsupport.a $(ARCHIVES)
+	$(call say,LINK,$@)
+	$(Q)$(link) -lcmocka $(LIBS)
+$(B)/bench/%: $(B)/obj/bench/%.o $(B)/libsupport.a $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS)
+$(B)/fuzz/replay_%: $(B)/obj/tests/fuzz/%.o $(B)/obj/tests/fuzz/replay_main.o $(B)/libsupport.a $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(link) -lcmocka $(LIBS)
+$(B)/fuzz/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libsupport.a $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(link) -fsanitize=fuzzer -lcmocka $(LIBS)
+
+# ---- test ----
+check: build/.deps
+	$(SUB) _tests
+	$(SUB) SAN=1 B=build-san _san
+	@B=$(B) $(RUN) lint unit golden bpf net fuzz san
+unit golden bpf net: build/.deps
+	$(SUB) _tests
+	@B=$(B) $(RUN) $@
+san: build/.deps
+	$(SUB) SAN=1 B=build-san _san
+	@B=$(B) $(RUN) san
+fuzz-corpus: build/.deps
+	$(SUB) SAN=1 B=build-san _san
+	@B=$(B) $(RUN) fuzz
+lint: build/.deps
+	@B=$(B) $(RUN) lint
+fuzz: build/.deps
+	$(SUB) FUZZ=1 B=build-fuzz _fuzz
+	@set -e; for f in $(call pick,$(FUZZERS)); do echo "== $$f"; mkdir -p build-fuzz/corpus/$$f build-fuzz/crash; \
+		build-fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
+		-artifact_prefix=build-fuzz/crash/$$f- build-fuzz/corpus/$$f $$(ls -d tests/fuzz/corpus/$$f 2>/dev/null); done
+format: build/.deps
+	@bash -c '. tests/lint/_lib.sh; sources "*.c" "*.h"' | xargs -r clang-format-14 -i
+
+# ---- measure, show ----
+bench: build/.deps
+	$(SUB) _bench
+bench-core: bench
+	@$(B)/bench/core $(ARGS)
+bench-io: all bench
+	@B=$(B) bench/io.sh $(ARGS)
+demo: all
+	@B=$(B) tests/net/_demo.sh
+
+# ---- install ----
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(SYSCONFDIR)/sluice $(DESTDIR)$(UNITDIR)
+	install -m 755 $(B)/sluiced $(B)/sluicectl $(DESTDIR)$(PREFIX)/sbin/
+	sed 's|@SBINDIR@|$(PREFIX)/sbin|' dist/sluice.service >$(DESTDIR)$(UNITDIR)/sluice.service
+	test -e $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.conf || \
+		install -m 640 dist/sluice.conf $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.conf
+clean:
+	rm -rf build build-san build-tsan build-fuzz build-dpdk
+
+-include $(shell find $(B)/obj $(B)/xdp -name '*.d' 2>/dev/null)

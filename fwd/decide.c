@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The decision path: the steps of design section 6 for one packet, in order, on its worker. Explain runs it dry.
+ *
+ * Steps up to 'route' have no side effects, so a packet that must wait for a neighbour is held as it came and decided anew. */
+#include "fwd/decide.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "fwd/hold.h"
+#include "fwd/icmp.h"
+#include "fwd/replay.h"
+
+void decide_say(struct decision *d, const char *step, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+	if (likely(!d->x))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	d->x->line(d->x, step, text);
+}
+
+enum step decide_drop(struct decision *d, enum drop reason)
+{
+	d->drop = reason;
+	return STEP_DROP;
+}
+
+/* RFC 1812 5.3.7: addresses that never belong on the wire as source or destination. */
+static enum step check_addresses(struct decision *d)
+{
+	const struct ipaddr *s = &d->wire.src, *t = &d->wire.dst;
+	/* ::ffff:a.b.c.d in an IPv6 packet would be taken for IPv4 everywhere behind this line */
+	if (d->p->flags & PKT_IP6 && (ip_is4(s) || ip_is4(t)))
+		return decide_drop(d, DROP_MARTIAN);
+	if (ip_is_multicast(t) || ip_is_bcast4(t) || d->p->flags & PKT_BCAST)
+		return decide_drop(d, DROP_MULTICAST);
+	if (ip_is_multicast(s) || ip_is_bcast4(s) || ip_is_zero(s) || ip_is_loopback(s) || ip_is_zero(t) || ip_is_loopback(t))
+		return decide_drop(d, DROP_MARTIAN);
+	if (ip_is4(s) ? s->b[12] == 0 || t->b[12] == 0 || s->b[12] >= 240 || t->b[12] >= 240 :
+			ip_is_linklocal6(s) || ip_is_linklocal6(t))
+		return decide_drop(d, DROP_MARTIAN);
+	return STEP_ON;
+}
+
+static enum step check_protocol(struct decision *d)
+{
+	const struct pkt *p = d->p;
+	if (p->flags & PKT_FRAG)
+		return decide_drop(d, DROP_FRAG_UNSUPPORTED);
+	if (p->proto == PROTO_TCP || p->proto == PROTO_UDP || p->proto == PROTO_SCTP || p->flags & (PKT_ICMP_ECHO | PKT_ICMP_ERROR))
+		return STEP_ON;
+	return decide_drop(d, DROP_CT_UNKNOWN_PROTO);
+}
+
+/* The counter that stands for the side a real address is on. */
+static uint16_t side_dep(const struct endpoint *ep, uint32_t in, const struct ipaddr *a)
+{
+	uint16_t dep;
+	if (ep)
+		return ep->gen;
+	if (in == FLOW_IN_HOST)
+		return policy_host_gen();
+	ipcache_lookup(a, &dep);
+	return dep;
+}
+
+/* Real addresses and identities of the original direction, endpoints of both ends. */
+static void find_ends(struct decision *d)
+{
+	d->src_endpoint = endpoint_by_addr(&d->osrc);
+	d->dst_endpoint = endpoint_by_addr(&d->odst);
+	if (!d->reply)
+		d->src_identity = d->p->identity;
+	else if (d->src_endpoint)
+		d->src_identity = d->src_endpoint->identity;
+	else
+		d->src_identity = d->conn->identity;
+}
+
+static enum step find_routes(struct decision *d)
+{
+	struct pkt *p = d->p;
+	struct route *other = &d->from;
+	step_route(&d->odst, (uint32_t)p->hash, d->src_identity, d->reply ? &d->from : &d->to);
+	d->dst_identity = (d->reply ? &d->from : &d->to)->identity;
+	if (d->reply) {
+		step_route(&d->osrc, (uint32_t)p->hash, d->dst_identity, &d->to);
+		d->dep[0] = side_dep(d->dst_endpoint, d->from.in, &d->odst);
+	} else {
+		d->dep[0] = side_dep(d->src_endpoint, p->in, &d->osrc);
+	}
+	memcpy(&d->dep[1], d->to.dep, sizeof(d->to.dep));
+	if (!d->record)
+		return STEP_ON;
+	/* a live tuple from another ingress than it belongs to is spoofed, unless the sender has moved there */
+	uint32_t expected = d->reply ? other->in : d->conn->in;
+	if (p->in == expected)
+		return STEP_ON;
+	if (!d->reply) {
+		step_route(&d->osrc, (uint32_t)p->hash, d->dst_identity, other);
+		if (other->in == p->in)
+			return STEP_ON;
+	}
+	decide_say(d, "ct", "the packet came in where its source does not live");
+	return decide_drop(d, DROP_INVALID_SOURCE);
+}
+
+static const char *route_text(const struct route *r)
+{
+	static const char *const text[] = { "no route", "local endpoint", "remote node", "uplink", "host" };
+	return text[r->kind];
+}
+
+static enum step check_route(struct decision *d)
+{
+	struct pkt *p = d->p;
+	const struct route *r = &d->to;
+	decide_say(d, "route", "%s%s%s", route_text(r), r->kind == ROUTE_PORT ? " " : "",
+		   r->kind == ROUTE_PORT && ports[r->port] ? ports[r->port]->conf.name : "");
+	if (r->kind == ROUTE_NONE)
+		return decide_drop(d, r->no_tunnel ? DROP_NO_TUNNEL : DROP_UNROUTABLE);
+	if (r->kind == ROUTE_HOST && p->in == FLOW_IN_HOST)
+		return decide_drop(d, DROP_UNROUTABLE); /* the kernel would send it straight back */
+	if (r->kind == ROUTE_PORT && p->in == FLOW_IN_UPLINK && !(ports[r->port] && ports[r->port]->conf.transit)) {
+		decide_say(d, "route", "from uplink to uplink needs transit on at the port it leaves by");
+		return decide_drop(d, DROP_UNROUTABLE);
+	}
+	if (p->ttl <= 1 && r->kind != ROUTE_HOST)
+		return decide_drop(d, DROP_TTL);
+	if (r->failed)
+		return decide_drop(d, DROP_NO_NEIGHBOR);
+	if (!r->adj) {
+		decide_say(d, "neighbour", "not resolved yet: the packet would wait for it");
+		d->wait = r->key;
+		return STEP_HOLD;
+	}
+	return STEP_ON;
+}
+
+static enum step connection(struct decision *d)
+{
+	enum step s;
+	if ((s = step_ct(d)) != STEP_ON)
+		return s;
+	if (!d->record && (s = step_unnat(d)) != STEP_ON)
+		return s;
+	find_ends(d);
+	if ((s = find_routes(d)) != STEP_ON)
+		return s;
+	if ((s = step_policy(d)) != STEP_ON)
+		return s;
+	if ((s = check_route(d)) != STEP_ON)
+		return s;
+	if ((s = step_masquerade(d)) != STEP_ON)
+		return s;
+	if ((s = step_size(d)) != STEP_ON)
+		return s;
+	return step_commit(d);
+}
+
+static enum step run(struct decision *d)
+{
+	enum step s;
+	struct pkt *p = d->p;
+	d->begin = gen_begin();
+	if ((s = step_entry(d)) != STEP_ON)
+		return s;
+	if ((s = step_l2(d)) != STEP_ON)
+		return s;
+	tuple_of_pkt(p, &d->wire);
+	if ((s = check_addresses(d)) != STEP_ON)
+		return s;
+	if ((s = check_protocol(d)) != STEP_ON)
+		return s;
+	if (p->flags & PKT_ICMP_ERROR)
+		return step_icmp_error(d);
+	/* again: another worker created the same connection first, or a finished one gives way to a new one */
+	for (int tries = 0; tries < 4; tries++) {
+		s = connection(d);
+		if (s != STEP_AGAIN)
+			return s;
+	}
+	return decide_drop(d, DROP_CT_FULL);
+}
+
+/* The ICMP error that goes with a drop, if any. */
+static void answer(struct decision *d)
+{
+	switch (d->drop) {
+	case DROP_TTL:
+		icmp_error(d->w, d->p, ICMP_TIME_EXCEEDED, 0);
+		break;
+	case DROP_UNROUTABLE:
+		icmp_error(d->w, d->p, ICMP_NO_ROUTE, 0);
+		break;
+	case DROP_NO_NEIGHBOR:
+		icmp_error(d->w, d->p, ICMP_HOST_UNREACHABLE, 0);
+		break;
+	case DROP_MTU:
+		icmp_error(d->w, d->p, ICMP_TOO_BIG, adj_at(d->to.adj)->mtu);
+		break;
+	case DROP_NAT_NO_PORT:
+		icmp_error(d->w, d->p, ICMP_ADMIN_PROHIBITED, 0);
+		break;
+	case DROP_POLICY:
+	case DROP_POLICY_DENY:
+		if (settings.policy_reject)
+			icmp_error(d->w, d->p, ICMP_ADMIN_PROHIBITED, 0);
+		break;
+	default:
+		break;
+	}
+}
+
+void decide(struct worker *w, struct pkt *p)
+{
+	struct decision d = { .w = w, .p = p };
+	switch (run(&d)) {
+	case STEP_DROP:
+		answer(&d);
+		worker_drop(w, p, d.drop);
+		break;
+	case STEP_HOLD:
+		hold_packet(w, p, &d.wait, d.to.failed);
+		break;
+	case STEP_ON: /* committed: send it as every later packet will be sent */
+		if (p->csum)
+			parse_complete_csum(p);
+		replay_one(w, p, d.ct, d.record);
+		break;
+	default:
+		break;
+	}
+}
+
+void decide_explain(struct worker *w, struct pkt *p, struct explain *x)
+{
+	struct decision d = { .w = w, .p = p, .x = x };
+	switch (run(&d)) {
+	case STEP_DROP:
+		decide_say(&d, "verdict", "dropped: %s (%d)", drop_text(d.drop), (int)d.drop);
+		break;
+	case STEP_HOLD:
+		decide_say(&d, "verdict", "held until the neighbour is known");
+		break;
+	case STEP_ON:
+		decide_say(&d, "verdict", "forwarded");
+		break;
+	default:
+		decide_say(&d, "verdict", "answered by the gateway");
+		break;
+	}
+}

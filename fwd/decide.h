@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The decision path: what happens to a packet that no record can replay. One plain function (decide.c) calls the steps of
+ * design section 6 in order for one packet; each step is a file in fwd/step/. The same code, dry, is 'explain'. */
+#pragma once
+
+#include "fwd/fib.h"
+#include "fwd/parse.h"
+#include "fwd/settings.h"
+#include "fwd/worker.h"
+#include "tables/ct.h"
+#include "tables/endpoint.h"
+#include "tables/ipcache.h"
+#include "tables/policy.h"
+#include "tables/tunnel.h"
+
+/* Collects what each step answered and why; 'line' is called once per step (cli/cmd_explain.c). */
+struct explain {
+	void (*line)(struct explain *x, const char *step, const char *text);
+};
+
+enum route_kind { ROUTE_NONE, ROUTE_ENDPOINT, ROUTE_REMOTE, ROUTE_PORT, ROUTE_HOST };
+/* Where a packet to some address goes, and on what that answer depends. */
+struct route {
+	enum route_kind kind;
+	uint32_t adj;		       /* 0: not resolved, ask for 'key' */
+	struct neighbor_key key;
+	uint32_t in;		       /* FLOW_IN_* that packets *from* there carry: the reply's expected ingress */
+	uint16_t port;		       /* ROUTE_PORT: engine port */
+	uint32_t identity;	       /* of the address, when kind tells (endpoint, host), else of ipcache */
+	const struct endpoint *endpoint; /* ROUTE_ENDPOINT */
+	bool failed;		       /* neighbour known to be unreachable */
+	bool no_tunnel;		       /* ROUTE_NONE because the remote node has no VNI for it */
+	uint16_t dep[3];	       /* side (endpoint or adjacency), prefix (ipcache or tunnel), route */
+};
+
+struct decision {
+	struct worker *w;
+	struct pkt *p;
+	struct explain *x; /* not NULL: dry run, no side effects */
+
+	struct tuple wire;   /* the packet as it came */
+	struct tuple out;    /* as it will leave */
+	struct ct *ct;
+	uint32_t record;     /* 0 = new connection */
+	bool reply;
+	struct conn *conn;   /* of 'record' */
+
+	/* the original direction in real addresses: pre-SNAT source, post-DNAT destination */
+	struct ipaddr osrc, odst;
+	be16 odport;
+	uint32_t src_identity, dst_identity;
+	uint32_t rule_egress, rule_ingress;
+	const struct endpoint *src_endpoint, *dst_endpoint; /* of osrc, odst; NULL = not local */
+	struct route to;     /* where this packet goes */
+	struct route from;   /* where its source lives (reply's destination) */
+	uint32_t mapping;    /* nat mapping in use (reference held while new), 0 = none */
+	bool inbound;	     /* opened from outside through a mapping */
+	uint32_t begin;	     /* gen_begin() before the first look-up */
+	struct neighbor_key wait; /* OUT_HOLD: what for */
+	enum drop drop;
+	uint16_t dep[4];
+};
+
+/* Decides about one parsed or unparsed packet and carries it out: forwards, drops, holds or answers it. Owns the frame. */
+void decide(struct worker *w, struct pkt *p);
+/* Dry: explains; the packet stays the caller's. */
+void decide_explain(struct worker *w, struct pkt *p, struct explain *x);
+
+/* What a step tells its caller. */
+enum step { STEP_ON, STEP_DROP /* d->drop */, STEP_HOLD /* for d->wait */, STEP_DONE /* the frame is gone */, STEP_AGAIN };
+/* "return decide_drop(d, DROP_X);" */
+enum step decide_drop(struct decision *d, enum drop reason);
+__attribute__((format(printf, 3, 4))) void decide_say(struct decision *d, const char *step, const char *fmt, ...);
+
+/* ct_on_delete: gives back the connection's NAT mapping and permit. */
+void decide_connection_gone(unsigned slot, bool v6, uint32_t conn);
+
+/* ---- the steps, in order ---- */
+/* Who sends this? Sets p->in, p->identity; a VXLAN packet's p->l3 .. become the inner packet's. */
+enum step step_entry(struct decision *d);
+/* ARP and ND of a sender that is known: answered, learned from, or dropped. STEP_ON when 'p' is neither. */
+enum step step_l2(struct decision *d);
+enum step step_icmp_error(struct decision *d); /* related by the embedded tuple */
+enum step step_ct(struct decision *d);
+enum step step_unnat(struct decision *d);
+enum step step_policy(struct decision *d);
+/* Where do packets to 'dst' go? 'identity' = of the sender, for the VNI in identity mode. No side effects. */
+void step_route(const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r);
+enum step step_masquerade(struct decision *d);
+enum step step_size(struct decision *d);
+enum step step_commit(struct decision *d); /* conntrack state, the record; may find that another worker was faster */

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* From bytes to fields: every length is checked before it is used, each malformation has its drop reason. */
+#pragma once
+
+#include "fwd/drop.h"
+#include "fwd/pkt.h"
+
+/* Ethernet, VLAN tags, then IP by parse_ip; ARP sets PKT_ARP and p->l3. Reads p->data, p->len only. */
+enum drop parse_frame(struct pkt *p);
+/* IP and L4 at p->data + 'off'; fills l3 .. ttl, flags, key and hash (zone 0). */
+enum drop parse_ip(struct pkt *p, uint32_t off, uint16_t ethertype);
+/* If 'p' is TCP or UDP and its checksum is unfinished (see pkt_csum), finishes it in place. */
+void parse_complete_csum(struct pkt *p);
+
+/* A wire tuple with 16-byte addresses: what the decision path works on. */
+struct tuple {
+	struct ipaddr src, dst;
+	be16 sport, dport;
+	uint8_t proto;
+};
+void tuple_of_pkt(const struct pkt *p, struct tuple *t);
+void tuple_reverse(const struct tuple *t, struct tuple *r);
+/* Writes the flow key (16 or 40 bytes) of 't' in zone 0 and gives its hash. */
+uint64_t tuple_key(const struct tuple *t, void *key);
+void tuple_of_key(bool v6, const void *key, struct tuple *t);

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A packet on its way through one worker. Lives in the worker's burst array (64 of them, always in L1), not beside the frame;
+ * who holds it owns the frame that 'data' points into. */
+#pragma once
+
+#include "fwd/base/net.h"
+#include "tables/abi/flow.h"
+
+enum { BURST_MAX = 64 };
+
+enum pkt_csum {
+	PKT_CSUM_UNKNOWN = 0,       /* as on the wire: taken as it is */
+	PKT_CSUM_MAYBE_PARTIAL = 1, /* from a veth: a field equal to the folded pseudo-header sum is unfinished */
+	PKT_CSUM_COMPLETE = 2,      /* recompute always (port option checksum complete) */
+};
+
+struct pkt {
+	uint8_t *data;    /* first byte of the Ethernet frame */
+	uint32_t len;     /* bytes of this buffer */
+	uint16_t port;    /* ingress port index */
+	uint8_t csum;     /* pkt_csum, set by the port */
+	uint8_t gso_type; /* always 0 until chains land */
+	uint32_t next;    /* next buffer of a chain: 0 = none (always, until chains land) */
+	uint16_t gso_size, csum_start, csum_offset;
+
+	/* filled by parse */
+	uint16_t flags; /* pkt_flag */
+	uint8_t *l3, *l4;
+	uint8_t *inner;	 /* Ethernet header of the packet at l3: 'data', or behind VXLAN */
+	uint16_t l3_len; /* IP packet: header + payload as the header says */
+	uint16_t l4_len; /* from l4 to the end of the IP packet */
+	uint8_t proto, tcp_flags, ttl, tos;
+	uint32_t in;   /* FLOW_IN_* */
+	uint64_t hash; /* of the key */
+	union {
+		struct flow_key4 k4;
+		struct flow_key6 k6;
+	};
+
+	/* filled by decide's entry step */
+	uint32_t identity;    /* of the source */
+	uint32_t outer_vni;   /* overlay: VNI it came with */
+	uint8_t outer_tos;    /* overlay: outer TOS, for RFC 6040 */
+	uint32_t entry_index; /* endpoint id, remote index */
+};
+
+enum pkt_flag {
+	PKT_IP6 = 1,
+	PKT_FRAG = 2,       /* any fragment */
+	PKT_FRAG_LATER = 4, /* not the first: no ports */
+	PKT_OPTIONS = 8,    /* IPv4 options or IPv6 extension headers */
+	PKT_ICMP_ERROR = 16,
+	PKT_OVERLAY = 32,    /* was decapsulated */
+	PKT_FIRST_SEEN = 64, /* already retried from the hold queue */
+	PKT_BCAST = 128,     /* sent to a group MAC */
+	PKT_ICMP_ECHO = 256,
+	PKT_ARP = 512,
+};

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shared by xdp.c (open, close) and xdp_rings.c (receive, send). */
+#pragma once
+
+#include <xdp/xsk.h>
+
+#include "fwd/port/port.h"
+
+/* The fill ring is as long as what may be in flight: few chunks, used again while warm. Sending is deeper, since a slow
+ * device makes it wait. */
+enum { FILL_MAX = 512, RX_SIZE = 512, TX_SIZE = 1024 };
+
+struct xdp_queue {
+	struct xsk_ring_cons rx, comp;
+	struct xsk_ring_prod tx, fill;
+	struct xsk_socket *xsk;
+	int fd;
+	uint8_t holder;	   /* mark in xdp_holder[] */
+	uint32_t n_fill;   /* chunks the kernel has for receiving */
+	uint32_t n_unsent; /* submitted and not completed */
+	uint64_t wakeups;  /* system calls made to move frames */
+};
+
+struct xdp_port {
+	struct xsk_umem *umem;
+	struct xdp_queue queue[QUEUES_MAX];
+};
+
+/* Who has a chunk: 0 = the engine, else 1 + index of the port whose rings it is in. Written by whoever hands it over; read
+ * when a port closes, because the kernel does not say which chunks it dropped on the way. */
+extern uint8_t *xdp_holder;
+INLINE uint8_t *xdp_holder_of(uint64_t addr)
+{
+	return &xdp_holder[addr / FRAME_SIZE];
+}
+
+unsigned xdp_rx(struct port_queue *q, struct frame_cache *c, struct pkt *pkts, unsigned max);
+unsigned xdp_tx(struct port_queue *q, struct frame_cache *c, const struct txd *d, unsigned n);
+bool xdp_poll(struct port_queue *q, struct frame_cache *c);
+/* Gives the kernel chunks up to FILL_MAX. */
+void xdp_refill(struct xdp_queue *x, struct frame_cache *c);

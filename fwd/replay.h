@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Replay: one look-up, one rewrite, out. What leaves replay for decide (design section 5), the one list:
+ * any fragment, ICMP errors, IPv4 options and IPv6 extension headers, TTL <= 1, longer than the adjacency's MTU, TCP with
+ * SYN, FIN or RST, 'in' or validity mismatch, an adjacency that died, an outer congestion mark. */
+#pragma once
+
+#include "fwd/parse.h"
+#include "fwd/worker.h"
+#include "tables/ct.h"
+
+/* Writes the action of record 'r' into it: this direction's packets leave as 'out' through 'adj'. 'gensum' is stored last,
+ * and only if nothing changed since gen_begin() gave 'begin': else the next packet decides again. The key is there already. */
+void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t adj, uint32_t in, const uint16_t dep[4],
+		  uint32_t begin);
+/* Rewrites 'p' as record 'r' says and sends it, in fragments where it is too long (the caller has refused what must not be
+ * fragmented). The other checks of the list above are the caller's. Owns the frame. */
+void replay_one(struct worker *w, struct pkt *p, struct ct *c, uint32_t r);
+/* Puts the adjacency's headers in front of the IP packet at p->l3 and stages it. Owns the frame. */
+void emit(struct worker *w, struct pkt *p, uint32_t adj);
+/* Same for an IP packet that is not a received packet's (ICMP answers, fragments): 'l3' inside a frame of ours. */
+void emit_l3(struct worker *w, uint8_t *l3, uint32_t l3_len, bool v6, uint32_t adj, uint16_t in_port, uint64_t hash);

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The settings' defaults; cli/settings.def repeats them for 'show settings', a unit test compares. */
+#include "fwd/settings.h"
+
+struct settings settings = {
+	.worker_count = 1,
+	.policy_allow_host = true,
+	.ct_accounting = true,
+	.host_routes = true,
+};

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Steps ct and commit: finding the connection of a packet, and making or refreshing its record once everything is decided
+ * (design section 6, steps 4 and 10). */
+#include <errno.h>
+
+#include "fwd/decide.h"
+#include "fwd/replay.h"
+#include "tables/nat.h"
+
+static const void *record_key(const struct ct *c, uint32_t r)
+{
+	return c->v6 ? (const void *)&ct_flow6(r)->key : (const void *)&ct_flow4(r)->key;
+}
+
+/* What record 'r' of an existing connection sends: the reverse of its sibling's key. */
+static void stored_tuples(struct decision *d)
+{
+	struct tuple fwd, rev;
+	tuple_of_key(d->ct->v6, record_key(d->ct, d->record & ~1u), &fwd);
+	tuple_of_key(d->ct->v6, record_key(d->ct, d->record | 1u), &rev);
+	d->osrc = fwd.src;
+	d->odst = rev.src;
+	d->odport = rev.sport;
+	tuple_reverse(d->reply ? &fwd : &rev, &d->out);
+}
+
+enum step step_ct(struct decision *d)
+{
+	uint8_t key[40];
+	uint64_t hash = tuple_key(&d->wire, key);
+	d->p->hash = hash;
+	d->ct = ct_of(!ip_is4(&d->wire.src));
+	d->record = ct_find(d->ct, key, hash, d->w->now_s);
+	d->reply = d->record & 1;
+	d->conn = d->record ? ct_conn(d->ct, d->record >> 1) : NULL;
+	d->mapping = 0;
+	d->inbound = false;
+	if (!d->record) {
+		decide_say(d, "ct", "new");
+		return STEP_ON;
+	}
+	stored_tuples(d);
+	d->inbound = d->conn->flags & CONN_INBOUND_MAP;
+	decide_say(d, "ct", "%s of a connection in state %s", d->reply ? "reply" : "packet",
+		   ct_state_names[LOAD_RELAXED(&d->conn->state)]);
+	return STEP_ON;
+}
+
+static void release_nat(struct decision *d)
+{
+	if (!d->mapping || d->inbound)
+		return;
+	uint8_t pool = nat_at(d->mapping)->pool;
+	nat_unpermit(d->w->slot, d->mapping, &d->odst, nat_pools[pool].filter == NAT_APDF ? ntohs(d->wire.dport) : 0);
+	nat_unref(d->w->slot, d->mapping);
+	d->mapping = 0;
+}
+
+static void set_keys(struct decision *d, uint32_t conn)
+{
+	struct tuple reply;
+	tuple_reverse(&d->out, &reply);
+	if (d->ct->v6) {
+		tuple_key(&d->wire, &ct_flow6(conn * 2)->key);
+		tuple_key(&reply, &ct_flow6(conn * 2 + 1)->key);
+	} else {
+		tuple_key(&d->wire, &ct_flow4(conn * 2)->key);
+		tuple_key(&reply, &ct_flow4(conn * 2 + 1)->key);
+	}
+}
+
+static enum step create(struct decision *d)
+{
+	struct pkt *p = d->p;
+	uint32_t present = 0, conn;
+	if (p->proto == PROTO_TCP && p->tcp_flags & 4) { /* an RST for nothing makes no connection */
+		release_nat(d);
+		return decide_drop(d, DROP_CT_STATE);
+	}
+	conn = ct_alloc(d->ct, d->w->slot, p->proto, d->w->now_s);
+	if (!conn) {
+		release_nat(d);
+		return decide_drop(d, DROP_CT_FULL);
+	}
+	struct conn *c = ct_conn(d->ct, conn);
+	c->in = p->in;
+	c->identity = d->src_identity;
+	c->dst_identity = d->dst_identity;
+	c->rule_egress = d->rule_egress;
+	c->rule_ingress = d->rule_ingress;
+	c->mapping = d->mapping;
+	c->flags = d->mapping ? d->inbound ? CONN_INBOUND_MAP : CONN_SNAT : 0;
+	if (d->mapping && d->inbound && !nat_ref(d->mapping)) {
+		ct_abort(d->ct, d->w->slot, conn);
+		return decide_drop(d, DROP_NAT_NO_MAPPING);
+	}
+	set_keys(d, conn);
+	if (p->proto == PROTO_TCP)
+		ct_tcp(c, false, p->tcp_flags);
+	else
+		ct_datagram(c, false);
+	int err = ct_publish(d->ct, d->w->slot, conn, &present);
+	if (err == 0) {
+		d->record = conn * 2;
+		d->conn = c;
+		return STEP_ON;
+	}
+	if (d->inbound)
+		nat_unref(d->w->slot, d->mapping);
+	ct_abort(d->ct, d->w->slot, conn);
+	release_nat(d);
+	return err == -EEXIST ? STEP_AGAIN /* another worker was faster: adopt its connection */ : decide_drop(d, DROP_CT_FULL);
+}
+
+static enum step refresh(struct decision *d)
+{
+	struct pkt *p = d->p;
+	struct conn *c = d->conn;
+	if (p->proto != PROTO_TCP) {
+		ct_datagram(c, d->reply);
+	} else {
+		switch (ct_tcp(c, d->reply, p->tcp_flags)) {
+		case CT_TCP_REOPEN:
+			ct_delete(d->ct, d->w->slot, d->record >> 1);
+			return STEP_AGAIN;
+		case CT_TCP_INVALID:
+			return decide_drop(d, DROP_CT_STATE);
+		default:
+			break;
+		}
+	}
+	if (!d->reply)
+		STORE_RELAXED(&c->in, p->in);
+	STORE_RELAXED(&c->rule_egress, d->rule_egress);
+	STORE_RELAXED(&c->rule_ingress, d->rule_ingress);
+	STORE_RELAXED(&c->decided, c->decided + 1);
+	return STEP_ON;
+}
+
+void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
+{
+	struct ct *c = ct_of(v6);
+	const struct conn *cn = ct_conn(c, conn);
+	if (!cn->mapping)
+		return;
+	if (cn->flags & CONN_SNAT) {
+		struct tuple reply;
+		tuple_of_key(v6, record_key(c, conn * 2 + 1), &reply);
+		bool apdf = nat_pools[nat_at(cn->mapping)->pool].filter == NAT_APDF;
+		nat_unpermit(slot, cn->mapping, &reply.src, apdf ? ntohs(reply.sport) : 0);
+	}
+	nat_unref(slot, cn->mapping);
+}
+
+enum step step_commit(struct decision *d)
+{
+	if (d->x)
+		return STEP_ON;
+	enum step s = d->record ? refresh(d) : create(d);
+	if (s != STEP_ON)
+		return s;
+	record_write(d->ct, d->record, &d->out, d->to.adj, d->p->in, d->dep, d->begin);
+	return STEP_ON;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Step entry: who sends this packet? The gate's stamp, a known VTEP, or any uplink; source checks; VXLAN off (RFC 7348,
+ * ECN per RFC 6040 4.2). */
+#include "fwd/decide.h"
+#include "fwd/gate.h"
+
+static bool owns(const struct endpoint *ep, const struct ipaddr *a)
+{
+	for (unsigned i = 0; i < ep->n_addrs; i++)
+		if (ip_eq(&ep->addr[i], a))
+			return true;
+	return false;
+}
+
+static void source_of(const struct pkt *p, struct ipaddr *src)
+{
+	if (p->flags & PKT_ARP)
+		*src = ip_from4(ld32(p->l3 + 14));
+	else
+		*src = p->flags & PKT_IP6 ? ip_from6(p->l3 + 8) : ip_from4(ld32(p->l3 + 12));
+}
+
+static enum step entry_endpoint(struct decision *d, uint32_t id)
+{
+	struct pkt *p = d->p;
+	const struct endpoint *ep = endpoint_by_id(id);
+	struct ipaddr src;
+	if (!ep) {
+		decide_say(d, "entry", "the gate's stamp names endpoint %u, which does not exist", id);
+		return decide_drop(d, DROP_GATE);
+	}
+	p->in = FLOW_IN_ENDPOINT | id;
+	p->identity = ep->identity;
+	p->entry_index = id;
+	source_of(p, &src);
+	/* probes (ARP sender 0, DAD from ::) and link-local ND carry no address that could be spoofed; step_l2 ends them */
+	bool nd = p->proto == PROTO_ICMP6 && p->flags & PKT_IP6 && p->l4[0] >= 133 && p->l4[0] <= 137;
+	bool mine = owns(ep, &src) || (p->flags & PKT_ARP && ip_is_zero(&src)) || (nd && (ip_is_zero(&src) || ip_is_linklocal6(&src)));
+	bool mac_ok = mac_is_zero(&ep->mac) || memcmp(ep->mac.b, p->data, 6) == 0;
+	if (!mine || !mac_ok) {
+		decide_say(d, "entry", "endpoint %u sent with a source %s that is not its own", id, mac_ok ? "address" : "MAC");
+		return decide_drop(d, DROP_INVALID_SOURCE);
+	}
+	if (mac_is_zero(&ep->mac) && !d->x) {
+		struct request r = { .kind = REQUEST_LEARN_MAC, .endpoint = id };
+		memcpy(r.mac.b, p->data, 6);
+		worker_request(d->w, &r);
+	}
+	decide_say(d, "entry", "endpoint %u, identity %u", id, ep->identity);
+	return STEP_ON;
+}
+
+static enum step entry_gate(struct decision *d)
+{
+	uint32_t id;
+	struct pkt *p = d->p;
+	switch (gate_stamp_read(p->data + 6, &id)) {
+	case GATE_ENDPOINT_BCAST:
+		p->flags |= PKT_BCAST;
+		return entry_endpoint(d, id);
+	case GATE_ENDPOINT:
+		p->flags &= (uint16_t)~PKT_BCAST;
+		return entry_endpoint(d, id);
+	case GATE_HOST:
+		p->flags &= (uint16_t)~PKT_BCAST;
+		p->in = FLOW_IN_HOST;
+		p->identity = ID_HOST;
+		decide_say(d, "entry", "the box itself, identity %u", ID_HOST);
+		return STEP_ON;
+	default:
+		return decide_drop(d, DROP_GATE);
+	}
+}
+
+/* RFC 6040 4.2: a CE mark on the outer header must not get lost; a packet that cannot carry it must not go on. */
+static enum step merge_ecn(struct decision *d)
+{
+	struct pkt *p = d->p;
+	if ((p->outer_tos & 3) != 3 || (p->tos & 3) == 3 || p->flags & PKT_ARP)
+		return STEP_ON;
+	if ((p->tos & 3) == 0)
+		return decide_drop(d, DROP_ECN);
+	if (d->x)
+		return STEP_ON;
+	if (p->flags & PKT_IP6) {
+		p->l3[1] |= 0x30;
+	} else {
+		uint16_t old = ld16(p->l3);
+		p->l3[1] |= 3;
+		st16(p->l3 + 10, csum_update(ld16(p->l3 + 10), old, ld16(p->l3)));
+	}
+	p->tos |= 3;
+	return STEP_ON;
+}
+
+static enum step inner_identity(struct decision *d, const struct vtep *v, uint32_t vni)
+{
+	struct pkt *p = d->p;
+	struct ipaddr src;
+	source_of(p, &src);
+	if (v->mode == VNI_NETWORK) {
+		if (!remote_has_vni(remote_at(p->entry_index), vni))
+			return decide_drop(d, DROP_VNI);
+		p->identity = ipcache_identity(&src, NULL);
+	} else {
+		if (vni == ID_HOST || vni == ID_UNKNOWN)
+			return decide_drop(d, DROP_INVALID_IDENTITY);
+		/* cilium.md 2.1: remote-node from the wire is refined by the address */
+		p->identity = vni == ID_REMOTE_NODE ? ipcache_identity(&src, NULL) : vni;
+		if (vni == ID_REMOTE_NODE && p->identity == ID_WORLD)
+			p->identity = ID_REMOTE_NODE;
+	}
+	if (endpoint_by_addr(&src))
+		return decide_drop(d, DROP_INVALID_SOURCE);
+	return STEP_ON;
+}
+
+static enum step entry_overlay(struct decision *d, const struct tuple *outer, uint32_t vtep)
+{
+	struct pkt *p = d->p;
+	uint8_t *x = p->l4 + UDP_HLEN;
+	uint32_t len = rd16(p->l4 + 4) - UDP_HLEN, vni;
+	uint32_t remote = remote_find(vtep, &outer->src);
+	if (!remote) {
+		decide_say(d, "entry", "VXLAN from an address that no tunnel or ipcache row names");
+		return decide_drop(d, DROP_UNKNOWN_SENDER);
+	}
+	if (len < VXLAN_HLEN || !(x[0] & 8)) /* RFC 7348 5: without the I flag there is no VNI */
+		return decide_drop(d, DROP_VXLAN_HEADER);
+	if (len < VXLAN_HLEN + ETH_HLEN_)
+		return decide_drop(d, DROP_RUNT);
+	vni = rd32(x + 4) >> 8;
+	uint8_t outer_tos = p->tos, csum = p->csum, *frame = p->data;
+	uint16_t port = p->port;
+	uint32_t frame_len = p->len;
+	p->data = x + VXLAN_HLEN; /* the inner frame is parsed like any frame */
+	p->len = len - VXLAN_HLEN;
+	enum drop why = parse_frame(p);
+	uint8_t *inner = p->data;
+	p->data = frame;
+	p->len = frame_len;
+	p->port = port;
+	p->csum = csum;
+	p->inner = inner;
+	if (why != DROP_NONE)
+		return decide_drop(d, why);
+	p->flags |= PKT_OVERLAY;
+	p->in = FLOW_IN_REMOTE | remote;
+	p->entry_index = remote;
+	p->outer_vni = vni;
+	p->outer_tos = outer_tos;
+	enum step s = inner_identity(d, &vteps[vtep], vni);
+	if (s != STEP_ON)
+		return s;
+	decide_say(d, "entry", "remote node, VNI %u, identity %u", vni, p->identity);
+	return merge_ecn(d);
+}
+
+static enum step entry_uplink(struct decision *d)
+{
+	struct pkt *p = d->p;
+	struct tuple t;
+	p->in = FLOW_IN_UPLINK;
+	if (p->flags & PKT_ARP)
+		return STEP_ON;
+	tuple_of_pkt(p, &t);
+	if (p->proto == PROTO_UDP && p->flags & PKT_FRAG && vtep_addr_known(&t.dst))
+		return decide_drop(d, DROP_OUTER_FRAGMENT); /* RFC 7348 4.3 */
+	int v = p->proto == PROTO_UDP && !(p->flags & PKT_FRAG) ? vtep_find(&t.dst, ntohs(t.dport)) : -1;
+	if (v >= 0)
+		return entry_overlay(d, &t, (uint32_t)v);
+	const struct ipcache_value *c = ipcache_lookup(&t.src, NULL);
+	if (c && (c->flags & IPCACHE_ENDPOINT || c->remote)) {
+		decide_say(d, "entry", "came in by an uplink, but its source lives %s", c->remote ? "behind a tunnel" : "here");
+		return decide_drop(d, DROP_INVALID_SOURCE);
+	}
+	p->identity = c ? c->identity : ID_WORLD;
+	decide_say(d, "entry", "uplink, identity %u", p->identity);
+	return STEP_ON;
+}
+
+enum step step_entry(struct decision *d)
+{
+	struct pkt *p = d->p;
+	p->inner = p->data;
+	enum drop why = parse_frame(p);
+	if (why != DROP_NONE)
+		return decide_drop(d, why);
+	if (p->port == PORT_GATE)
+		return entry_gate(d);
+	/* the box's own traffic, made by the engine or by explain */
+	return entry_uplink(d);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Step ICMP error: an error belongs to the connection whose packet it quotes (RFC 5508 REQ-4, RFC 5927 4). It is translated
+ * like that connection, outside and inside, and passes policy as its packets do; it neither refreshes nor ends anything.
+ *
+ * The quoted packet travelled the other way, so the *reverse* of the quoted tuple is the key of the direction in which the
+ * error travels. With 8 quoted bytes of L4 everything works (RFC 792); more is translated when it is there. */
+#include "fwd/decide.h"
+#include "fwd/replay.h"
+
+struct quoted {
+	uint8_t *l3, *l4;
+	uint32_t len;	 /* bytes quoted, from l3 */
+	uint32_t l4_len; /* bytes quoted of L4 */
+	struct tuple t;
+};
+
+static bool quote_l4(struct quoted *q, bool v6)
+{
+	uint8_t *l4 = q->l4;
+	if (q->l4_len < 8)
+		return false;
+	switch (q->t.proto) {
+	case PROTO_TCP:
+	case PROTO_UDP:
+	case PROTO_SCTP:
+		q->t.sport = ld16(l4);
+		q->t.dport = ld16(l4 + 2);
+		return true;
+	case PROTO_ICMP:
+	case PROTO_ICMP6:
+		if (l4[0] == (v6 ? 128 : 8))
+			q->t.sport = ld16(l4 + 4);
+		else if (l4[0] == (v6 ? 129 : 0))
+			q->t.dport = ld16(l4 + 4);
+		else
+			return false;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Reads the quoted packet; false when there is too little of it or it is none we track. */
+static bool read_quoted(const struct pkt *p, struct quoted *q)
+{
+	bool v6 = p->flags & PKT_IP6;
+	uint8_t *h = p->l4 + ICMP_HLEN;
+	uint32_t room = p->l4_len - ICMP_HLEN, hl;
+	*q = (struct quoted){ .l3 = h, .len = room };
+	if (v6) {
+		if (room < IP6_HLEN + 8 || h[0] >> 4 != 6)
+			return false;
+		q->t = (struct tuple){ .src = ip_from6(h + 8), .dst = ip_from6(h + 24), .proto = h[6] };
+		hl = IP6_HLEN;
+		if (ip_is4(&q->t.src) || ip_is4(&q->t.dst))
+			return false;
+	} else {
+		hl = room ? (h[0] & 15) * 4u : 0; /* options are skipped: RFC 5508 REQ-3 */
+		if (room < IP4_HLEN + 8 || h[0] >> 4 != 4 || hl < IP4_HLEN || room < hl + 8 || rd16(h + 6) & 0x1fff)
+			return false;
+		if (csum_fold(csum_add(h, hl, 0)) != 0xffff)
+			return false;
+		q->t = (struct tuple){ .src = ip_from4(ld32(h + 12)), .dst = ip_from4(ld32(h + 16)), .proto = h[9] };
+	}
+	q->l4 = h + hl;
+	q->l4_len = room - hl;
+	return quote_l4(q, v6);
+}
+
+/* Rewrites the quoted packet to tuple 'n'; its checksums follow as far as they are quoted. */
+static void rewrite_quoted(struct quoted *q, const struct tuple *n, bool v6)
+{
+	unsigned alen = v6 ? 16 : 4, aoff = v6 ? 8 : 12, skip = v6 ? 0 : 12;
+	uint16_t old = csum_fold(csum_add(q->l3 + aoff, 2 * alen, 0));
+	uint16_t new = csum_fold(csum_add(n->src.b + skip, alen, csum_add(n->dst.b + skip, alen, 0)));
+	uint16_t oldp = csum_fold((uint64_t)q->t.sport + q->t.dport), newp = csum_fold((uint64_t)n->sport + n->dport);
+	memcpy(q->l3 + aoff, n->src.b + skip, alen);
+	memcpy(q->l3 + aoff + alen, n->dst.b + skip, alen);
+	if (!v6)
+		st16(q->l3 + 10, csum_update(ld16(q->l3 + 10), old, new));
+	bool icmp = q->t.proto == PROTO_ICMP || q->t.proto == PROTO_ICMP6;
+	unsigned at = q->t.proto == PROTO_TCP ? 16 : q->t.proto == PROTO_UDP ? 6 : 2;
+	bool has_field = q->t.proto != PROTO_SCTP && q->l4_len >= at + 2u && !(q->t.proto == PROTO_UDP && ld16(q->l4 + at) == 0);
+	if (has_field) {
+		uint16_t c = ld16(q->l4 + at);
+		if (q->t.proto != PROTO_ICMP)
+			c = csum_update(c, old, new);
+		st16(q->l4 + at, csum_update(c, oldp, newp));
+	}
+	if (icmp) {
+		st16(q->l4 + 4, n->sport | n->dport);
+	} else {
+		st16(q->l4, n->sport);
+		st16(q->l4 + 2, n->dport);
+	}
+}
+
+static void finish(struct pkt *p, const struct ipaddr *src, const struct ipaddr *dst)
+{
+	uint8_t *h = p->l3;
+	if (p->flags & PKT_IP6) {
+		memcpy(h + 8, src->b, 16);
+		memcpy(h + 24, dst->b, 16);
+		h[7]--;
+		st16(p->l4 + 2, 0);
+		st16(p->l4 + 2, (uint16_t)~csum_fold(csum_add(p->l4, p->l4_len,
+							       csum_pseudo(h + 8, h + 24, 16, PROTO_ICMP6, p->l4_len))));
+		return;
+	}
+	memcpy(h + 12, src->b + 12, 4);
+	memcpy(h + 16, dst->b + 12, 4);
+	h[8]--;
+	st16(h + 10, 0);
+	st16(h + 10, (uint16_t)~csum_fold(csum_add(h, (h[0] & 15) * 4u, 0)));
+	st16(p->l4 + 2, 0);
+	st16(p->l4 + 2, (uint16_t)~csum_fold(csum_add(p->l4, p->l4_len, 0)));
+}
+
+static enum step forward(struct decision *d, const struct ipaddr *dst)
+{
+	struct pkt *p = d->p;
+	step_route(dst, (uint32_t)p->hash, p->identity, &d->to);
+	if (d->to.kind == ROUTE_NONE)
+		return decide_drop(d, DROP_UNROUTABLE);
+	if (p->ttl <= 1)
+		return decide_drop(d, DROP_TTL);
+	if (d->to.failed)
+		return decide_drop(d, DROP_NO_NEIGHBOR);
+	if (!d->to.adj) {
+		d->wait = d->to.key;
+		return STEP_HOLD;
+	}
+	return p->l3_len > adj_at(d->to.adj)->mtu ? decide_drop(d, DROP_MTU) : STEP_ON;
+}
+
+enum step step_icmp_error(struct decision *d)
+{
+	struct pkt *p = d->p;
+	struct quoted q;
+	struct tuple travel, key, sibling;
+	uint8_t raw[40];
+	if (!read_quoted(p, &q))
+		return decide_drop(d, DROP_ICMP_UNRELATED);
+	tuple_reverse(&q.t, &travel);
+	uint64_t hash = tuple_key(&travel, raw);
+	struct ct *c = d->ct = ct_of(p->flags & PKT_IP6);
+	uint32_t r = ct_find(c, raw, hash, d->w->now_s);
+	if (!r || LOAD_RELAXED(&ct_conn(c, r >> 1)->state) == CT_REFUSED) {
+		decide_say(d, "ct", "the quoted packet belongs to no connection");
+		return decide_drop(d, DROP_ICMP_UNRELATED);
+	}
+	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r)->key : (const void *)&ct_flow4(r)->key, &key);
+	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r ^ 1)->key : (const void *)&ct_flow4(r ^ 1)->key, &sibling);
+	decide_say(d, "ct", "related to a connection");
+	/* 'sibling' is the quoted packet as we first saw it; its sender is where the error goes */
+	struct ipaddr src = d->wire.src;
+	const struct conn *cn = ct_conn(c, r >> 1);
+	if (ip_eq(&src, &key.src) || (cn->flags & CONN_SNAT && !(r & 1)))
+		src = sibling.dst; /* the end itself, or an inside router, shows the address the outside knows */
+	enum step s = forward(d, &sibling.src);
+	if (s != STEP_ON || d->x)
+		return s;
+	rewrite_quoted(&q, &sibling, p->flags & PKT_IP6);
+	finish(p, &src, &sibling.src);
+	emit(d->w, p, d->to.adj);
+	return STEP_DONE;
+}

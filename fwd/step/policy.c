@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Step policy: egress at a local source, ingress at a local destination, always of the original direction, whichever way
+ * this packet goes: a rule that is removed stops replies too (design section 6, step 6). */
+#include "fwd/decide.h"
+
+struct side {
+	const char *name;
+	uint32_t set;
+	enum policy_direction direction;
+	uint32_t identity;
+	const struct ipaddr *peer;
+};
+
+static uint16_t policy_port(const struct decision *d)
+{
+	const struct pkt *p = d->p;
+	if (p->flags & PKT_ICMP_ECHO) /* the type stands for the port; of the original direction */
+		return p->proto == PROTO_ICMP ? 8 : 128;
+	return ntohs(d->odport);
+}
+
+static enum step check(struct decision *d, const struct side *s, uint32_t *rule)
+{
+	struct policy_result r;
+	policy_check(s->set, s->direction, s->identity, s->peer, d->p->proto, policy_port(d), &r);
+	*rule = r.rule;
+	const struct policy_rule *row = r.rule ? policy_rule_at(r.rule) : NULL;
+	const char *name = row && row->name[0] ? row->name : "";
+	if (!r.enforced)
+		decide_say(d, "policy", "%s: allowed, no rule selects this direction", s->name);
+	else if (!r.rule)
+		decide_say(d, "policy", "%s: refused by default: no rule of set %u allows identity %u", s->name, s->set, s->identity);
+	else
+		decide_say(d, "policy", "%s: %s by rule %u%s%s", s->name, r.verdict == POLICY_DENY ? "refused" : "allowed", r.rule,
+			   *name ? " " : "", name);
+	if (r.rule && !d->x)
+		policy_count(r.rule, d->w->slot);
+	if (r.verdict != POLICY_DENY)
+		return STEP_ON;
+	if (d->conn && !d->x) { /* cut: it lives on for the transitory time only, unless allowed again */
+		STORE_RELAXED(&d->conn->state, CT_REFUSED);
+	}
+	return decide_drop(d, r.explicit_deny ? DROP_POLICY_DENY : DROP_POLICY);
+}
+
+/* The rules of the box itself cover endpoints and overlay, not its uplinks (design section 7, Host). */
+static bool host_policed(const struct decision *d, uint32_t other_in)
+{
+	(void)d;
+	return (other_in & 0xff000000) != FLOW_IN_UPLINK;
+}
+
+enum step step_policy(struct decision *d)
+{
+	enum step s;
+	const struct route *dst = d->reply ? &d->from : &d->to;
+	uint32_t src_in = d->reply || d->record ? d->conn->in : d->p->in;
+	bool src_host = src_in == FLOW_IN_HOST && !d->src_endpoint;
+	bool dst_host = dst->kind == ROUTE_HOST && dst->identity == ID_HOST;
+	struct side out = { "egress", 0, POLICY_EGRESS, d->dst_identity, &d->odst };
+	struct side in = { "ingress", 0, POLICY_INGRESS, d->src_identity, &d->osrc };
+	if (d->src_endpoint || (src_host && host_policed(d, dst->in))) {
+		out.set = d->src_endpoint ? d->src_endpoint->policy_set : policy_host_set();
+		if ((s = check(d, &out, &d->rule_egress)) != STEP_ON)
+			return s;
+	}
+	if (d->dst_endpoint && src_host && settings.policy_allow_host) {
+		decide_say(d, "policy", "ingress: allowed, the box may reach its endpoints (policy allow-host on)");
+	} else if (d->dst_endpoint || (dst_host && host_policed(d, src_in))) {
+		in.set = d->dst_endpoint ? d->dst_endpoint->policy_set : policy_host_set();
+		if ((s = check(d, &in, &d->rule_ingress)) != STEP_ON)
+			return s;
+	}
+	return STEP_ON;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Step route: the box itself, a local endpoint, a remote node, the kernel's FIB, in that order (design section 6, 7). */
+#include "fwd/decide.h"
+#include "fwd/resolve.h"
+
+static void route_host(struct route *r)
+{
+	r->kind = ROUTE_HOST;
+	r->adj = resolve_host_adj;
+	r->in = FLOW_IN_HOST;
+	r->key = (struct neighbor_key){ .dev = PORT_GATE };
+}
+
+static void route_neighbor(struct route *r)
+{
+	const struct neighbor *n = neighbor_find(&r->key);
+	if (!n)
+		return;
+	r->failed = n->state == NEIGHBOR_FAILED;
+	if (n->state == NEIGHBOR_REACHABLE || n->state == NEIGHBOR_STALE)
+		r->adj = n->adj;
+}
+
+/* An inner MAC that is fixed travels inside the key, so that each has an adjacency of its own (fwd/resolve.h). */
+static struct ipaddr fixed_mac_key(const struct mac *m)
+{
+	struct ipaddr a = { .b = { 0xff } };
+	memcpy(a.b + 10, m->b, 6);
+	return a;
+}
+
+static void route_remote(struct route *r, const struct ipaddr *dst, uint32_t remote, const struct tunnel_value *t,
+			 uint32_t identity)
+{
+	const struct vtep *v = &vteps[remote_at(remote)->vtep];
+	r->in = FLOW_IN_REMOTE | remote;
+	r->key = (struct neighbor_key){ .dev = NEIGHBOR_REMOTE | remote };
+	if (v->mode == VNI_IDENTITY) {
+		/* host must not be claimed on the wire (cilium.md 1.6) */
+		r->key.vni = identity == ID_HOST ? ID_REMOTE_NODE : identity;
+	} else if (t && t->remote == remote) {
+		r->key.vni = t->vni;
+		r->key.ip = t->flags & TUNNEL_VIA ? t->via : *dst;
+	} else {
+		r->no_tunnel = true;
+		return;
+	}
+	if (t && t->remote == remote && t->flags & TUNNEL_MAC)
+		r->key.ip = fixed_mac_key(&t->mac);
+	r->kind = ROUTE_REMOTE;
+	route_neighbor(r);
+}
+
+static void route_fib(struct route *r, const struct ipaddr *dst, const struct fib_result *f)
+{
+	if (f->kind != FIB_UNICAST)
+		return;
+	r->in = FLOW_IN_UPLINK;
+	if (f->nh.port < 0) { /* leaves by a device that is no port of ours: the kernel's business */
+		route_host(r);
+		return;
+	}
+	r->kind = ROUTE_PORT;
+	r->port = (uint16_t)f->nh.port;
+	r->key = (struct neighbor_key){ .ip = ip_is_zero(&f->nh.gateway) ? *dst : f->nh.gateway, .dev = r->port };
+	route_neighbor(r);
+}
+
+void step_route(const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r)
+{
+	struct fib_result f;
+	*r = (struct route){ .identity = ID_WORLD };
+	fib_lookup(dst, hash, &f);
+	r->dep[2] = f.dep;
+	if (f.kind == FIB_LOCAL) {
+		route_host(r);
+		r->identity = ID_HOST;
+		r->dep[0] = policy_host_gen();
+		return;
+	}
+	const struct endpoint *ep = endpoint_by_addr(dst);
+	const struct ipcache_value *c = ipcache_lookup(dst, &r->dep[1]);
+	if (ep) {
+		*r = (struct route){ .kind = ROUTE_ENDPOINT, .adj = ep->adj, .identity = ep->identity, .endpoint = ep,
+				     .in = FLOW_IN_ENDPOINT | ep->id, .dep = { ep->gen, r->dep[1], 0 } };
+		r->key = (struct neighbor_key){ .ip = *dst, .dev = PORT_GATE, .vni = ep->id };
+		return;
+	}
+	const struct tunnel_value *t = tunnel_lookup(dst, &r->dep[0]);
+	if (c)
+		r->identity = c->identity;
+	if (c && c->remote)
+		route_remote(r, dst, c->remote, t, identity);
+	else if (t)
+		route_remote(r, dst, t->remote, t, identity);
+	else
+		route_fib(r, dst, &f);
+}

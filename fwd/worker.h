@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Workers: threads that forward. Each polls the queues it owns, hands bursts to the engine, flushes what the engine staged,
+ * passes a quiescent state, ages a slice of connections, and sleeps in poll(2) (RCU offline) when idle.
+ *
+ * Lock order: none is ever held by a worker but the bucket locks of tables/ (address order) and the frame stack's.
+ * Counters are plain stores by the owning worker; readers sum them. */
+#pragma once
+
+#include "fwd/drop.h"
+#include "fwd/port/port.h"
+#include "tables/neighbor.h"
+
+struct counter {
+	uint64_t packets, bytes;
+};
+struct port_counter {
+	struct counter rx, tx, dropped; /* dropped: by ingress port */
+	uint64_t held;                  /* gauge: packets that came in by this port and wait */
+};
+
+/* Worker -> control thread. */
+enum request_kind { REQUEST_RESOLVE, REQUEST_LEARN_MAC, REQUEST_NEIGHBOR_SEEN };
+struct request {
+	uint32_t kind;
+	uint32_t endpoint;       /* LEARN_MAC */
+	struct mac mac;          /* LEARN_MAC, NEIGHBOR_SEEN */
+	struct neighbor_key key; /* RESOLVE, NEIGHBOR_SEEN (ARP reply or NA that came over a tunnel) */
+};
+
+enum { TX_BURST = 64, HELD_MAX = 256, HELD_PER_NEIGHBOR = 3 };
+struct held {
+	struct pkt pkt;
+	struct neighbor_key key;
+	uint64_t deadline_ns;
+};
+struct tx_stage {
+	uint32_t n;
+	struct txd d[TX_BURST];
+};
+
+struct worker {
+	uint16_t id;    /* 0.. */
+	uint16_t slot;  /* thread slot of tables/ */
+	uint32_t now_s; /* CLOCK_MONOTONIC seconds, read once per loop */
+	uint64_t now_ns;
+	uint64_t random; /* xorshift state */
+	struct frame_cache frames;
+	struct tx_stage tx[PORTS_MAX];
+	uint32_t tx_dirty; /* bit per port with staged frames */
+	uint32_t n_held;
+	uint32_t held_epoch;
+	struct held held[HELD_MAX];
+	struct counter drops[256];
+	struct port_counter port[PORTS_MAX];
+	uint64_t replayed, decided, loops, cycles_busy,
+		packets_busy; /* cycles/packets in bursts, for cycles per packet */
+	struct pkt burst[BURST_MAX];
+	struct worker_private *priv; /* thread, rings, poll set: worker.c */
+} __attribute__((aligned(64)));
+
+extern struct worker *workers[WORKERS_MAX];
+extern unsigned n_workers;
+
+/* Creates 'n' workers (no threads yet); after the tables and frames exist. */
+int workers_init(unsigned n, struct err *e);
+void workers_fini(void);
+int workers_start(struct err *e); /* threads */
+void workers_stop(void);
+void workers_pause(void); /* returns when every worker stands still outside a burst; nests */
+void workers_resume(void);
+/* Distributes (port, queue) pairs over workers after ports changed (workers paused or not started). */
+void workers_assign(void);
+/* Counters of port 'index' start at zero (workers paused or not started): a new port has it. */
+void workers_forget_port(unsigned index);
+/* One loop of worker 'w' in the calling thread (tests, bench): rx, engine, tx, hold queue, ageing. Returns packets received. */
+unsigned worker_run_once(struct worker *w);
+
+/* ---- for the engine, on its own worker ---- */
+/* Stages a frame for port 'out'; the frame now belongs to the stage. Full stages flush at once. */
+void worker_tx(struct worker *w, uint16_t out, uint8_t *data, uint32_t len, uint16_t in_port);
+/* Counts the drop (reason, ingress port) and frees the frame. */
+void worker_drop(struct worker *w, const struct pkt *p, enum drop reason);
+/* A new frame made by the engine (ICMP error, ARP request): counts as received on PORT_CONTROL. */
+uint8_t *worker_new_frame(struct worker *w);
+/* The engine made 'p' its own (an ARP reply it learned from): counts as sent to PORT_CONTROL, frees the frame. */
+void worker_consume(struct worker *w, const struct pkt *p);
+/* Bounded ring to the control thread; false when full (the caller goes on without). Wakes the control thread. */
+bool worker_request(struct worker *w, const struct request *r);
+uint32_t worker_random(struct worker *w);
+
+/* ---- for the control thread ---- */
+/* Next request of any worker; false when none. wakeup fd is readable when there may be some. */
+bool workers_next_request(struct request *r);
+int workers_request_fd(void);
+/* Copies a frame and has a worker send it on port 'out' (counts as received on PORT_CONTROL). */
+int workers_inject(uint16_t out, const void *frame, uint32_t len);
+/* Something a held packet may wait for has changed: workers look at their hold queues. */
+void workers_neighbor_changed(void);
+extern uint32_t neighbor_epoch;
+
+/* Sums over workers. */
+struct counter workers_drops(unsigned reason);
+struct port_counter workers_port(unsigned port);

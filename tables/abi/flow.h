@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
+/* The flow record: the stored outcome of a decision, one per direction (design section 5). Shared with BPF: only fixed-size
+ * types, no padding, everything from the wire in network order.
+ *
+ * Records come in pairs: connection c owns records 2c (original direction) and 2c + 1 (reply), so the sibling of record r
+ * is r ^ 1 and the connection of r is r >> 1. Index 0 and 1 are never used. */
+#pragma once
+
+#include <linux/types.h>
+
+/* The wire tuple with zone. zp = zone << 8 | protocol, host order. ICMP echo requests have sport = id, dport = 0, replies
+ * the reverse. */
+struct flow_key4 {
+	__be32 src, dst;
+	__be16 sport, dport;
+	__u32 zp;
+};
+struct flow_key6 {
+	__u8 src[16], dst[16];
+	__be16 sport, dport;
+	__u32 zp;
+};
+
+/* One cache line. 'seen', 'packets', 'bytes' are written by whoever replays it, plain stores; a carry out of 'bytes' or
+ * 'packets' goes to the connection. The rest is written before publication or while 'gensum' is invalid. */
+struct flow4 {
+	struct flow_key4 key;
+	__be32 src, dst; /* the tuple to write: NAT or not, one 12-byte store */
+	__be16 sport, dport;
+	__u16 d3;     /* checksum delta of addresses and the TTL step, for the IPv4 header */
+	__u16 d4;     /* checksum delta of addresses and ports, for TCP and UDP */
+	__u32 adj;    /* adjacency index */
+	__u32 in;     /* ingress it was decided for: FLOW_IN_* */
+	__u16 dep[4]; /* generation counters it depends on (tables/abi/gen.h) */
+	__u32 gensum; /* their sum when it was decided */
+	__u32 seen;   /* second of the last packet */
+	__u32 packets, bytes;
+};
+
+/* Line 1 is read by translated flows and by the counters. */
+struct flow6 {
+	struct flow_key6 key;
+	__u32 adj, in;
+	__u16 dep[4];
+	__u32 gensum, seen;
+	__u8 src[16], dst[16];
+	__be16 sport, dport;
+	__u16 d4;
+	__u16 xlated; /* 1: addresses or ports change */
+	__u32 packets, bytes;
+	__u32 reserved[4];
+};
+
+/* 'in': top byte is the class, the rest says which. */
+enum flow_in {
+	FLOW_IN_UPLINK = 0x01000000,   /* any uplink */
+	FLOW_IN_ENDPOINT = 0x02000000, /* | endpoint id */
+	/* | index of (local VTEP, outer source) in tables/tunnel.h; the VNI is in the sender's identity (identity mode) or
+	 * the zone (network mode) */
+	FLOW_IN_REMOTE = 0x03000000,
+	FLOW_IN_HOST = 0x04000000,
+};
+
+/* Where frames go and what is put in front of them; changed in place when a MAC changes. Three lines. */
+enum adj_kind { ADJ_NONE = 0, ADJ_ETH = 1, ADJ_TUNNEL4 = 2, ADJ_TUNNEL6 = 3 };
+struct adj {
+	__u8 eth[14];   /* Ethernet header to write; type field included (for IPv4: see eth6) */
+	__u16 port;     /* engine port index */
+	__u16 mtu;      /* longest IP packet (inner one for tunnels) */
+	__u8 kind;      /* adj_kind; ADJ_NONE = no longer usable: decide again */
+	__u8 tmpl_size; /* bytes of 'tmpl' in use: outer Ethernet .. VXLAN + inner Ethernet */
+	__u32 base3;    /* unfolded sum of the outer IPv4 header with total length 0 and checksum 0 */
+	__u32 refs;     /* cold: control thread only */
+	__u32 gen;      /* generation counter number bumped when this adjacency dies */
+	__u8 pad[32];
+	/* tunnels: Ethernet 14, IPv4 20 or IPv6 40, UDP 8, VXLAN 8, inner Ethernet 14 = 64 or 84 bytes */
+	__u8 tmpl[128];
+};
+
+_Static_assert(sizeof(struct flow_key4) == 16 && sizeof(struct flow_key6) == 40, "keys have no padding");
+_Static_assert(sizeof(struct flow4) == 64 && sizeof(struct flow6) == 128 && sizeof(struct adj) == 192, "whole lines");

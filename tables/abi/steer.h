@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
+/* What XDP on uplinks takes for the engine (design section 7): an allow list. Everything else is XDP_PASS. */
+#pragma once
+
+#include <linux/types.h>
+
+#define STEER_PORTS 32         /* uplinks with XDP */
+#define STEER_QUEUES 64        /* queues a port */
+#define STEER_POOLS 128        /* pool addresses */
+#define STEER_BITMAP_SIZE 8192 /* bytes: 64 Ki port or id bits */
+
+/* map steer_xsk: XSKMAP of STEER_PORTS * STEER_QUEUES, index slot * STEER_QUEUES + queue */
+/* map steer_dev: hash, key __u32 ifindex -> */
+struct steer_dev {
+	__u32 slot;
+	__u8 mac[6];  /* frames to other unicast MACs are passed */
+	__u8 on_exit; /* what a taken frame meets while no socket is bound: XDP_DROP (1) or XDP_PASS (2) */
+	__u8 reserved;
+};
+
+/* map steer_lpm: LPM trie, IPv4 as ::ffff:a.b.c.d (prefixlen + 96) */
+struct steer_key {
+	__u32 prefixlen;
+	__u8 addr[16];
+};
+enum steer_flag {
+	STEER_ALL = 1,  /* endpoint, VIP, tunnel prefix, transit route: take every packet */
+	STEER_VTEP = 2, /* UDP to one of vtep_port[] (non-first fragments of UDP to it are passed) */
+	/* TCP, UDP, ICMP echo reply whose port or id bit is set; ICMP errors by their embedded source port */
+	STEER_POOL = 4,
+	STEER_ARP = 8,   /* ARP requests and neighbour solicitations for this host address: the engine answers */
+	STEER_PASS = 16, /* hole inside a wider prefix: the box's own address; never taken */
+};
+struct steer_val {
+	__u32 flags;
+	__u32 pool; /* bitmap index / 3 */
+	__be16 vtep_port[4];
+};
+
+/* map steer_frag: LRU hash, taken first fragments of datagrams to a pool address, value __u32. Later fragments to a pool
+ * address: with STEER_ARP (the kernel does not own it) all are taken, without it only those found here. */
+struct steer_frag {
+	__u8 src[16], dst[16];
+	__u32 id; /* as on the wire; IPv4: 16 bits */
+	__u32 proto;
+};
+
+/* map steer_bits: memory-mappable array of STEER_POOLS * 3 values of STEER_BITMAP_SIZE bytes, index pool * 3 + which.
+ * Bit n (host order port or ICMP id) of a little-endian bit string: byte n / 8, bit n % 8. It is the allocator's bitmap. */
+enum steer_proto { STEER_TCP, STEER_UDP, STEER_ICMP };
+
+/* map steer_stats: per-CPU array of __u64 */
+enum steer_stat {
+	STEER_TAKEN,
+	STEER_PASSED,
+	STEER_NO_SOCKET, /* ours, but no socket is bound: met on_exit */
+	STEER_STATS
+};

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The adjacency array: the bytes in front of a packet, by index. Workers read entries for every packet they send, without a
+ * lock; the control thread writes.
+ *
+ * Changes in place come as single 16-byte stores where only the first line is concerned (eth[14] and port lie in one aligned
+ * 16-byte word, which x86 with AVX stores and loads whole), so a live flow never sends half an address. A template is longer
+ * than one store: its MACs may be seen half new for the time of a copy, and only when an underlay neighbour moves. */
+#include "tables/neighbor.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fwd/base/rcu.h"
+#include "tables/adj.h"
+
+enum { TTL = 64, VXLAN_I = 0x08 };
+
+struct adj *adjs;
+static struct arena arena;
+static uint32_t *free_list; /* stack of indices */
+static uint32_t n_free, n_ripening;
+
+int adj_init(struct err *e)
+{
+	int r = arena_open(&arena, "adj", sizeof(struct adj), ADJS_MAX, sizeof(struct adj) * ADJS_MAX, e);
+
+	if (r)
+		return r;
+	free_list = malloc(sizeof(*free_list) * ADJS_MAX);
+	if (!free_list) {
+		arena_close(&arena);
+		return err_set(e, -ENOMEM, "adjacencies: out of memory");
+	}
+	adjs = arena.base;
+	n_ripening = 0;
+	n_free = 0;
+	for (uint32_t i = ADJS_MAX - 1; i > 0; i--)
+		free_list[n_free++] = i;
+	return 0;
+}
+
+void adj_fini(void)
+{
+	if (!adjs)
+		return;
+	rcu_wait(); /* what ripens would otherwise come back to a list that is gone */
+	free(free_list);
+	free_list = NULL;
+	adjs = NULL;
+	arena_close(&arena);
+}
+
+uint32_t adj_alloc(struct err *e)
+{
+	uint32_t i;
+
+	if (!n_free && n_ripening)
+		rcu_wait();
+	if (!n_free) {
+		err_set(e, -ENOSPC, "all %d adjacencies are in use: fewer next hops, tunnels or VNIs are needed",
+			ADJS_MAX - 1);
+		return 0;
+	}
+	i = free_list[--n_free];
+	memset(&adjs[i], 0, sizeof(adjs[i]));
+	adjs[i].gen = gen_number(GEN_ADJ, i);
+	return i;
+}
+
+static void ripe(void *p)
+{
+	n_ripening--;
+	free_list[n_free++] = (uint32_t)(uintptr_t)p;
+}
+
+void adj_free(uint32_t i)
+{
+	if (!i)
+		return;
+	STORE_RELEASE(&adjs[i].kind, ADJ_NONE);
+	gen_bump((uint16_t)adjs[i].gen);
+	n_ripening++;
+	rcu_defer(ripe, (void *)(uintptr_t)i);
+}
+
+static void put_eth(uint8_t *p, const struct mac *dst, const struct mac *src, uint16_t type)
+{
+	memcpy(p, dst->b, 6);
+	memcpy(p + 6, src->b, 6);
+	wr16(p + 12, type);
+}
+
+/* Ethernet header and port with one store. */
+static void set_front(struct adj *a, const struct mac *dst, const struct mac *src, uint16_t type, uint16_t port)
+{
+	uint8_t b[16];
+
+	_Static_assert(offsetof(struct adj, port) == 14, "eth and port are one 16-byte word");
+	put_eth(b, dst, src, type);
+	st16(b + 14, port);
+	_mm_store_si128((__m128i *)a, _mm_loadu_si128((const void *)b));
+}
+
+/* After a change of kind live records were computed for another one: they are to be decided again. */
+static void set_kind(struct adj *a, uint8_t kind)
+{
+	uint8_t was = a->kind;
+
+	STORE_RELEASE(&a->kind, kind);
+	if (was != ADJ_NONE && was != kind)
+		gen_bump((uint16_t)a->gen);
+}
+
+void adj_set_eth(uint32_t i, uint16_t port, const struct mac *src, const struct mac *dst, uint16_t mtu)
+{
+	struct adj *a = &adjs[i];
+
+	set_front(a, dst, src, ET_IP4, port);
+	STORE_RELAXED(&a->mtu, mtu);
+	set_kind(a, ADJ_ETH);
+}
+
+static unsigned put_ip4(uint8_t *p, const struct adj_tunnel *t, uint32_t *base3)
+{
+	p[0] = 0x45;
+	wr16(p + 6, 0x4000); /* DF: RFC 7348 4.3 wants no fragments of encapsulated packets */
+	p[8] = TTL;
+	p[9] = PROTO_UDP;
+	memcpy(p + 12, t->local.b + 12, 4);
+	memcpy(p + 16, t->remote.b + 12, 4);
+	*base3 = (uint32_t)csum_add(p, IP4_HLEN, 0);
+	return IP4_HLEN;
+}
+
+static unsigned put_ip6(uint8_t *p, const struct adj_tunnel *t)
+{
+	p[0] = 0x60;
+	p[6] = PROTO_UDP;
+	p[7] = TTL;
+	memcpy(p + 8, t->local.b, 16);
+	memcpy(p + 24, t->remote.b, 16);
+	return IP6_HLEN;
+}
+
+void adj_set_tunnel(uint32_t i, const struct adj_tunnel *t)
+{
+	struct adj *a = &adjs[i];
+	bool v4 = ip_is4(&t->local);
+	uint8_t kind = v4 ? ADJ_TUNNEL4 : ADJ_TUNNEL6;
+	uint16_t type = v4 ? ET_IP4 : ET_IP6;
+	uint8_t b[sizeof(a->tmpl)] = { 0 }, *p = b;
+	uint32_t base3 = 0;
+
+	put_eth(p, &t->outer_dst, &t->outer_src, type);
+	p += ETH_HLEN_;
+	p += v4 ? put_ip4(p, t, &base3) : put_ip6(p, t);
+	wr16(p + 2, t->dport); /* source port, length: per packet; checksum 0 (RFC 6935 for IPv6) */
+	p += UDP_HLEN;
+	p[0] = VXLAN_I;
+	wr32(p + 4, t->vni << 8);
+	p += VXLAN_HLEN;
+	put_eth(p, &t->inner_dst, &t->inner_src, ET_IP4);
+	p += ETH_HLEN_;
+
+	/* Another family moves every offset: nobody may use the template meanwhile. */
+	if (a->kind != ADJ_NONE && a->kind != kind) {
+		STORE_RELEASE(&a->kind, ADJ_NONE);
+		gen_bump((uint16_t)a->gen);
+	}
+	set_front(a, &t->outer_dst, &t->outer_src, type, t->port);
+	memcpy(a->tmpl, b, sizeof(b));
+	a->base3 = base3;
+	a->tmpl_size = (uint8_t)(p - b);
+	STORE_RELAXED(&a->mtu, (uint16_t)(t->link_mtu - (p - b - ETH_HLEN_)));
+	set_kind(a, kind);
+}

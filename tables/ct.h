@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Connection tracking: connections, their two flow records, the TCP machine, time-outs, ageing and eviction.
+ *
+ * One family struct for IPv4 and one for IPv6, alike but for the record size. Connection c owns records 2c (original) and
+ * 2c + 1 (reply); both keys are reserved when the connection is made, a record counts as valid only once a packet of its
+ * direction was decided (gensum). Workers create and delete; any worker may replay. */
+#pragma once
+
+#include "tables/abi/flow.h"
+#include "tables/gen.h"
+#include "tables/table.h"
+
+enum ct_state {
+	CT_NEW,
+	CT_SYN_SENT,
+	CT_SYN_RECV,
+	CT_ESTABLISHED,
+	CT_FIN_WAIT,
+	CT_CLOSING,
+	CT_TIME_WAIT,
+	CT_RST_SEEN,
+	CT_UNREPLIED,
+	CT_REPLIED,
+	CT_REFUSED,
+	CT_STATES
+};
+enum ct_timeout {
+	CT_T_TCP_ESTABLISHED,
+	CT_T_TCP_TRANSITORY,
+	CT_T_TCP_SYN,
+	CT_T_UDP,
+	CT_T_UDP_UNREPLIED,
+	CT_T_ICMP,
+	CT_TIMEOUTS
+};
+extern uint32_t ct_timeouts[CT_TIMEOUTS]; /* seconds; defaults 8000 240 240 300 120 60; settable live */
+extern const char *const ct_state_names[CT_STATES];
+
+/* Cold line of a connection. Written by the creator, then by workers on state changes only. */
+struct conn {
+	uint8_t state; /* ct_state; relaxed atomics */
+	uint8_t proto;
+	uint8_t flags;                      /* conn_flag */
+	uint8_t fin_seen;                   /* bit 0 original, bit 1 reply */
+	uint32_t created;                   /* second */
+	uint32_t in;                        /* FLOW_IN_* of the original direction */
+	uint32_t identity, dst_identity;    /* of the original source (pre-SNAT) and destination (post-DNAT) */
+	uint32_t rule_egress, rule_ingress; /* policy rule ids that allowed it, 0 = default */
+	uint32_t mapping;                   /* nat.h, 0 = none; the connection holds a reference and a permit */
+	uint16_t src_port, dst_port;        /* unused for now; 0 */
+	uint32_t decided;                   /* times a packet of it was decided again */
+	uint32_t carry_packets[2], carry_bytes[2]; /* what no longer fits the records' 32 bits, x 2^32 */
+	uint32_t reserved[2];
+};
+enum conn_flag {
+	CONN_SNAT = 1,
+	CONN_INBOUND_MAP = 2, /* opened from outside through a mapping */
+	/* ct.c's own, set with atomic or; a caller that changes flags of a published connection must be atomic too */
+	CONN_LINKED = 0x40, /* BUSY, but a key of it could be seen for a moment */
+	CONN_DEAD = 0x80,   /* somebody deletes it: decides races */
+};
+_Static_assert(sizeof(struct conn) == 64, "one line");
+
+struct ct {
+	bool v6;
+	struct pool conns;
+	struct arena arena;
+	uint8_t *flows;     /* record r at flows + r * flow_size */
+	uint32_t flow_size; /* 64 or 128 */
+	struct hidx idx;
+	uint32_t max_tcp, max_other; /* quota */
+	uint32_t n_tcp, n_other;     /* atomic */
+	uint64_t evicted, expired;   /* control and workers, relaxed */
+};
+extern struct ct ct4, ct6;
+INLINE struct ct *ct_of(bool v6)
+{
+	return v6 ? &ct6 : &ct4;
+}
+INLINE struct flow4 *ct_flow4(uint32_t r)
+{
+	return (struct flow4 *)(ct4.flows + (uint64_t)r * sizeof(struct flow4));
+}
+INLINE struct flow6 *ct_flow6(uint32_t r)
+{
+	return (struct flow6 *)(ct6.flows + (uint64_t)r * sizeof(struct flow6));
+}
+INLINE struct conn *ct_conn(const struct ct *c, uint32_t conn)
+{
+	return pool_at(&c->conns, conn);
+}
+
+/* Quotas (entries) for each family; 0 = default (1 Mi TCP, 256 Ki other). The pools are a little larger: what was deleted
+ * rests for a grace period before its entry can be used again. */
+int ct_init(uint32_t max_tcp, uint32_t max_other, struct err *e);
+void ct_fini(void);
+/* What happens to a connection's NAT state when it goes: called by ct_delete before the entry is retired. Set once. */
+extern void (*ct_on_delete)(unsigned slot, bool v6, uint32_t conn);
+
+/* Record index or 0; 'key' is a flow_key4 or flow_key6. Connections that expired or are not LIVE are not found (and not
+ * deleted here). */
+uint32_t ct_find(const struct ct *c, const void *key, uint64_t hash, uint32_t now_s);
+/* A new BUSY connection with clean records ('in' 0 and a gensum that never matches) and 'created' set, or 0: over quota and
+ * nothing to evict ("never one used in the last second"). The caller fills conn and both records' keys, then ct_publish or
+ * ct_abort. 'proto' must not change afterwards: it names the quota. */
+uint32_t ct_alloc(struct ct *c, unsigned slot, uint8_t proto, uint32_t now_s);
+/* Links both keys. -EEXIST with the record of a live connection that has one of them in '*present', -ENOSPC; then nothing is
+ * linked, it is still BUSY and only ct_abort is left to do. An expired connection in the way is deleted; one that another
+ * thread is just publishing or deleting is waited for (two index writes). Both keys may be equal (a host talking to itself
+ * from one port): then only the original record is linked. */
+int ct_publish(struct ct *c, unsigned slot, uint32_t conn, uint32_t *present);
+void ct_abort(struct ct *c, unsigned slot, uint32_t conn);
+/* Unlinks both records and retires the connection. Safe against a racing delete of the same one: one wins and gets true. */
+bool ct_delete(struct ct *c, unsigned slot, uint32_t conn);
+/* Seconds until it expires, 0 = expired: by state and the later 'seen' of both records. */
+uint32_t ct_remaining(const struct ct *c, uint32_t conn, uint32_t now_s);
+/* One slice of ageing: looks at up to 'budget' entries from this thread's clock hand (threads divide the pool: thread 'slot'
+ * of 'n'), deletes what expired. */
+void ct_age(struct ct *c, unsigned slot, unsigned n, unsigned budget, uint32_t now_s);
+/* TCP machine, 'loose' (design section 5): feeds the flags of a packet of direction 'reply'. A SYN on a TIME_WAIT, closing
+ * or rst-seen connection answers CT_TCP_REOPEN: delete it and start anew. */
+enum ct_tcp_verdict { CT_TCP_OK, CT_TCP_REOPEN, CT_TCP_INVALID };
+enum ct_tcp_verdict ct_tcp(struct conn *c, bool reply, uint8_t flags);
+/* UDP, ICMP: a packet in direction 'reply' was seen. */
+void ct_datagram(struct conn *c, bool reply);
+uint32_t ct_next(const struct ct *c, uint32_t after); /* walk of LIVE connections */
+uint32_t ct_count(const struct ct *c);		      /* what counts against the quotas */
+
+/* Between ct.c and ct_age.c. */
+/* Makes room for one connection of the quota: deletes the best victim of a sample. False: nobody may go. */
+bool ct_evict(struct ct *c, unsigned slot, bool tcp, uint32_t now_s);
+INLINE bool ct_is_live(const struct ct *c, uint32_t conn)
+{
+	return pool_state(&c->conns, conn) == POOL_LIVE && !(LOAD_RELAXED(&ct_conn(c, conn)->flags) & CONN_DEAD);
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Longest prefix match: one hash probe per length in use, longest first. Workers look up; the control thread writes.
+ *
+ * The bit of a length is set before its first entry is linked and cleared after its last one is unlinked, so a reader who
+ * sees an entry's length absent looked before the entry existed; the bump that follows tells it so. */
+#include "tables/lpm.h"
+
+#include <assert.h>
+#include <errno.h>
+
+_Static_assert(sizeof(struct lpm_key) == 24, "no padding");
+
+/* Roots are numbered from the top of the family's range downward, away from its first entries. */
+static uint16_t root_number(const struct lpm *l, uint32_t set, bool v4)
+{
+	return gen_number(l->family, ~(set << 1 | v4));
+}
+
+static bool net_is4(const struct ipnet *n)
+{
+	return n->len >= 96 && ip_is4(&n->addr);
+}
+
+static struct lpm_key make_key(uint32_t set, const struct ipnet *n)
+{
+	return (struct lpm_key){ .addr = ip_mask(&n->addr, n->len), .len = n->len, .set = set };
+}
+
+int lpm_open(struct lpm *l, const char *name, uint32_t capacity, uint32_t value_size, enum gen_family f, struct err *e)
+{
+	memset(l, 0, sizeof(*l));
+	l->family = f;
+	return table_open(&l->t, name, capacity, sizeof(struct lpm_key), value_size, e);
+}
+
+void lpm_close(struct lpm *l)
+{
+	if (!l)
+		return;
+	table_close(&l->t);
+	memset(l->count_by_len, 0, sizeof(l->count_by_len));
+	memset(l->lens, 0, sizeof(l->lens));
+}
+
+/* Longest match of at most 'max' bits. */
+static uint32_t match(const struct lpm *l, uint32_t set, const struct ipaddr *a, bool v4, int max)
+{
+	for (int w = max / 64; w >= 0; w--) {
+		uint64_t bits = LOAD_ACQUIRE(&l->lens[v4][w]);
+		if (w == max / 64)
+			bits &= ~0ull >> (63 - max % 64);
+		while (bits) {
+			unsigned len = (unsigned)w * 64 + 63 - (unsigned)__builtin_clzll(bits);
+			struct lpm_key k = { .addr = ip_mask(a, len), .len = len, .set = set };
+			uint32_t i = table_find(&l->t, &k);
+			if (i)
+				return i;
+			bits &= ~(1ull << len % 64);
+		}
+	}
+	return 0;
+}
+
+uint32_t lpm_lookup(const struct lpm *l, uint32_t set, const struct ipaddr *a, uint16_t *dep)
+{
+	bool v4 = ip_is4(a);
+	uint32_t i = match(l, set, a, v4, 128);
+
+	if (dep)
+		*dep = i ? gen_number(l->family, i) : root_number(l, set, v4);
+	return i;
+}
+
+uint32_t lpm_exact(const struct lpm *l, uint32_t set, const struct ipnet *n)
+{
+	const struct lpm_key k = make_key(set, n);
+	return table_find(&l->t, &k);
+}
+
+/* The counter that answers inside 'n' depend on while 'n' itself is absent. */
+static uint16_t cover_number(const struct lpm *l, uint32_t set, const struct ipnet *n)
+{
+	bool v4 = net_is4(n);
+	uint32_t i = n->len ? match(l, set, &n->addr, v4, n->len - 1) : 0;
+	return i ? gen_number(l->family, i) : root_number(l, set, v4);
+}
+
+static void length_used(struct lpm *l, const struct ipnet *n)
+{
+	bool v4 = net_is4(n);
+	if (l->count_by_len[v4][n->len]++ == 0)
+		STORE_RELEASE(&l->lens[v4][n->len / 64], l->lens[v4][n->len / 64] | 1ull << n->len % 64);
+}
+
+static void length_unused(struct lpm *l, const struct ipnet *n)
+{
+	bool v4 = net_is4(n);
+	assert(l->count_by_len[v4][n->len]);
+	if (--l->count_by_len[v4][n->len] == 0)
+		STORE_RELEASE(&l->lens[v4][n->len / 64], l->lens[v4][n->len / 64] & ~(1ull << n->len % 64));
+}
+
+int lpm_insert(struct lpm *l, uint32_t set, const struct ipnet *n, const void *value)
+{
+	const struct lpm_key k = make_key(set, n);
+	uint32_t i;
+
+	assert(n->len <= 128);
+	length_used(l, n);
+	int r = table_insert(&l->t, SLOT_CONTROL, &k, value, &i);
+	if (r) {
+		length_unused(l, n);
+		return r;
+	}
+	gen_bump(cover_number(l, set, n));
+	gen_bump(gen_number(l->family, i));
+	return 0;
+}
+
+int lpm_set(struct lpm *l, uint32_t set, const struct ipnet *n, const void *value)
+{
+	const struct lpm_key k = make_key(set, n);
+	uint32_t old = table_find(&l->t, &k), i;
+
+	if (!old)
+		return lpm_insert(l, set, n, value);
+	int r = table_set(&l->t, SLOT_CONTROL, &k, value, &i);
+	if (r)
+		return r;
+	gen_bump(gen_number(l->family, old));
+	gen_bump(gen_number(l->family, i));
+	return 0;
+}
+
+int lpm_delete(struct lpm *l, uint32_t set, const struct ipnet *n)
+{
+	const struct lpm_key k = make_key(set, n);
+	uint32_t i = table_find(&l->t, &k);
+
+	if (!i || table_delete(&l->t, SLOT_CONTROL, &k))
+		return -ENOENT;
+	length_unused(l, n);
+	gen_bump(cover_number(l, set, n));
+	gen_bump(gen_number(l->family, i));
+	return 0;
+}
+
+uint32_t lpm_next(const struct lpm *l, uint32_t after)
+{
+	return table_next(&l->t, after);
+}

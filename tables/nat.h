@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Masquerade state: pools of outside addresses with port bitmaps, endpoint-independent mappings (RFC 4787 REQ-1) and
+ * address-dependent filtering (permits). Workers allocate and release; the control thread owns the pools.
+ *
+ * One mapping per (protocol, inside address, inside port, zone), shared by all its connections through a reference each.
+ * A port of a pool address is one bit of a bitmap that XDP steering reads; claiming it is one atomic or. A port is never
+ * overloaded, and allocation does not fail while a port of the range is free. Ports and ids are host order here. */
+#pragma once
+
+#include "tables/abi/steer.h"
+#include "tables/gen.h"
+#include "tables/table.h"
+
+enum { NAT_POOLS_MAX = STEER_POOLS };
+enum nat_mapping_mode { NAT_EIM, NAT_APDM };
+enum nat_filter_mode { NAT_EIF, NAT_ADF, NAT_APDF };
+
+struct nat_pool {
+	struct ipaddr addr; /* zero: slot unused */
+	uint16_t port_lo, port_hi;
+	int32_t port;        /* only for packets leaving by this engine port; -1 = any */
+	struct ipnet source; /* only for these sources; has_source */
+	bool has_source;
+	uint8_t mapping, filter;
+	uint64_t *bits[3];  /* by enum steer_proto: 64 Ki bits */
+	uint32_t *owner[3]; /* port -> mapping index, 0 = none */
+	uint32_t in_use[3]; /* ports taken (atomic) */
+};
+extern struct nat_pool nat_pools[NAT_POOLS_MAX];
+
+struct nat_key {
+	struct ipaddr inside;
+	uint16_t inside_port;
+	uint16_t zone;
+	uint8_t proto;
+	uint8_t pool; /* APDM and several pools keep apart */
+	uint16_t reserved;
+};
+struct nat_mapping {
+	struct ipaddr outside;
+	uint16_t outside_port;
+	uint8_t pool, proto;
+	uint32_t refs;    /* connections; atomic. 0 = being freed: never taken again */
+	uint32_t created; /* second */
+	uint32_t filter;  /* nat_filter_mode of the pool when it was made: permits are counted by it to the end */
+	uint32_t reserved[2];
+};
+
+int nat_init(struct err *e);
+void nat_fini(void);
+/* Where pool 'p's bitmaps live: default plain memory; the control thread gives mapped BPF memory before the pool is added. */
+void nat_set_bits_provider(uint64_t *(*fn)(unsigned pool, enum steer_proto which));
+
+/* Index, -EEXIST (address present), -EINVAL, -ENOMEM, -ENOSPC. Adding or removing bumps the extra counter. Ports 0-0 mean
+ * 1024-65535; only the fields of configuration are read from 'conf'. A pool removed and added again while mappings still hold
+ * ports of it gets its old slot back, so that no port is given twice. Control thread only. */
+int nat_pool_add(const struct nat_pool *conf, struct err *e);
+int nat_pool_del(const struct ipaddr *addr, struct err *e); /* its mappings go with their connections */
+int nat_pool_by_addr(const struct ipaddr *addr);            /* -1 when none */
+/* Pool for a packet from 'src' leaving by engine port 'out': source and port match, then port, then source, then any, among
+ * the pools of the family of 'src'; -1 = none of the family. The longer source prefix wins; among equals each source sticks to
+ * one (RFC 4787 REQ-2). */
+int nat_pool_choose(const struct ipaddr *src, uint32_t out);
+
+/* Finds or makes the mapping and takes a reference. '*created' tells which. 0, -EINVAL: not a protocol of ports or ids,
+ * -ENOSPC: no free port, table full, or the pool was removed. Never another pool than k->pool. All bytes of 'k' are compared.
+ * The inside port is kept when it is in the range and free; else a random free one. */
+int nat_map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t random, uint32_t *mapping, bool *created);
+/* One more reference; false when the last one is gone already (it was found by nat_by_outside): treat as not found. */
+bool nat_ref(uint32_t mapping);
+/* Drops a reference; the last one frees the port and the entry. */
+void nat_unref(unsigned slot, uint32_t mapping);
+/* Mapping that owns outside (addr, port) of 'proto', 0 if none. No reference taken. */
+uint32_t nat_by_outside(const struct ipaddr *addr, uint8_t proto, uint16_t port);
+const struct nat_key *nat_key_at(uint32_t mapping);
+const struct nat_mapping *nat_at(uint32_t mapping);
+
+/* Permits: remote addresses (and ports with APDF; else 'port' is ignored) that a mapping's connections were opened to.
+ * Reference counted per connection; the caller holds a reference of the mapping. With EIF nothing is kept and everybody is
+ * permitted. */
+int nat_permit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port); /* 0, -ENOSPC */
+void nat_unpermit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port);
+bool nat_permitted(uint32_t mapping, const struct ipaddr *remote, uint16_t port);
+
+uint32_t nat_next(uint32_t after);
+uint32_t nat_count(void);
+enum steer_proto nat_which(uint8_t proto); /* TCP, UDP, ICMP and ICMPv6 */
+bool nat_proto_supported(uint8_t proto);

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Pools of outside addresses and their port bitmaps. The control thread adds and removes pools, workers claim and release
+ * ports with one atomic operation each; XDP steering reads the same bits.
+ *
+ * A removed pool drains: its slot, bits and owners stay until the last mapping is gone and every worker has passed a
+ * quiescent state, because connections keep their outside port to the end. */
+#include "tables/nat_pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fwd/base/rcu.h"
+
+enum { PORTS = 65536, DEFAULT_LO = 1024, PASSES = 8 };
+enum slot_state { SLOT_UNUSED, SLOT_ACTIVE, SLOT_DRAINING };
+
+struct nat_pool nat_pools[NAT_POOLS_MAX];
+
+/* What outlives nat_pools[].addr, which is zero as soon as the pool is removed. */
+static struct slot {
+	uint32_t state;	     /* written by the control thread; workers look after they read the address */
+	struct ipaddr addr;  /* control thread only */
+	uint64_t removed_at; /* rcu_epoch() */
+} slots[NAT_POOLS_MAX];
+static int n_slots; /* slots ever used: nobody looks further */
+static uint64_t *(*bits_provider)(unsigned pool, enum steer_proto which);
+
+void nat_set_bits_provider(uint64_t *(*fn)(unsigned pool, enum steer_proto which))
+{
+	bits_provider = fn;
+}
+
+/* ---- slots: control thread ---- */
+
+static uint32_t ports_in_use(const struct nat_pool *p)
+{
+	uint32_t n = 0;
+	for (unsigned w = 0; w < 3; w++)
+		n += LOAD_ACQUIRE(&p->in_use[w]);
+	return n;
+}
+
+static void free_plain_bits(struct nat_pool *p)
+{
+	for (unsigned w = 0; w < 3; w++) {
+		if (!bits_provider)
+			free(p->bits[w]);
+		free(p->owner[w]);
+		p->bits[w] = NULL;
+		p->owner[w] = NULL;
+	}
+}
+
+static int give_memory(struct nat_pool *p, unsigned slot)
+{
+	for (unsigned w = 0; w < 3; w++) {
+		if (!p->bits[w])
+			p->bits[w] = bits_provider ? bits_provider(slot, (enum steer_proto)w) :
+						     aligned_alloc(CACHE_LINE, STEER_BITMAP_SIZE);
+		if (!p->owner[w])
+			p->owner[w] = calloc(PORTS, sizeof(*p->owner[w]));
+		if (!p->bits[w] || !p->owner[w])
+			return -ENOMEM;
+		memset(p->bits[w], 0, STEER_BITMAP_SIZE);
+	}
+	return 0;
+}
+
+/* The draining slot of the same address, else an unused one, else one that has drained. */
+static int choose_slot(const struct ipaddr *addr)
+{
+	int unused = -1, drained = -1;
+
+	for (int i = NAT_POOLS_MAX - 1; i >= 0; i--) {
+		const struct slot *s = &slots[i];
+		if (s->state == SLOT_DRAINING && ip_eq(&s->addr, addr))
+			return i;
+		if (s->state == SLOT_UNUSED)
+			unused = i;
+		else if (s->state == SLOT_DRAINING && !ports_in_use(&nat_pools[i]) && rcu_epoch() >= s->removed_at + 2)
+			drained = i;
+	}
+	return unused >= 0 ? unused : drained;
+}
+
+static int check_conf(const struct nat_pool *conf, struct err *e)
+{
+	char b[IP_STRLEN];
+	const char *a = ip_print(&conf->addr, b);
+
+	if (ip_is_zero(&conf->addr) || ip_is_multicast(&conf->addr) || ip_is_bcast4(&conf->addr))
+		return err_set(e, -EINVAL, "nat pool %s: not an address that a packet may come from", a);
+	if (conf->port_lo > conf->port_hi || (conf->port_hi && !conf->port_lo))
+		return err_set(e, -EINVAL, "nat pool %s: ports %u-%u: give A-B with 1 <= A <= B", a, conf->port_lo,
+			       conf->port_hi);
+	if (conf->has_source && ip_is4(&conf->source.addr) != ip_is4(&conf->addr))
+		return err_set(e, -EINVAL, "nat pool %s: its source prefix is of the other family", a);
+	if (conf->mapping > NAT_APDM || conf->filter > NAT_APDF)
+		return err_set(e, -EINVAL, "nat pool %s: unknown mapping or filter mode", a);
+	if (nat_pool_by_addr(&conf->addr) >= 0)
+		return err_set(e, -EEXIST, "nat pool %s exists already: delete it first to change it", a);
+	return 0;
+}
+
+int nat_pool_add(const struct nat_pool *conf, struct err *e)
+{
+	char b[IP_STRLEN];
+	int i, r = check_conf(conf, e);
+
+	if (r)
+		return r;
+	i = choose_slot(&conf->addr);
+	if (i < 0)
+		return err_set(e, -ENOSPC, "nat pool %s: all %d places are taken, some maybe by removed pools with connections",
+			       ip_print(&conf->addr, b), NAT_POOLS_MAX);
+	struct nat_pool *p = &nat_pools[i];
+	const bool back = slots[i].state == SLOT_DRAINING && ip_eq(&slots[i].addr, &conf->addr);
+	if (!back && give_memory(p, (unsigned)i)) {
+		/* a drained slot stays one: what it has is kept for the next try */
+		return err_set(e, -ENOMEM, "nat pool %s: no memory for its ports", ip_print(&conf->addr, b));
+	}
+	p->port_lo = conf->port_hi ? conf->port_lo : DEFAULT_LO;
+	p->port_hi = conf->port_hi ? conf->port_hi : PORTS - 1;
+	p->port = conf->port;
+	p->source = conf->source;
+	p->has_source = conf->has_source;
+	p->mapping = conf->mapping;
+	p->filter = conf->filter;
+	p->addr = slots[i].addr = conf->addr;
+	STORE_RELEASE(&slots[i].state, SLOT_ACTIVE);
+	STORE_RELEASE(&n_slots, MAX(n_slots, i + 1));
+	gen_bump_extra();
+	return i;
+}
+
+int nat_pool_del(const struct ipaddr *addr, struct err *e)
+{
+	char b[IP_STRLEN];
+	int i = nat_pool_by_addr(addr);
+
+	if (i < 0)
+		return err_set(e, -ENOENT, "nat pool %s does not exist", ip_print(addr, b));
+	STORE_RELAXED(&slots[i].state, SLOT_DRAINING);
+	/* Pairs with read_addr: who copied a torn address sees the new state. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	nat_pools[i].addr = (struct ipaddr){ .d = { 0, 0 } };
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	slots[i].removed_at = rcu_epoch();
+	gen_bump_extra();
+	return 0;
+}
+
+void nat_pools_fini(void)
+{
+	for (unsigned i = 0; i < NAT_POOLS_MAX; i++) {
+		free_plain_bits(&nat_pools[i]);
+		nat_pools[i] = (struct nat_pool){ .port = 0 };
+		slots[i] = (struct slot){ .state = SLOT_UNUSED };
+	}
+	n_slots = 0;
+}
+
+/* ---- choice ---- */
+
+int nat_pool_by_addr(const struct ipaddr *addr)
+{
+	if (ip_is_zero(addr))
+		return -1;
+	for (int i = 0, n = LOAD_ACQUIRE(&n_slots); i < n; i++)
+		if (ip_eq(&nat_pools[i].addr, addr) && LOAD_ACQUIRE(&slots[i].state) == SLOT_ACTIVE)
+			return i;
+	return -1;
+}
+
+/* The weight of a pool for a source: the highest takes it, so that adding a pool moves only the sources it wins. Not keyed:
+ * after a restart the same source gets the same address. */
+static uint32_t weight(const struct ipaddr *src, const struct ipaddr *pool)
+{
+	uint64_t h = (src->d[0] ^ pool->d[1]) * 0x9e3779b97f4a7c15;
+	h = (h ^ (h >> 29) ^ src->d[1]) * 0xbf58476d1ce4e5b9;
+	h = (h ^ (h >> 32) ^ pool->d[0]) * 0x94d049bb133111eb;
+	return (uint32_t)(h >> 32);
+}
+
+int nat_pool_choose(const struct ipaddr *src, uint32_t out)
+{
+	uint64_t best_score = 0;
+	int best = -1;
+
+	for (int i = 0, n = LOAD_ACQUIRE(&n_slots); i < n; i++) {
+		const struct nat_pool *p = &nat_pools[i];
+		if (LOAD_ACQUIRE(&slots[i].state) != SLOT_ACTIVE || ip_is4(&p->addr) != ip_is4(src))
+			continue;
+		if ((p->port >= 0 && (uint32_t)p->port != out) || (p->has_source && !ipnet_contains(&p->source, src)))
+			continue;
+		uint64_t score = (uint64_t)(p->port >= 0) << 41 | (uint64_t)p->has_source << 40 |
+				 (uint64_t)(p->has_source ? p->source.len : 0) << 32 | weight(src, &p->addr);
+		if (best < 0 || score > best_score) {
+			best_score = score;
+			best = i;
+		}
+	}
+	return best;
+}
+
+/* ---- ports: workers ---- */
+
+static bool read_addr(unsigned p, struct ipaddr *addr)
+{
+	if (LOAD_ACQUIRE(&slots[p].state) != SLOT_ACTIVE)
+		return false;
+	for (unsigned i = 0; i < 2; i++)
+		addr->d[i] = LOAD_RELAXED(&nat_pools[p].addr.d[i]);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return LOAD_RELAXED(&slots[p].state) == SLOT_ACTIVE;
+}
+
+static bool claim_bit(uint64_t *bits, uint32_t port)
+{
+	const uint64_t bit = 1ull << (port % 64);
+	return !(__atomic_fetch_or(&bits[port / 64], bit, __ATOMIC_ACQ_REL) & bit);
+}
+
+/* First free port of lo..hi, -1 when there is none. A bit lost to another thread is only a reason to look again. */
+static int scan(uint64_t *bits, uint32_t lo, uint32_t hi)
+{
+	for (uint32_t w = lo / 64; w <= hi / 64; w++) {
+		uint64_t in_range = ~0ull;
+		if (w == lo / 64)
+			in_range &= ~0ull << (lo % 64);
+		if (w == hi / 64)
+			in_range &= ~0ull >> (63 - hi % 64);
+		uint64_t free_bits;
+		while ((free_bits = ~LOAD_RELAXED(&bits[w]) & in_range)) {
+			uint32_t port = w * 64 + (uint32_t)__builtin_ctzll(free_bits);
+			if (claim_bit(bits, port))
+				return (int)port;
+		}
+	}
+	return -1;
+}
+
+int nat_port_claim(unsigned p, enum steer_proto which, uint16_t want, uint64_t random, struct ipaddr *addr)
+{
+	struct nat_pool *pool = &nat_pools[p];
+	const uint32_t lo = LOAD_RELAXED(&pool->port_lo), hi = LOAD_RELAXED(&pool->port_hi);
+	int port = -1;
+
+	if (!read_addr(p, addr) || lo > hi)
+		return -ENOSPC;
+	uint64_t *bits = pool->bits[which];
+	if (want >= lo && want <= hi && claim_bit(bits, want))
+		port = want;
+	const uint32_t n = hi - lo + 1, start = lo + (uint32_t)(random % n);
+	/* Another pass when a port was freed behind the scan: the count says so. */
+	for (unsigned i = 0; port < 0 && i < PASSES; i++) {
+		if (i && LOAD_ACQUIRE(&pool->in_use[which]) >= n)
+			break;
+		port = scan(bits, start, hi);
+		if (port < 0 && start > lo)
+			port = scan(bits, lo, start - 1);
+	}
+	if (port < 0)
+		return -ENOSPC;
+	__atomic_add_fetch(&pool->in_use[which], 1, __ATOMIC_RELAXED);
+	return port;
+}
+
+void nat_port_release(unsigned p, enum steer_proto which, uint16_t port)
+{
+	struct nat_pool *pool = &nat_pools[p];
+
+	STORE_RELAXED(&pool->owner[which][port], 0);
+	__atomic_fetch_and(&pool->bits[which][port / 64], ~(1ull << (port % 64)), __ATOMIC_RELEASE);
+	/* last: a count of 0 means that the slot may be used anew */
+	__atomic_sub_fetch(&pool->in_use[which], 1, __ATOMIC_RELEASE);
+}

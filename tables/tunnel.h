@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Tunnels: the box's own VTEPs, the remote nodes they talk to, and which prefix lives behind which remote.
+ * Workers read, the control thread writes. */
+#pragma once
+
+#include "tables/lpm.h"
+
+enum vni_mode { VNI_IDENTITY, VNI_NETWORK };
+enum { VTEPS_MAX = 8, REMOTES_MAX = 64 * 1024, REMOTE_VNIS = 16 };
+
+struct vtep {
+	struct ipaddr addr; /* zero: slot unused */
+	uint16_t port;      /* UDP, host order */
+	uint8_t mode;       /* vni_mode */
+};
+extern struct vtep vteps[VTEPS_MAX];
+extern uint32_t n_vteps; /* in use: 0 lets the packet path skip the search */
+
+/* Index of the VTEP, or -errno: -EEXIST same address and port, -ENOSPC. */
+int vtep_add(const struct vtep *v, struct err *e);
+int vtep_del(const struct ipaddr *addr, uint16_t port, struct err *e); /* -EBUSY while tunnels or ipcache rows use it */
+/* Local VTEP that owns (addr, UDP port in host order), -1 if none. */
+int vtep_find(const struct ipaddr *addr, uint16_t port);
+bool vtep_addr_known(const struct ipaddr *addr);
+
+/* A remote node as seen from one local VTEP (the first of its family). Index 0 is never used. */
+struct remote {
+	struct ipaddr addr;
+	uint32_t vtep; /* index in vteps[] */
+	uint32_t refs;
+	uint16_t gen;
+	uint16_t n_vnis;
+	uint32_t vni[REMOTE_VNIS]; /* network mode: VNIs of the tunnels to it */
+};
+const struct remote *remote_at(uint32_t index);
+/* 0 when unknown. 'vtep' is the local VTEP's index. */
+uint32_t remote_find(uint32_t vtep, const struct ipaddr *addr);
+/* Takes a reference, creating the remote; 0 with err text when there is no VTEP of that family or no room. */
+uint32_t remote_get(const struct ipaddr *addr, struct err *e);
+void remote_put(uint32_t index);
+bool remote_has_vni(const struct remote *r, uint32_t vni);
+uint32_t remote_next(uint32_t after);
+
+enum tunnel_flag { TUNNEL_MAC = 1, TUNNEL_VIA = 2, TUNNEL_VNI = 4 };
+struct tunnel_value {
+	struct ipaddr via; /* inner next hop, with TUNNEL_VIA */
+	uint32_t remote;   /* remote index */
+	uint32_t vni;      /* network mode, or with TUNNEL_VNI */
+	struct mac mac;    /* inner destination, with TUNNEL_MAC */
+	uint16_t flags;
+	uint64_t reserved[2];
+};
+
+int tunnel_init(struct err *e);
+void tunnel_fini(void);
+const struct tunnel_value *tunnel_lookup(const struct ipaddr *a, uint16_t *dep);
+/* Adds or replaces; takes the remote's reference itself ('v->remote' is filled in from 'remote_addr'). */
+int tunnel_set(const struct ipnet *n, const struct ipaddr *remote_addr, struct tunnel_value *v, struct err *e);
+int tunnel_del(const struct ipnet *n, struct err *e);
+uint32_t tunnel_next(uint32_t after, struct ipnet *n, struct tunnel_value *v);
+uint32_t tunnel_count(void);

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
+/* tc ingress on the host end of a container's veth ([from-container]): every frame to the engine, stamped with its endpoint.
+ *
+ * A device that is no endpoint is not let through: the kernel would forward it past all policy. GSO frames stay whole here
+ * and are cut at sluice_host, whose offloads are off; each piece inherits the stamp. */
+#define WITH_GATE
+#include "xdp/gate.bpf.h"
+
+SEC("from-container") int from_container(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	struct gate_endpoint *ep = bpf_map_lookup_elem(&gate_by_ifindex, &ifindex);
+	struct gate_conf *conf = gate_config();
+
+	if (!ep) {
+		count(&gate_stats, GATE_DROP_UNKNOWN_DEVICE);
+		return TC_ACT_SHOT;
+	}
+	if (!conf || !conf->host_ifindex || gate_stamp(skb, GATE_ENDPOINT, ep->id, conf->n_queues)) {
+		count(&gate_stats, GATE_DROP_WRITE);
+		return TC_ACT_SHOT;
+	}
+	return bpf_redirect(conf->host_ifindex, 0);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

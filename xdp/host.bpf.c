@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
+/* tc on sluice_host, the kernel's end of the gate. [to-host], ingress: frames from the engine to an endpoint or the box.
+ * [from-host], egress: frames of the box get their stamp; those [from-container] redirected here have one and pass. */
+#define WITH_GATE
+#include "xdp/gate.bpf.h"
+
+#define TYPE_HOST 0 /* PACKET_HOST */
+
+/* The engine left the real destination MAC in the source field. */
+static __always_inline void unstamp(struct ethhdr *eth)
+{
+	const __u8 gateway[6] = GATE_GATEWAY_MAC;
+
+	__builtin_memcpy(eth->h_dest, eth->h_source, 6);
+	__builtin_memcpy(eth->h_source, gateway, 6);
+}
+
+SEC("to-host") int to_host(struct __sk_buff *skb)
+{
+	void *end = (void *)(long)skb->data_end;
+	struct ethhdr *eth = (void *)(long)skb->data;
+	struct gate_endpoint *ep;
+	__u32 id;
+	int kind;
+
+	if ((void *)(eth + 1) > end) {
+		count(&gate_stats, GATE_DROP_BAD_STAMP);
+		return TC_ACT_SHOT;
+	}
+	kind = mac_kind(eth->h_dest);
+	if (kind == GATE_HOST) {
+		unstamp(eth);
+		/* eth_type_trans() compared the stamp with our MAC and said OTHERHOST; the IP stack would drop that. */
+		bpf_skb_change_type(skb, TYPE_HOST);
+		count(&gate_stats, GATE_FROM_ENGINE);
+		return TC_ACT_OK;
+	}
+	if (kind != GATE_ENDPOINT) {
+		count(&gate_stats, GATE_DROP_BAD_STAMP);
+		return TC_ACT_SHOT;
+	}
+	id = (__u32)eth->h_dest[2] << 24 | (__u32)eth->h_dest[3] << 16 | (__u32)eth->h_dest[4] << 8 | eth->h_dest[5];
+	ep = bpf_map_lookup_elem(&gate_by_id, &id);
+	if (!ep) {
+		count(&gate_stats, GATE_DROP_UNKNOWN_ENDPOINT);
+		return TC_ACT_SHOT;
+	}
+	unstamp(eth);
+	count(&gate_stats, GATE_FROM_ENGINE);
+	/* The peer form skips the backlog queue of the far side and sets PACKET_HOST; it needs a veth into another namespace. */
+	if (ep->attach == 0)
+		return bpf_redirect_peer(ep->ifindex, 0);
+	return bpf_redirect(ep->ifindex, 0);
+}
+
+SEC("from-host") int from_host(struct __sk_buff *skb)
+{
+	void *end = (void *)(long)skb->data_end;
+	struct ethhdr *eth = (void *)(long)skb->data;
+	struct gate_conf *conf = gate_config();
+	int kind;
+
+	if ((void *)(eth + 1) > end) {
+		count(&gate_stats, GATE_DROP_WRITE);
+		return TC_ACT_SHOT;
+	}
+	/* No tenant can forge this: [from-container] overwrites every source MAC, and sluice_host's own is 02:e9. */
+	kind = mac_kind(eth->h_source);
+	if (kind >= GATE_ENDPOINT && kind <= GATE_HOST)
+		return TC_ACT_OK;
+	if (eth->h_proto != bpf_htons(ETH_P_IP) && eth->h_proto != bpf_htons(ETH_P_IPV6) &&
+	    eth->h_proto != bpf_htons(ETH_P_ARP)) {
+		count(&gate_stats, GATE_DROP_HOST_PROTO);
+		return TC_ACT_SHOT;
+	}
+	if (!conf || gate_stamp(skb, GATE_HOST, 0, conf->n_queues)) {
+		count(&gate_stats, GATE_DROP_WRITE);
+		return TC_ACT_SHOT;
+	}
+	return TC_ACT_OK;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
+/* XDP on uplinks (sluice_steer): an allow list of what the engine takes; everything else stays with the kernel untouched.
+ * XDP on sluice_net (sluice_gate): every frame to the engine, none past it.
+ *
+ * Order: the device is configured; ARP and neighbour solicitations by their target; own destination MAC; longest prefix of
+ * the destination; then its flags. Tagged frames are passed: VLAN devices belong to the kernel. */
+#define WITH_STEER
+#include "xdp/maps.bpf.h"
+#include "xdp/parse.bpf.h"
+
+#define ND_SOLICIT 135
+
+static __always_inline struct steer_val *find(const __u32 a[4])
+{
+	struct steer_key k = { .prefixlen = 128 };
+	struct steer_val *v;
+
+	__builtin_memcpy(k.addr, a, 16);
+	v = bpf_map_lookup_elem(&steer_lpm, &k);
+	return v && !(v->flags & STEER_PASS) ? v : 0;
+}
+
+static __always_inline int bit_is_set(const struct steer_val *v, __u32 which, __be16 number)
+{
+	__u32 n = bpf_ntohs(number), index = v->pool * 3 + which;
+	struct steer_bitmap *bits = bpf_map_lookup_elem(&steer_bits, &index);
+
+	return bits && bits->byte[n >> 3 & (STEER_BITMAP_SIZE - 1)] >> (n & 7) & 1;
+}
+
+/* ICMP errors name the packet they are about: one that we sent from the pool address, so its source is what we own. */
+static __always_inline int error_is_ours(const struct steer_val *v, const struct pkt *outer, void *end,
+					 __be16 ethertype)
+{
+	struct pkt in;
+	__u8 *l4;
+
+	if (parse_ip(outer->l4 + 8, end, ethertype, &in) || in.frag == PKT_LATER)
+		return 0;
+	if (in.src[0] != outer->dst[0] || in.src[1] != outer->dst[1] || in.src[2] != outer->dst[2] ||
+	    in.src[3] != outer->dst[3])
+		return 0;
+	l4 = pkt_l4(&in, 8, end);
+	if (!l4)
+		return 0;
+	if (in.proto == P_TCP || in.proto == P_UDP)
+		return bit_is_set(v, in.proto == P_TCP ? STEER_TCP : STEER_UDP, *(__be16 *)l4);
+	if ((in.proto == P_ICMP && l4[0] == 8) || (in.proto == P_ICMP6 && l4[0] == 128))
+		return bit_is_set(v, STEER_ICMP, *(__be16 *)(l4 + 4));
+	return 0;
+}
+
+static __always_inline int icmp_is_ours(const struct steer_val *v, const struct pkt *p, void *end, __be16 ethertype)
+{
+	__u8 *l4 = pkt_l4(p, 8, end), type;
+
+	if (!l4)
+		return 0;
+	type = l4[0];
+	if (p->proto == P_ICMP ? type == 0 : type == 129)
+		return bit_is_set(v, STEER_ICMP, *(__be16 *)(l4 + 4));
+	if (p->proto == P_ICMP ? type == 3 || type == 4 || type == 11 || type == 12 : type >= 1 && type <= 4)
+		return error_is_ours(v, p, end, ethertype);
+	return 0;
+}
+
+static __always_inline int pool_is_ours(const struct steer_val *v, const struct pkt *p, void *end, __be16 ethertype)
+{
+	__be16 *ports;
+
+	if (p->proto == P_TCP || p->proto == P_UDP) {
+		ports = pkt_l4(p, 4, end);
+		return ports && bit_is_set(v, p->proto == P_TCP ? STEER_TCP : STEER_UDP, ports[1]);
+	}
+	if ((p->proto == P_ICMP && ethertype == bpf_htons(ETH_P_IP)) ||
+	    (p->proto == P_ICMP6 && ethertype == bpf_htons(ETH_P_IPV6)))
+		return icmp_is_ours(v, p, end, ethertype);
+	return 0;
+}
+
+/* Fragments to a pool address. The first one carries the port and is judged by its bit. The later ones carry none:
+ * - the engine answers ARP for the address (STEER_ARP), so the kernel does not own it: every later one is taken;
+ * - the address is shared with the box: a later one is taken when the first of the same datagram was seen and taken,
+ *   else passed. Reordered ones are lost to the engine rather than stolen from the kernel. */
+static __always_inline int fragment_is_ours(const struct steer_val *v, const struct pkt *p, void *end, __be16 ethertype)
+{
+	struct steer_frag k = { .id = p->frag_id, .proto = p->proto };
+	__u32 one = 1;
+
+	if (p->frag == PKT_LATER && v->flags & STEER_ARP)
+		return 1;
+	__builtin_memcpy(k.src, p->src, 16);
+	__builtin_memcpy(k.dst, p->dst, 16);
+	if (p->frag == PKT_LATER)
+		return bpf_map_lookup_elem(&steer_frag, &k) != 0;
+	if (!pool_is_ours(v, p, end, ethertype)) {
+		/* The identification may be in use again: a stale entry would take the kernel's later pieces. */
+		bpf_map_delete_elem(&steer_frag, &k);
+		return 0;
+	}
+	bpf_map_update_elem(&steer_frag, &k, &one, BPF_ANY);
+	return 1;
+}
+
+static __always_inline int vtep_is_ours(const struct steer_val *v, const struct pkt *p, void *end)
+{
+	__be16 *ports;
+
+	if (p->proto != P_UDP || p->frag == PKT_LATER)
+		return 0;
+	ports = pkt_l4(p, 4, end);
+	/* 0 marks an unused entry and is no port to listen on. */
+	return ports && ports[1] &&
+	       (ports[1] == v->vtep_port[0] || ports[1] == v->vtep_port[1] || ports[1] == v->vtep_port[2] ||
+		ports[1] == v->vtep_port[3]);
+}
+
+static __always_inline int arp_is_ours(const __u8 *arp, void *end, int unicast, const __u8 *dmac)
+{
+	__u32 target[4] = { 0, 0, bpf_htonl(0xffff), 0 };
+	const __u32 *head = (const void *)arp;
+	struct steer_val *v;
+
+	if ((void *)arp + 28 > end || (!unicast && (dmac[0] & dmac[1] & dmac[2] & dmac[3] & dmac[4] & dmac[5]) != 0xff))
+		return 0;
+	/* Ethernet, IPv4, lengths 6 and 4, request */
+	if (head[0] != bpf_htonl(0x00010800) || head[1] != bpf_htonl(0x06040001))
+		return 0;
+	__builtin_memcpy(&target[3], arp + 24, 4);
+	v = find(target);
+	return v && v->flags & STEER_ARP;
+}
+
+static __always_inline int solicit_is_ours(const struct pkt *p, void *end)
+{
+	__u8 *l4 = pkt_l4(p, 24, end);
+	struct steer_val *v;
+	__u32 target[4];
+
+	if (!l4 || p->proto != P_ICMP6 || p->frag || p->hop_limit != 255 || l4[0] != ND_SOLICIT)
+		return 0;
+	__builtin_memcpy(target, l4 + 8, 16);
+	v = find(target);
+	return v && v->flags & STEER_ARP;
+}
+
+static __always_inline int is_ours(void *data, void *end, const struct steer_dev *dev)
+{
+	struct ethhdr *eth = data;
+	struct steer_val *v;
+	struct pkt p;
+	int own = 1;
+
+	if ((void *)(eth + 1) > end)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < 6; i++)
+		own &= eth->h_dest[i] == dev->mac[i];
+	if (eth->h_proto == bpf_htons(ETH_P_ARP))
+		return arp_is_ours((void *)(eth + 1), end, own, eth->h_dest);
+	if (!own && (eth->h_dest[0] != 0x33 || eth->h_dest[1] != 0x33 || eth->h_dest[2] != 0xff))
+		return 0;
+	if (parse_ip(eth + 1, end, eth->h_proto, &p))
+		return 0;
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6) && solicit_is_ours(&p, end))
+		return 1;
+	if (!own)
+		return 0;
+	v = find(p.dst);
+	if (!v)
+		return 0;
+	if (v->flags & STEER_ALL)
+		return 1;
+	if (v->flags & STEER_VTEP && vtep_is_ours(v, &p, end))
+		return 1;
+	if (!(v->flags & STEER_POOL))
+		return 0;
+	return p.frag ? fragment_is_ours(v, &p, end, eth->h_proto) : pool_is_ours(v, &p, end, eth->h_proto);
+}
+
+SEC("xdp") int sluice_steer(struct xdp_md *ctx)
+{
+	__u32 ifindex = ctx->ingress_ifindex, queue = ctx->rx_queue_index;
+	struct steer_dev *dev = bpf_map_lookup_elem(&steer_dev, &ifindex);
+	int verdict;
+
+	if (!dev || !is_ours((void *)(long)ctx->data, (void *)(long)ctx->data_end, dev)) {
+		count(&steer_stats, STEER_PASSED);
+		return XDP_PASS;
+	}
+	/* A queue past the slot's range would reach another port's socket. */
+	verdict = queue < STEER_QUEUES
+			  ? bpf_redirect_map(&steer_xsk, dev->slot * STEER_QUEUES + queue, dev->on_exit & 3)
+			  : dev->on_exit;
+	count(&steer_stats, verdict == XDP_REDIRECT ? STEER_TAKEN : STEER_NO_SOCKET);
+	return verdict;
+}
+
+/* Slot 0 is the gate's. Without a socket it drops: a dead engine must not let tenants through unpoliced. */
+SEC("xdp") int sluice_gate(struct xdp_md *ctx)
+{
+	__u32 queue = ctx->rx_queue_index;
+	int verdict = queue < STEER_QUEUES ? bpf_redirect_map(&steer_xsk, queue, XDP_DROP) : XDP_DROP;
+
+	count(&gate_stats, verdict == XDP_REDIRECT ? GATE_TO_ENGINE : GATE_DROP_NO_SOCKET);
+	return verdict;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
