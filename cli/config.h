@@ -110,6 +110,8 @@ __attribute__((format(printf, 2, 3))) void config_warn(struct config_tx *tx, con
 /* For checks, on the shadow. */
 const struct config_object *config_tx_find(const struct config_tx *tx, const char *key);
 uint32_t config_tx_needed(const struct config_tx *tx, const char *word); /* objects that need these words */
+uint32_t config_tx_count(const struct config_tx *tx, const struct config_kind *kind);
+const struct config_object *config_tx_user(const struct config_tx *tx, const char *word); /* one of them, NULL */
 const struct config_object *config_tx_first(const struct config_tx *tx, const struct config_kind *kind);
 /* A file as one transaction. check_only: stage 1 without opening anything. Commands other than configuration are refused. */
 int config_load(const char *path, bool check_only, struct err *e);

@@ -39,6 +39,7 @@ char *object_options(const struct config_object *o); /* malloc'ed, never NULL */
 struct config_tx *tx_begin(struct model *m, const char *file);
 /* Makes the model hold 'now' instead of 'old'; either may be NULL. Owns 'now' from here on. */
 void tx_change(struct config_tx *tx, struct config_object *old, struct config_object *now);
+void tx_change_at(struct config_tx *tx, unsigned line, struct config_object *old, struct config_object *now);
 /* Keeps the changes without checking or applying (a scratch model); frees the transaction. */
 void tx_keep(struct config_tx *tx);
 /* All commands of an open file into 'tx'. */

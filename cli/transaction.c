@@ -83,6 +83,12 @@ void tx_change(struct config_tx *tx, struct config_object *old, struct config_ob
 		model_insert(tx->m, now);
 }
 
+void tx_change_at(struct config_tx *tx, unsigned line, struct config_object *old, struct config_object *now)
+{
+	tx->line = line;
+	tx_change(tx, old, now);
+}
+
 void tx_keep(struct config_tx *tx)
 {
 	for (unsigned i = 0; i < tx->journal.n; i++)
@@ -141,6 +147,11 @@ uint32_t config_tx_needed(const struct config_tx *tx, const char *word)
 const struct config_object *config_tx_first(const struct config_tx *tx, const struct config_kind *kind)
 {
 	return tx->m->first[kind_index(kind)];
+}
+
+uint32_t config_tx_count(const struct config_tx *tx, const struct config_kind *kind)
+{
+	return tx->m->count[kind_index(kind)];
 }
 
 /* ---- entering ---- */
@@ -237,7 +248,7 @@ static void collect_net(struct config_tx *tx)
 struct check_ctx {
 	struct config_tx *tx;
 	const struct config_object *o;
-	const struct config_object *looking_for; /* find_user */
+	const char *word; /* is_word */
 	bool found;
 	struct err *e;
 	int r;
@@ -260,32 +271,43 @@ static void check_needed(void *arg, const char *word)
 		c->r = err_set(c->e, -ENOENT, "%s: there is no %s", c->o->key, word);
 }
 
-static void is_user(void *arg, const char *word)
+static void is_word(void *arg, const char *word)
 {
 	struct check_ctx *c = arg;
 
-	c->found |= !strcmp(word, c->looking_for->key);
+	c->found |= !strcmp(word, c->word);
+}
+
+static bool object_needs(const struct config_object *o, const char *word)
+{
+	struct check_ctx c = { .word = word };
+
+	if (o->kind->needs)
+		o->kind->needs(o->data, is_word, &c);
+	return c.found;
+}
+
+const struct config_object *config_tx_user(const struct config_tx *tx, const char *word)
+{
+	if (!model_needed(tx->m, word))
+		return NULL;
+	for (unsigned k = 0; config_kinds[k]; k++)
+		for (const struct config_object *o = tx->m->first[k]; o; o = o->next)
+			if (object_needs(o, word))
+				return o;
+	return NULL;
 }
 
 static int in_use(struct config_tx *tx, const struct config_object *gone, struct err *e)
 {
+	const struct config_object *user = config_tx_user(tx, gone->key);
 	uint32_t n = model_needed(tx->m, gone->key);
-	struct check_ctx c = { .looking_for = gone };
 
-	for (unsigned k = 0; n && config_kinds[k]; k++) {
-		if (!config_kinds[k]->needs)
-			continue;
-		for (const struct config_object *o = tx->m->first[k]; o; o = o->next) {
-			o->kind->needs(o->data, is_user, &c);
-			if (!c.found)
-				continue;
-			if (n > 1)
-				return err_set(e, -EBUSY, "%s is used by %s and %u more: delete those first", gone->key, o->key,
-					       n - 1);
-			return err_set(e, -EBUSY, "%s is used by %s: delete that first", gone->key, o->key);
-		}
-	}
-	return 0;
+	if (!user)
+		return 0;
+	if (n > 1)
+		return err_set(e, -EBUSY, "%s is used by %s and %u more: delete those first", gone->key, user->key, n - 1);
+	return err_set(e, -EBUSY, "%s is used by %s: delete that first", gone->key, user->key);
 }
 
 static int check_one(struct config_tx *tx, const struct change *n, struct err *e)
@@ -350,22 +372,6 @@ static void take_back(struct config_tx *tx)
 	}
 	if (tx->commit_policy && policy_commit(&e))
 		log_error("taking back: %s", e.text);
-}
-
-static void is_word(void *arg, const char *word)
-{
-	struct check_ctx *c = arg;
-
-	c->found |= !strcmp(word, (const char *)c->looking_for);
-}
-
-static bool object_needs(const struct config_object *o, const char *word)
-{
-	struct check_ctx c = { .looking_for = (const void *)word };
-
-	if (word && o->kind->needs)
-		o->kind->needs(o->data, is_word, &c);
-	return c.found;
 }
 
 /* Words whose objects are applied again; at most one for each family. */

@@ -494,7 +494,7 @@ static void add_legs(struct answer *a, const struct record *x, bool gateways_onl
 {
 	for (unsigned i = 0; i < x->n && a->n < HOPS_MAX; i++) {
 		const struct fib_nexthop *h = &x->nh[i];
-		if (h->dead || (gateways_only && ip_is_zero(&h->gateway)))
+		if ((h->dead && x->kind == FIB_UNICAST) || (gateways_only && ip_is_zero(&h->gateway)))
 			continue;
 		struct leg *l = &a->leg[a->n];
 		l->nh = *h;

@@ -50,10 +50,8 @@ void worker_wake(struct worker *w)
 {
 	uint64_t one = 1;
 	struct worker_private *v = w->priv;
-	/* against the fence in worker.c go_to_sleep: either it sees what was put, or we see it asleep */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (LOAD_RELAXED(&v->asleep) && __atomic_exchange_n(&v->asleep, 0, __ATOMIC_SEQ_CST) &&
-	    write(v->wake_fd, &one, sizeof(one)) < 0)
+	/* Two exchanges of one word, here and in worker.c go_to_sleep: either it sees what was put, or we see it asleep. */
+	if (__atomic_exchange_n(&v->asleep, 0, __ATOMIC_SEQ_CST) && write(v->wake_fd, &one, sizeof(one)) < 0)
 		return; /* EAGAIN: it is readable already */
 }
 
@@ -76,7 +74,6 @@ static void send_own(struct worker *w, struct port_queue *q, const struct txd *d
 	struct port_counter *c = &w->port[q->port->index];
 	unsigned done = 0;
 	uint64_t bytes = 0;
-	/* the port may put other bytes where a frame was before we count */
 	for (unsigned tries = 0; done < n && tries < TX_TRIES; tries++) {
 		if (tries && ops->poll)
 			ops->poll(q, &w->frames);

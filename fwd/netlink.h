@@ -13,6 +13,7 @@ void netlink_read(void); /* call when readable */
 void netlink_tick(uint64_t now_ns);
 /* Own routes on sluice_host (own protocol number 196, not mirrored back). 0 or -errno; existing is fine. */
 #define NETLINK_ROUTE_PROTOCOL 196
+/* 'sluice_host' must exist, up. */
 int netlink_host_route(bool add, const struct ipnet *n, struct err *e);
 /* Called for links by name or index that changed: set by main.c (endpoint devices come and go, port state, gate). */
 extern void (*netlink_on_link)(uint32_t ifindex, const char *name, bool present, bool up, uint32_t mtu,

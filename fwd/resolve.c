@@ -286,6 +286,9 @@ void record_publish(struct record *r, enum neighbor_state s)
 	if (!use)
 		r->adj = 0; /* neighbor_set freed it */
 	r->state = (uint8_t)s;
+	r->published = true;
+	if (s == NEIGHBOR_FAILED)
+		r->tries = 0;
 	if (s != NEIGHBOR_INCOMPLETE)
 		record_pending(r, false);
 	workers_neighbor_changed();

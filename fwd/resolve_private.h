@@ -16,7 +16,7 @@ struct record {
 	uint32_t adj;	 /* 0 unless usable */
 	uint32_t ifindex; /* port kind: of the port when the record was made */
 	struct mac mac;	 /* link-layer address: of the neighbour, or inner destination */
-	bool has_mac;
+	bool has_mac, published;
 	uint8_t state; /* neighbor_state */
 	uint8_t tries; /* inner requests sent without answer */
 	uint64_t asked_ns, deadline_ns, wanted_ns; /* last request sent; until FAILED; last request of a worker */

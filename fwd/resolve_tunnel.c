@@ -121,7 +121,7 @@ void tunnel_fill_adj(struct record *r)
 
 static void publish_change(struct record *r, enum neighbor_state s)
 {
-	if (r->state != s)
+	if (!r->published || r->state != s)
 		record_publish(r, s);
 }
 
@@ -131,8 +131,6 @@ static void update_inner(struct record *r, bool retry, uint64_t now_ns)
 	if (record_is_inner(r) && !r->has_mac) {
 		if (r->state == NEIGHBOR_FAILED && !retry)
 			return;
-		if (r->state == NEIGHBOR_FAILED)
-			r->tries = 0;
 		publish_change(r, NEIGHBOR_INCOMPLETE);
 		if (!record_is_pending(r))
 			tunnel_ask(r, now_ns);

@@ -129,8 +129,7 @@ static void go_to_sleep(struct worker *w)
 {
 	struct worker_private *v = w->priv;
 	uint64_t value;
-	STORE_RELAXED(&v->asleep, 1);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* against the one in worker_wake */
+	__atomic_exchange_n(&v->asleep, 1, __ATOMIC_SEQ_CST); /* before the look: see worker_wake */
 	if (!something_came(w)) {
 		int ms = sleep_ms(w);
 		rcu_offline();
@@ -205,7 +204,7 @@ int workers_start(struct err *e)
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	for (unsigned i = 0; i < n_workers && !rc; i++) {
 		struct worker_private *v = workers[i]->priv;
-		char name[16];
+		char name[24];
 		rc = v->running ? 0 : pthread_create(&v->thread, NULL, worker_main, workers[i]);
 		if (rc || v->running)
 			continue;
@@ -386,8 +385,11 @@ void workers_assign(void)
 
 void workers_forget_port(unsigned index)
 {
-	for (unsigned i = 0; i < n_workers; i++)
-		workers[i]->port[index] = (struct port_counter){ 0 };
+	for (unsigned i = 0; i < n_workers; i++) {
+		struct port_counter *c = &workers[i]->port[index];
+		/* what is held will be counted as sent or dropped, so it came in */
+		*c = (struct port_counter){ .rx.packets = c->held, .held = c->held };
+	}
 }
 
 /* ---- sums ---- */

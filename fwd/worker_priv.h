@@ -19,8 +19,9 @@ struct worker_private {
 	pthread_t thread;
 	bool running;	   /* control thread */
 	int wake_fd;	   /* eventfd: something came while asleep */
-	uint32_t asleep;   /* worker sets, whoever wakes it clears */
-	unsigned from[WORKERS_MAX + 1], n_from; /* senders that have a ring to this worker */
+	uint32_t asleep __attribute__((aligned(64))); /* worker sets, whoever wakes it clears: senders touch this line */
+	unsigned n_from __attribute__((aligned(64)));
+	unsigned from[WORKERS_MAX + 1]; /* senders that have a ring to this worker */
 	struct ring in[WORKERS_MAX + 1];	/* by sender; FROM_CONTROL is the control thread's */
 	struct ring requests;
 	uint64_t age_ns;  /* when the next slice of ageing is due */

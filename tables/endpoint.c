@@ -15,7 +15,7 @@ struct addr_value {
 };
 static struct endpoint *by_id[ENDPOINT_ID_MAX + 1]; /* RCU */
 static struct table by_addr;
-static uint32_t n_endpoints;
+static uint32_t n_endpoints, highest; /* id ever set */
 
 int endpoint_init(struct err *e)
 {
@@ -29,6 +29,7 @@ void endpoint_fini(void)
 		by_id[id] = NULL;
 	}
 	n_endpoints = 0;
+	highest = 0;
 	table_close(&by_addr);
 }
 
@@ -104,7 +105,7 @@ static int take_addr(uint32_t id, uint32_t identity, const struct ipaddr *a, str
 	char b[IP_STRLEN];
 	int r = table_insert(&by_addr, SLOT_CONTROL, a, &v, NULL);
 
-	if (room_after_wait(&by_addr, r))
+	if (room_after_wait(&by_addr, r, true))
 		r = table_insert(&by_addr, SLOT_CONTROL, a, &v, NULL);
 	if (r)
 		return err_set(e, r, "endpoint %u: no room for address %s: %u addresses are in use: delete endpoints",
@@ -151,6 +152,7 @@ int endpoint_set(const struct endpoint *ep, struct err *e)
 		return r;
 	}
 	STORE_RELEASE(&by_id[new->id], new);
+	highest = MAX(highest, new->id);
 	for (unsigned i = 0; old && i < old->n_addrs; i++) {
 		struct ipnet host = { .addr = old->addr[i], .len = 128 };
 		if (!has_addr(new, &old->addr[i]))
@@ -183,7 +185,7 @@ int endpoint_del(uint32_t id, struct err *e)
 
 uint32_t endpoint_next(uint32_t after_id)
 {
-	for (uint32_t id = after_id + 1; id <= ENDPOINT_ID_MAX; id++)
+	for (uint32_t id = after_id + 1; id <= highest; id++)
 		if (LOAD_RELAXED(&by_id[id]))
 			return id;
 	return 0;

@@ -42,7 +42,7 @@ static int store(uint32_t set, const struct ipnet *n, const struct ipcache_value
 	char b[IP_STRLEN];
 	int r = lpm_set(&cache, set, n, v);
 
-	if (room_after_wait(&cache.t, r))
+	if (room_after_wait(&cache.t, r, !lpm_exact(&cache, set, n)))
 		r = lpm_set(&cache, set, n, v);
 	if (!r)
 		return 0;

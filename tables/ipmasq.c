@@ -33,7 +33,7 @@ int ipmasq_add(const struct ipnet *n, struct err *e)
 	uint64_t none = 0;
 	int r = lpm_insert(&masq, 0, n, &none);
 
-	if (room_after_wait(&masq.t, r))
+	if (room_after_wait(&masq.t, r, true))
 		r = lpm_insert(&masq, 0, n, &none);
 	if (r == -EEXIST)
 		return err_set(e, r, "ipmasq %s exists already", ipnet_print(n, b));

@@ -154,10 +154,14 @@ int nat_map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t ran
 		*created = false;
 		if (i) {
 			*mapping = i;
-			if (ref_take(&mapping_at(i)->refs))
-				return 0;
-			breathe(&spins);
-			continue;
+			if (!ref_take(&mapping_at(i)->refs)) {
+				breathe(&spins);
+				continue;
+			}
+			/* its creator may not have come to this yet, but what we send may be answered at once */
+			if (pool_state(&mappings.pool, i) == POOL_BUSY)
+				pool_publish(&mappings.pool, i);
+			return 0;
 		}
 		i = make_mapping(slot, k, now_s, random);
 		if (!i && hidx_find(&mappings.idx, k, hash))

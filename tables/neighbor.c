@@ -96,7 +96,7 @@ static int insert(const struct neighbor_key *k, const struct neighbor *n, struct
 	char b[IP_STRLEN];
 	int r = table_insert(&neighbors, SLOT_CONTROL, k, n, NULL);
 
-	if (room_after_wait(&neighbors, r) || (r == -ENOSPC && evict()))
+	if (room_after_wait(&neighbors, r, true) || (r == -ENOSPC && evict()))
 		r = table_insert(&neighbors, SLOT_CONTROL, k, n, NULL);
 	if (r)
 		return err_set(e, r, "neighbour %s: the table is full (%u entries) and none of them is stale",

@@ -41,7 +41,8 @@ int policy_del(const struct policy_rule *r, struct err *e); /* -ENOENT */
  * endpoint_set()'s policy_set, bumps the generations of what changed. -ENOSPC names the set over its limit; then nothing
  * changed and the last adds and dels are to be undone by the caller. Also call after endpoints were added or changed. */
 int policy_commit(struct err *e);
-/* The set an endpoint with this id and identity gets (compiled by the last commit), 0 = none. */
+/* The set an endpoint with this id and identity gets: what the last commit gave it, and for one that no commit has seen a set
+ * compiled now from the present rules, so that a new endpoint is never without. 0 = no rules. Control thread. */
 uint32_t policy_set_of(uint32_t endpoint_id, uint32_t identity);
 uint32_t policy_host_set(void);
 uint16_t policy_host_gen(void); /* generation counter bumped when the host's set changes */

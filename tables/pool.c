@@ -15,9 +15,9 @@
 #include "tables/table.h"
 
 enum {
-	CACHE_MAX = 32,	  /* indices a slot takes at once */
+	CACHE_MAX = 32,   /* indices a slot takes at once */
 	SPILL_EVERY = 32, /* retirements between looks whether there is something to hand on */
-	LIMBO_LISTS = 3, /* epochs e, e + 1 and an older one, which is ripe when a fourth is needed */
+	LIMBO_LISTS = 3,  /* epochs e, e + 1 and an older one, which is ripe when a fourth is needed */
 	SPINS = 200
 };
 
@@ -28,10 +28,10 @@ struct limbo {
 
 struct pool_slot {
 	uint32_t lock;
-	uint32_t n_cache, n_ripe;	  /* read by other threads to find free entries */
-	uint32_t ripe;			  /* list of reusable entries */
+	uint32_t n_cache, n_ripe; /* read by other threads to find free entries */
+	uint32_t ripe;            /* list of reusable entries */
 	uint32_t n_retired;
-	struct limbo limbo[LIMBO_LISTS];  /* oldest first; n = 0: unused, and so are the ones behind */
+	struct limbo limbo[LIMBO_LISTS]; /* oldest first; n = 0: unused, and so are the ones behind */
 	uint32_t cache[CACHE_MAX];
 } __attribute__((aligned(CACHE_LINE)));
 
@@ -63,7 +63,8 @@ int pool_open(struct pool *p, const char *name, uint32_t entry_size, uint32_t ca
 
 	memset(p, 0, sizeof(*p));
 	if (!capacity || capacity > UINT32_MAX / 2 || !entry_size || entry_size % 8)
-		return err_set(e, -EINVAL, "table %s: capacity %u of %u bytes is not possible", name, capacity, entry_size);
+		return err_set(e, -EINVAL, "table %s: capacity %u of %u bytes is not possible", name, capacity,
+			       entry_size);
 	for (const char *c = name; c && *c; c++)
 		layout = fnv(layout, (uint8_t)*c);
 	layout = fnv(layout, entry_size);
@@ -170,7 +171,8 @@ static uint32_t steal(struct pool *p, unsigned slot, uint64_t now)
 	uint32_t i = 0;
 	for (unsigned n = 0; n < THREADS && !i; n++) {
 		struct pool_slot *s = &p->slots[n];
-		if (n == slot || !(LOAD_RELAXED(&s->n_cache) || LOAD_RELAXED(&s->n_ripe) || LOAD_RELAXED(&s->limbo[0].n)))
+		if (n == slot ||
+		    !(LOAD_RELAXED(&s->n_cache) || LOAD_RELAXED(&s->n_ripe) || LOAD_RELAXED(&s->limbo[0].n)))
 			continue;
 		lock(&s->lock);
 		ripen(p, s, now);

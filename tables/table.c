@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define TABLE(sym, table_name, scope_text, table_kind_, cap, key_bytes, value_bytes, key_, value_, full_, help_)               \
+#define TABLE(sym, table_name, scope_text, table_kind_, cap, key_bytes, value_bytes, key_, value_, full_, help_)       \
 	[TABLE_##sym] = {                                                                                              \
 		.name = table_name,                                                                                    \
 		.scope = scope_text,                                                                                   \
@@ -35,7 +35,8 @@ const struct table_def *table_def_by_name(const char *name)
 	return NULL;
 }
 
-int table_open(struct table *t, const char *name, uint32_t capacity, uint32_t key_size, uint32_t value_size, struct err *e)
+int table_open(struct table *t, const char *name, uint32_t capacity, uint32_t key_size, uint32_t value_size,
+	       struct err *e)
 {
 	assert(key_size && key_size % 8 == 0 && value_size % 8 == 0);
 	memset(t, 0, sizeof(*t));

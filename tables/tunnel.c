@@ -202,7 +202,7 @@ uint32_t remote_get(const struct ipaddr *addr, struct err *e)
 	struct remote v = { .addr = *addr, .vtep = vtep, .refs = 1 };
 	v.gen = gen_number(GEN_TUNNEL, REMOTE_GEN_FIRST + n_remotes_ever++ % REMOTE_GENS);
 	r = table_insert(&remotes, SLOT_CONTROL, &k, &v, &i);
-	if (room_after_wait(&remotes, r))
+	if (room_after_wait(&remotes, r, true))
 		r = table_insert(&remotes, SLOT_CONTROL, &k, &v, &i);
 	if (r) {
 		err_set(e, r, "remote %s: there are %u remote nodes already, which is the limit", b, table_count(&remotes));
@@ -340,7 +340,7 @@ int tunnel_set(const struct ipnet *n, const struct ipaddr *remote_addr, struct t
 		}
 	}
 	r = lpm_set(&tunnels, 0, n, v);
-	if (room_after_wait(&tunnels.t, r))
+	if (room_after_wait(&tunnels.t, r, !old_remote))
 		r = lpm_set(&tunnels, 0, n, v);
 	if (r) {
 		err_set(e, r, "tunnel %s: the table is full (%u prefixes): delete some or merge them into shorter ones", b,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Programs on devices (contract in loader.h). Control thread.
  *
- * XDP by RTM_NEWLINK with the id we saw as the expected program, so nobody is replaced by accident between look and leap.
- * tc by RTM_NEWTFILTER with our own TCA_BPF_NAME, which is also how a filter of ours is recognised after a crash; the same
- * handle with NLM_F_REPLACE swaps the program in place (list_replace_rcu in cls_bpf). */
+ * XDP by RTM_NEWLINK with the id we saw as the expected program, so nobody is replaced by accident between look and
+ * leap. tc by RTM_NEWTFILTER with our own TCA_BPF_NAME, which is also how a filter of ours is recognised after a crash;
+ * the same handle with NLM_F_REPLACE swaps the program in place (list_replace_rcu in cls_bpf). */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -97,17 +97,22 @@ static int xdp_refused(struct loader *l, const char *dev, int rc, struct err *e)
 	case EOPNOTSUPP:
 		return err_set(e, rc, "%s: its driver has no XDP of that mode%s: use 'mode generic'", dev, why);
 	case ENOSPC:
-		return err_set(e, rc, "%s: the other end has more transmit queues than %s has receive queues%s: create both "
-				      "ends with equal numtxqueues and numrxqueues", dev, dev, why);
+		return err_set(e, rc,
+			       "%s: the other end has more transmit queues than %s has receive queues%s: create both "
+			       "ends with equal numtxqueues and numrxqueues",
+			       dev, dev, why);
 	case ERANGE:
 	case EINVAL:
-		return err_set(e, rc, "%s: the kernel refuses native XDP%s: set the MTU of both ends to 1500, or use "
-				      "'mode generic'", dev, why);
+		return err_set(e, rc,
+			       "%s: the kernel refuses native XDP%s: set the MTU of both ends to 1500, or use "
+			       "'mode generic'",
+			       dev, why);
 	case EPERM:
 		return err_set(e, rc, "%s: attaching XDP needs CAP_NET_ADMIN and CAP_BPF%s: run as root", dev, why);
 	case EBUSY:
 	case EEXIST:
-		return err_set(e, rc, "%s: another XDP program is in the way%s: 'ip link set dev %s xdp off'", dev, why, dev);
+		return err_set(e, rc, "%s: another XDP program is in the way%s: 'ip link set dev %s xdp off'", dev, why,
+			       dev);
 	default:
 		return err_set(e, rc, "%s: cannot attach XDP: %s%s", dev, strerror(-rc), why);
 	}
@@ -115,9 +120,10 @@ static int xdp_refused(struct loader *l, const char *dev, int rc, struct err *e)
 
 static int xdp_foreign(const char *dev, const struct xdp_now *now, struct err *e)
 {
-	return err_set(e, -EBUSY, "%s has a foreign XDP program '%s' (id %u): remove it with 'ip link set dev %s %s off' or stop "
-				  "the process that owns it", dev, now->name, now->id, dev,
-		       now->mode == LOADER_NATIVE ? "xdp" : "xdpgeneric");
+	return err_set(e, -EBUSY,
+		       "%s has a foreign XDP program '%s' (id %u): remove it with 'ip link set dev %s %s off' or stop "
+		       "the process that owns it",
+		       dev, now->name, now->id, dev, now->mode == LOADER_NATIVE ? "xdp" : "xdpgeneric");
 }
 
 static int remember(struct loader *l, const struct attachment *a, struct err *e)
@@ -146,7 +152,8 @@ static void forget(struct loader *l, enum loader_prog prog, uint32_t ifindex)
 
 static int no_device(const char *ifname, struct err *e)
 {
-	return err_set(e, -ENODEV, "no network device '%s' here: create it first, or correct the name ('ip link' lists them)",
+	return err_set(e, -ENODEV,
+		       "no network device '%s' here: create it first, or correct the name ('ip link' lists them)",
 		       ifname);
 }
 
@@ -193,8 +200,8 @@ int loader_attach_xdp(struct loader *l, enum loader_prog prog, const char *ifnam
 
 struct tc_found {
 	const char *name; /* ours */
-	uint32_t n;	  /* filters at this parent */
-	bool ours;	  /* ours at our place */
+	uint32_t n;       /* filters at this parent */
+	bool ours;        /* ours at our place */
 	uint32_t prog_id;
 	char foreign[64]; /* kind and name of one at our preference that is not ours */
 };
@@ -209,12 +216,14 @@ static int tc_look_cb(const struct nlmsghdr *h, void *arg)
 
 	if (h->nlmsg_type != RTM_NEWTFILTER)
 		return MNL_CB_OK;
-	mnl_attr_for_each(a, h, sizeof(*t)) {
+	mnl_attr_for_each(a, h, sizeof(*t))
+	{
 		if (mnl_attr_get_type(a) == TCA_KIND)
 			kind = mnl_attr_get_str(a);
 		if (mnl_attr_get_type(a) != TCA_OPTIONS || strcmp(kind, "bpf"))
 			continue;
-		mnl_attr_for_each_nested(b, a) {
+		mnl_attr_for_each_nested(b, a)
+		{
 			if (mnl_attr_get_type(b) == TCA_BPF_NAME)
 				name = mnl_attr_get_str(b);
 			if (mnl_attr_get_type(b) == TCA_BPF_ID)
@@ -252,12 +261,13 @@ static int tc_look(struct loader *l, uint32_t ifindex, uint32_t direction, struc
 	return nl_call(&l->nl, &m, tc_look_cb, f);
 }
 
-static int clsact(struct loader *l, uint32_t ifindex, bool add)
+/* RTM_NEWQDISC, RTM_DELQDISC, or RTM_GETQDISC: 0 if there, -EINVAL if its place is taken by an 'ingress' qdisc. */
+static int clsact(struct loader *l, uint32_t ifindex, uint16_t what)
 {
 	struct tcmsg *t;
 	union nl_buf m;
 
-	t = nl_start(&m, add ? RTM_NEWQDISC : RTM_DELQDISC, add ? NLM_F_CREATE | NLM_F_EXCL : 0, sizeof(*t));
+	t = nl_start(&m, what, what == RTM_NEWQDISC ? NLM_F_CREATE | NLM_F_EXCL : 0, sizeof(*t));
 	t->tcm_ifindex = (int)ifindex;
 	t->tcm_parent = TC_H_CLSACT;
 	t->tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
@@ -300,20 +310,26 @@ int loader_attach_tc(struct loader *l, enum loader_prog prog, const char *ifname
 	if (!a.ifindex)
 		return no_device(ifname, e);
 	snprintf(a.ifname, sizeof(a.ifname), "%s", ifname);
-	rc = clsact(l, a.ifindex, true);
+	rc = clsact(l, a.ifindex, RTM_NEWQDISC);
 	if (rc && rc != -EEXIST)
-		return err_set(e, rc, "%s: cannot add the clsact qdisc: %s%s", ifname, strerror(-rc), nl_why(&l->nl, why));
+		return err_set(e, rc, "%s: cannot add the clsact qdisc: %s%s", ifname, strerror(-rc),
+			       nl_why(&l->nl, why));
+	/* An 'ingress' qdisc has one list of filters and puts those meant for egress into it without a word. */
+	if (rc == -EEXIST && p->parent == TC_H_MIN_EGRESS && clsact(l, a.ifindex, RTM_GETQDISC))
+		return err_set(e, -EBUSY,
+			       "%s has an 'ingress' qdisc where clsact is needed: 'tc qdisc del dev %s ingress'",
+			       ifname, ifname);
 	rc = tc_look(l, a.ifindex, p->parent, &f);
 	if (rc)
-		return err_set(e, rc, "%s: cannot list its tc filters: %s%s", ifname, strerror(-rc), nl_why(&l->nl, why));
+		return err_set(e, rc, "%s: cannot list its tc filters: %s%s", ifname, strerror(-rc),
+			       nl_why(&l->nl, why));
 	/* A filter of the same preference may run before ours and let frames past it. */
 	if (f.foreign[0])
-		return err_set(e, -EBUSY, "%s has a foreign tc filter (%s) at preference %d: remove it with 'tc filter del dev "
-					  "%s %s pref %d'", ifname, f.foreign, TC_PREF, ifname, side, TC_PREF);
+		return err_set(e, -EBUSY,
+			       "%s has a foreign tc filter (%s) at preference %d: remove it with 'tc filter del dev "
+			       "%s %s pref %d'",
+			       ifname, f.foreign, TC_PREF, ifname, side, TC_PREF);
 	rc = tc_change(l, a.ifindex, prog, true);
-	if (rc == -ENOENT || rc == -EINVAL || rc == -EOPNOTSUPP)
-		return err_set(e, rc, "%s: the kernel takes no tc filter at %s%s: if it has an 'ingress' qdisc, remove that with "
-				      "'tc qdisc del dev %s ingress'", ifname, side, nl_why(&l->nl, why), ifname);
 	if (rc)
 		return err_set(e, rc, "%s: cannot attach the tc filter %s: %s%s", ifname, p->filter, strerror(-rc),
 			       nl_why(&l->nl, why));
@@ -333,8 +349,9 @@ static int tc_remove(struct loader *l, enum loader_prog prog, uint32_t ifindex)
 	if (rc)
 		return rc;
 	/* An empty clsact does nothing; leave the device as we found it. */
-	if (!tc_look(l, ifindex, TC_H_MIN_INGRESS, &in) && !tc_look(l, ifindex, TC_H_MIN_EGRESS, &out) && !in.n && !out.n)
-		clsact(l, ifindex, false);
+	if (!tc_look(l, ifindex, TC_H_MIN_INGRESS, &in) && !tc_look(l, ifindex, TC_H_MIN_EGRESS, &out) && !in.n &&
+	    !out.n)
+		clsact(l, ifindex, RTM_DELQDISC);
 	return 0;
 }
 
@@ -353,8 +370,8 @@ int attach_remove(struct loader *l, enum loader_prog prog, uint32_t ifindex, str
 			rc = xdp_change(l, ifindex, -1, now.id, now.mode);
 	}
 	if (rc && rc != -ENODEV && rc != -ENOENT)
-		return err_set(e, rc, "interface %u: cannot detach %s: %s%s", ifindex, loader_progs[prog].function, strerror(-rc),
-			       nl_why(&l->nl, why));
+		return err_set(e, rc, "interface %u: cannot detach %s: %s%s", ifindex, loader_progs[prog].function,
+			       strerror(-rc), nl_why(&l->nl, why));
 	return 0;
 }
 
@@ -411,8 +428,8 @@ int loader_check(struct loader *l, struct err *e)
 		}
 		if (in_place(l, &a))
 			continue;
-		rc = loader_progs[a.prog].filter ? loader_attach_tc(l, a.prog, name, e) :
-						   loader_attach_xdp(l, a.prog, name, a.mode, NULL, e);
+		rc = loader_progs[a.prog].filter ? loader_attach_tc(l, a.prog, name, e)
+						 : loader_attach_xdp(l, a.prog, name, a.mode, NULL, e);
 		if (rc)
 			return rc;
 		err_set(e, 0, "%s: somebody took %s off; it is back", name, loader_progs[a.prog].function);

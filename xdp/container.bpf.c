@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
-/* tc ingress on the host end of a container's veth ([from-container]): every frame to the engine, stamped with its endpoint.
+/* tc ingress on the host end of a container's veth ([from-container]): every frame to the engine, stamped with its
+ * endpoint.
  *
- * A device that is no endpoint is not let through: the kernel would forward it past all policy. GSO frames stay whole here
- * and are cut at sluice_host, whose offloads are off; each piece inherits the stamp. */
+ * A device that is no endpoint is not let through: the kernel would forward it past all policy. GSO frames stay whole
+ * here and are cut at sluice_host, whose offloads are off; each piece inherits the stamp. */
 #define WITH_GATE
 #include "xdp/gate.bpf.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
-/* What the tc programs on both ways to the engine share: the stamp and the worker's queue (contract: tables/abi/gate.h). */
+/* What the tc programs on both ways to the engine share: the stamp and the worker's queue (contract:
+ * tables/abi/gate.h). */
 #pragma once
 
 #include <linux/pkt_cls.h>
@@ -31,7 +32,8 @@ static __always_inline int gate_pull(struct __sk_buff *skb)
 	return bpf_skb_pull_data(skb, want);
 }
 
-/* Writes the stamp and chooses the queue. queue_mapping q + 1 leaves by transmit queue q, and so enters AF_XDP queue q. */
+/* Writes the stamp and chooses the queue. queue_mapping q + 1 leaves by transmit queue q, and so enters AF_XDP queue q.
+ */
 static __always_inline int gate_stamp(struct __sk_buff *skb, __u32 kind, __u32 id, __u32 n_queues)
 {
 	void *data, *end;
@@ -46,7 +48,7 @@ static __always_inline int gate_stamp(struct __sk_buff *skb, __u32 kind, __u32 i
 	eth = data;
 	if ((void *)(eth + 1) > end)
 		return -1;
-	if (!parse_ip(eth + 1, end, eth->h_proto, &p))
+	if (!parse_ip(eth + 1, end, eth->h_proto, 4, &p))
 		hash = pkt_flow_hash(&p, end);
 	if (kind == GATE_ENDPOINT && eth->h_dest[0] & 1)
 		kind = GATE_ENDPOINT_BCAST;

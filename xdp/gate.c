@@ -36,7 +36,8 @@ static int link_cb(const struct nlmsghdr *h, void *arg)
 	if (h->nlmsg_type != RTM_NEWLINK)
 		return MNL_CB_OK;
 	k->ifindex = (uint32_t)i->ifi_index;
-	mnl_attr_for_each(a, h, sizeof(*i)) {
+	mnl_attr_for_each(a, h, sizeof(*i))
+	{
 		switch (mnl_attr_get_type(a)) {
 		case IFLA_LINK:
 			k->peer = mnl_attr_get_u32(a);
@@ -52,9 +53,8 @@ static int link_cb(const struct nlmsghdr *h, void *arg)
 				memcpy(k->mac.b, mnl_attr_get_payload(a), 6);
 			break;
 		case IFLA_LINKINFO:
-			mnl_attr_for_each_nested(b, a)
-				if (mnl_attr_get_type(b) == IFLA_INFO_KIND)
-					k->veth = !strcmp(mnl_attr_get_str(b), "veth");
+			mnl_attr_for_each_nested(b, a) if (mnl_attr_get_type(b) == IFLA_INFO_KIND) k->veth =
+				!strcmp(mnl_attr_get_str(b), "veth");
 			break;
 		}
 	}
@@ -222,8 +222,10 @@ static int offloads_off(const char *dev, char *list, size_t size, struct err *e)
 		if (!rc)
 			rc = features_on(&f, fd, dev, still, sizeof(still));
 		if (rc > 0)
-			rc = err_set(e, -EIO, "%s: cannot turn off %s: try 'ethtool -K %s tx off sg off tso off gso off txvlan "
-					      "off'", dev, still, dev);
+			rc = err_set(e, -EIO,
+				     "%s: cannot turn off %s: try 'ethtool -K %s tx off sg off tso off gso off txvlan "
+				     "off'",
+				     dev, still, dev);
 		else if (!rc)
 			rc = 1;
 	}
@@ -283,7 +285,8 @@ static int sysctl_set(const char *path, const char *value, bool optional, struct
 	if (fd >= 0)
 		close(fd);
 	if (rc)
-		return err_set(e, rc, "cannot write %s to %s (%s): mount /proc/sys writable", value, full, strerror(-rc));
+		return err_set(e, rc, "cannot write %s to %s (%s): mount /proc/sys writable", value, full,
+			       strerror(-rc));
 	return 1;
 }
 
@@ -305,12 +308,12 @@ static int pair_find(struct loader *l, uint32_t n_queues, bool *fits, struct err
 	if ((has_h && !h.veth) || (has_n && !n.veth))
 		return err_set(e, -EEXIST, "a device named %s is not a veth: rename or delete it",
 			       has_h && !h.veth ? GATE_HOST_DEVICE : GATE_NET_DEVICE);
-	*fits = has_h && has_n && h.peer == n.ifindex && n.peer == h.ifindex && h.n_tx == n_queues && h.n_rx == n_queues &&
-		n.n_tx == n_queues && n.n_rx == n_queues;
+	*fits = has_h && has_n && h.peer == n.ifindex && n.peer == h.ifindex && h.n_tx == n_queues &&
+		h.n_rx == n_queues && n.n_tx == n_queues && n.n_rx == n_queues;
 	if (*fits || (!has_h && !has_n))
 		return 0;
-	log_info("replacing %s/%s, whose shape does not fit %u queues; its addresses and routes are lost", GATE_HOST_DEVICE,
-		 GATE_NET_DEVICE, n_queues);
+	log_info("replacing %s/%s, whose shape does not fit %u queues; its addresses and routes are lost",
+		 GATE_HOST_DEVICE, GATE_NET_DEVICE, n_queues);
 	if (has_h)
 		link_delete(l, h.ifindex);
 	if (has_n && !(has_h && h.peer == n.ifindex))
@@ -369,22 +372,26 @@ int gate_create(struct loader *l, uint32_t n_queues, uint16_t mtu, struct gate_i
 	int rc;
 
 	if (!n_queues || n_queues > STEER_QUEUES)
-		return err_set(e, -EINVAL, "the gate cannot have %u queues: use 1 to %d workers", n_queues, STEER_QUEUES);
+		return err_set(e, -EINVAL, "the gate cannot have %u queues: use 1 to %d workers", n_queues,
+			       STEER_QUEUES);
 	rc = pair_find(l, n_queues, &fits, e);
 	if (rc)
 		return rc;
 	if (!fits) {
 		rc = pair_create(l, n_queues, mtu);
 		if (rc)
-			return err_set(e, rc, "cannot create %s/%s: %s%s", GATE_HOST_DEVICE, GATE_NET_DEVICE, strerror(-rc),
-				       nl_why(&l->nl, why));
+			return err_set(e, rc, "cannot create %s/%s: %s%s", GATE_HOST_DEVICE, GATE_NET_DEVICE,
+				       strerror(-rc), nl_why(&l->nl, why));
 	}
 	if (!link_get(l, GATE_HOST_DEVICE, &h) || !link_get(l, GATE_NET_DEVICE, &n))
 		return err_set(e, -ENODEV, "the gate vanished while it was being made: start again");
 	rc = gate_equip(l, &h, &n, n_queues, mtu, e);
 	if (!rc && info)
-		*info = (struct gate_info){ .host_ifindex = h.ifindex, .net_ifindex = n.ifindex, .host_mac = h.mac,
-					    .mtu = mtu, .adopted = fits };
+		*info = (struct gate_info){ .host_ifindex = h.ifindex,
+					    .net_ifindex = n.ifindex,
+					    .host_mac = h.mac,
+					    .mtu = mtu,
+					    .adopted = fits };
 	return rc;
 }
 

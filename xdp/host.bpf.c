@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
-/* tc on sluice_host, the kernel's end of the gate. [to-host], ingress: frames from the engine to an endpoint or the box.
- * [from-host], egress: frames of the box get their stamp; those [from-container] redirected here have one and pass. */
+/* tc on sluice_host, the kernel's end of the gate. [to-host], ingress: frames from the engine to an endpoint or the
+ * box. [from-host], egress: frames of the box get their stamp; those [from-container] redirected here have one and
+ * pass. */
 #define WITH_GATE
 #include "xdp/gate.bpf.h"
 
@@ -47,7 +48,8 @@ SEC("to-host") int to_host(struct __sk_buff *skb)
 	}
 	unstamp(eth);
 	count(&gate_stats, GATE_FROM_ENGINE);
-	/* The peer form skips the backlog queue of the far side and sets PACKET_HOST; it needs a veth into another namespace. */
+	/* The peer form skips the backlog queue of the far side and sets PACKET_HOST; it needs a veth into another
+	 * namespace. */
 	if (ep->attach == 0)
 		return bpf_redirect_peer(ep->ifindex, 0);
 	return bpf_redirect(ep->ifindex, 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Objects, pins and map access of the loader (contract in loader.h). Control thread.
  *
- * Every map is pinned by name before the objects are loaded, so the three objects share them and the next process finds them.
- * Programs need no pins: the devices they are attached to hold them. */
+ * Every map is pinned by name before the objects are loaded, so the three objects share them and the next process finds
+ * them. Programs need no pins: the devices they are attached to hold them. */
 #include "xdp/loader.h"
 
 #include <bpf/bpf.h>
@@ -90,11 +90,12 @@ int loader_check_caps(struct err *e)
 	fclose(f);
 	for (size_t i = 0; i < ARRAY_LEN(need); i++)
 		if (!(caps >> need[i].bit & 1))
-			n += (size_t)snprintf(missing + n, sizeof(missing) - n, "%s%s (%s)", n ? ", " : "", need[i].name,
-					      need[i].what);
+			n += (size_t)snprintf(missing + n, sizeof(missing) - n, "%s%s (%s)", n ? ", " : "",
+					      need[i].name, need[i].what);
 	if (!n)
 		return 0;
-	return err_set(e, -EPERM, "missing %s: run as root or grant it (AmbientCapabilities= in the unit file)", missing);
+	return err_set(e, -EPERM, "missing %s: run as root or grant it (AmbientCapabilities= in the unit file)",
+		       missing);
 }
 
 static int pin_dir_make(struct loader *l, const char *instance, struct err *e)
@@ -107,8 +108,10 @@ static int pin_dir_make(struct loader *l, const char *instance, struct err *e)
 	if (statfs(BPFFS, &s) || s.f_type != BPF_FS_MAGIC) {
 		if (mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700")) {
 			int rc = -errno;
-			return err_set(e, rc, "no BPF file system at " BPFFS " and mounting it failed (%s): "
-					      "run 'mount -t bpf bpf " BPFFS "'", strerror(-rc));
+			return err_set(e, rc,
+				       "no BPF file system at " BPFFS " and mounting it failed (%s): "
+				       "run 'mount -t bpf bpf " BPFFS "'",
+				       strerror(-rc));
 		}
 		log_info("mounted the BPF file system at " BPFFS);
 	}
@@ -152,7 +155,8 @@ static int object_open(struct loader *l, enum loader_object o, struct err *e)
 	l->obj[o] = bpf_object__open_mem(objects[o].start, (size_t)(objects[o].end - objects[o].start), &opts);
 	if (!l->obj[o])
 		return err_set(e, -errno, "BPF object %s does not open: %s", objects[o].name, strerror(errno));
-	bpf_object__for_each_map(m, l->obj[o]) {
+	bpf_object__for_each_map(m, l->obj[o])
+	{
 		if (bpf_map__is_internal(m)) /* constants of the program itself */
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", l->dir, bpf_map__name(m));
@@ -162,8 +166,7 @@ static int object_open(struct loader *l, enum loader_object o, struct err *e)
 			return err_set(e, rc, "cannot pin %s: %s", path, strerror(-rc));
 	}
 	if (o != OBJ_STEER)
-		bpf_object__for_each_program(p, l->obj[o])
-			bpf_program__set_type(p, BPF_PROG_TYPE_SCHED_CLS);
+		bpf_object__for_each_program(p, l->obj[o]) bpf_program__set_type(p, BPF_PROG_TYPE_SCHED_CLS);
 	return 0;
 }
 
@@ -172,8 +175,10 @@ static int object_load(struct loader *l, enum loader_object o, struct err *e)
 	int rc = bpf_object__load(l->obj[o]);
 
 	if (rc)
-		return err_set(e, rc, "the kernel refuses BPF object %s (%s): Linux 5.15 or later with CONFIG_BPF_SYSCALL and "
-				      "CONFIG_XDP_SOCKETS is needed", objects[o].name, strerror(-rc));
+		return err_set(e, rc,
+			       "the kernel refuses BPF object %s (%s): Linux 5.15 or later with CONFIG_BPF_SYSCALL and "
+			       "CONFIG_XDP_SOCKETS is needed",
+			       objects[o].name, strerror(-rc));
 	return 0;
 }
 
@@ -183,8 +188,8 @@ static int find_fds(struct loader *l, struct err *e)
 		struct bpf_prog_info info = { 0 };
 		uint32_t size = sizeof(info);
 
-		l->prog_fd[i] = bpf_program__fd(bpf_object__find_program_by_name(l->obj[loader_progs[i].object],
-										loader_progs[i].function));
+		l->prog_fd[i] = bpf_program__fd(
+			bpf_object__find_program_by_name(l->obj[loader_progs[i].object], loader_progs[i].function));
 		if (l->prog_fd[i] < 0 || bpf_obj_get_info_by_fd(l->prog_fd[i], &info, &size))
 			return err_set(e, -ENOENT, "BPF program %s is missing: build again", loader_progs[i].function);
 		l->prog_id[i] = info.id;

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Loads the BPF programs, pins and maps their tables, attaches and detaches them. Control thread only; of what it hands out,
- * workers may use the mapped memory (loader_gen_area, loader_pool_bits).
+/* Loads the BPF programs, pins and maps their tables, attaches and detaches them. Control thread only; of what it hands
+ * out, workers may use the mapped memory (loader_gen_area, loader_pool_bits).
  *
  * Life: loader_check_caps -> loader_open (adopts the pinned maps of a dead predecessor, whose programs keep running) ->
- * gate_create (xdp/gate.h) -> attach and set whatever the configuration says -> loader_adopt_done (what the predecessor had
- * and nobody set again is detached and deleted) -> ... -> loader_close.
+ * gate_create (xdp/gate.h) -> attach and set whatever the configuration says -> loader_adopt_done (what the predecessor
+ * had and nobody set again is detached and deleted) -> ... -> loader_close.
  *
  * Attachments are by netlink and outlive the process; every attach replaces an older sluice program without a gap, and
  * refuses a foreign one. Every int is 0 or -errno with one sentence in 'e' that names the thing and the cure.
  *
  * Names the operator sees: `tc filter show`: container.o:[from-container], host.o:[to-host], host.o:[from-host];
- * `bpftool prog`: sluice_steer, sluice_gate, from_container, to_host, from_host; pins /sys/fs/bpf/sluice/INSTANCE/MAP. */
+ * `bpftool prog`: sluice_steer, sluice_gate, from_container, to_host, from_host; pins /sys/fs/bpf/sluice/INSTANCE/MAP.
+ */
 #pragma once
 
 #include "fwd/base/err.h"
@@ -22,11 +23,11 @@
 struct loader;
 
 enum loader_prog {
-	PROG_STEER,	     /* XDP, uplinks */
-	PROG_GATE,	     /* XDP, sluice_net */
+	PROG_STEER,          /* XDP, uplinks */
+	PROG_GATE,           /* XDP, sluice_net */
 	PROG_FROM_CONTAINER, /* tc ingress, host end of a container's veth */
-	PROG_TO_HOST,	     /* tc ingress, sluice_host */
-	PROG_FROM_HOST,	     /* tc egress, sluice_host */
+	PROG_TO_HOST,        /* tc ingress, sluice_host */
+	PROG_FROM_HOST,      /* tc egress, sluice_host */
 	PROGS
 };
 enum loader_map {
@@ -53,8 +54,9 @@ int loader_check_caps(struct err *e);
 int loader_open(struct loader **l, const char *instance, struct err *e);
 /* true when loader_open found maps of a predecessor. */
 bool loader_adopted(const struct loader *l);
-/* Call once the configuration stands: deletes entries of steer_lpm, steer_dev, gate_by_ifindex, gate_by_id that were there
- * at loader_open and have not been set since, and takes the programs off the devices they named. Returns how many. */
+/* Call once the configuration stands: deletes entries of steer_lpm, steer_dev, gate_by_ifindex, gate_by_id that were
+ * there at loader_open and have not been set since, and takes the programs off the devices they named. Returns how
+ * many. */
 unsigned loader_adopt_done(struct loader *l);
 /* clean: detaches everything, removes the gate unless it carries addresses, removes the pins. Else everything stays and
  * keeps working (without sockets: as on_exit says). NULL is accepted. */
@@ -66,11 +68,11 @@ int loader_attach_xdp(struct loader *l, enum loader_prog prog, const char *ifnam
 		      enum loader_mode *got, struct err *e);
 /* tc by clsact, preference 1, handle 1. The direction follows from the program. */
 int loader_attach_tc(struct loader *l, enum loader_prog prog, const char *ifname, struct err *e);
-/* By the interface index of the time of attaching, so a renamed device is found. Succeeds when the device or the program is
- * gone already; never touches a foreign program. */
+/* By the interface index of the time of attaching, so a renamed device is found. Succeeds when the device or the
+ * program is gone already; never touches a foreign program. */
 int loader_detach(struct loader *l, enum loader_prog prog, uint32_t ifindex, struct err *e);
-/* Looks after every attachment: one that somebody removed is put back. Returns how many were (0 = all in place), or -errno
- * when that failed; 'e' names the last one either way. Devices that are gone are forgotten. */
+/* Looks after every attachment: one that somebody removed is put back. Returns how many were (0 = all in place), or
+ * -errno when that failed; 'e' names the last one either way. Devices that are gone are forgotten. */
 int loader_check(struct loader *l, struct err *e);
 
 int loader_prog_fd(const struct loader *l, enum loader_prog prog);
@@ -78,11 +80,12 @@ int loader_map_fd(const struct loader *l, enum loader_map map);
 
 /* Mapped memory, valid until loader_close. Adopted as it was left: counters go on, bits stay set. */
 struct gen_area *loader_gen_area(struct loader *l);
-/* STEER_BITMAP_SIZE bytes, bit n = byte n / 8, bit n % 8 (little-endian, so also bit n % 64 of word n / 64). NULL: no such
- * pool. The caller sets bits by atomic or; XDP only reads. */
+/* STEER_BITMAP_SIZE bytes, bit n = byte n / 8, bit n % 8 (little-endian, so also bit n % 64 of word n / 64). NULL: no
+ * such pool. The caller sets bits by atomic or; XDP only reads. */
 uint64_t *loader_pool_bits(struct loader *l, uint32_t pool, enum steer_proto which);
 
-/* Entries. set: insert or replace. del: succeeds when absent. No text: the caller names the thing; -E2BIG or -ENOSPC = full. */
+/* Entries. set: insert or replace. del: succeeds when absent. No text: the caller names the thing; -E2BIG or -ENOSPC =
+ * full. */
 int loader_steer_set(struct loader *l, const struct ipnet *prefix, const struct steer_val *v);
 int loader_steer_del(struct loader *l, const struct ipnet *prefix);
 int loader_steer_dev_set(struct loader *l, uint32_t ifindex, const struct steer_dev *v);

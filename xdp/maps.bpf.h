@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
-/* Every BPF map, once. Each program file defines those it needs by including this with WITH_STEER, WITH_GATE or both; the
- * loader pins them by name, so that all objects, and those of the next start, share one map each. Names, keys and values
- * are the contract of tables/abi. */
+/* Every BPF map, once. Each program file defines those it needs by including this with WITH_STEER, WITH_GATE or both;
+ * the loader pins them by name, so that all objects, and those of the next start, share one map each. Names, keys and
+ * values are the contract of tables/abi. */
 #pragma once
 
 #include <linux/bpf.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* rtnetlink with extended acks: XDP and tc refusals are only understandable by the kernel's text ("Peer MTU is too large to
- * set XDP"), which libbpf prints to a log instead of returning. */
+/* rtnetlink with extended acks: XDP and tc refusals are only understandable by the kernel's text ("Peer MTU is too
+ * large to set XDP"), which libbpf prints to a log instead of returning. */
 #include "xdp/nl.h"
 
 #include <errno.h>
@@ -49,9 +49,9 @@ static void keep_text(struct nl *n, const struct nlmsghdr *h)
 		return;
 	if (!(h->nlmsg_flags & NLM_F_CAPPED) && er->error)
 		skip += er->msg.nlmsg_len - sizeof(er->msg);
-	mnl_attr_for_each(a, h, skip)
-		if (mnl_attr_get_type(a) == NLMSGERR_ATTR_MSG && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
-			snprintf(n->text, sizeof(n->text), "%s", mnl_attr_get_str(a));
+	mnl_attr_for_each(a, h, skip) if (mnl_attr_get_type(a) == NLMSGERR_ATTR_MSG &&
+					  mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
+		snprintf(n->text, sizeof(n->text), "%s", mnl_attr_get_str(a));
 }
 
 int nl_call(struct nl *n, union nl_buf *m, mnl_cb_t cb, void *arg)

@@ -22,7 +22,8 @@ int nl_open(struct nl *n, struct err *e);
 void nl_close(struct nl *n);
 /* Starts a message in 'm'; returns the zeroed family header of 'size' bytes. */
 void *nl_start(union nl_buf *m, uint16_t type, uint16_t flags, size_t size);
-/* Sends and reads until the answer is complete; 'cb' (may be NULL) gets each data message. 0 or -errno, text in n->text. */
+/* Sends and reads until the answer is complete; 'cb' (may be NULL) gets each data message. 0 or -errno, text in
+ * n->text. */
 int nl_call(struct nl *n, union nl_buf *m, mnl_cb_t cb, void *arg);
 /* 0 when there is no such interface (or no such name can be). */
 uint32_t nl_ifindex(const char *ifname);

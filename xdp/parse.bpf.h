@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
 /* Header cursor for the XDP and tc programs: addresses, protocol, fragment state and where L4 starts.
  *
- * It only classifies. A header that does not hold together yields "no L4" (pkt_l4 gives NULL), never a verdict: who takes
- * the frame verifies it (fwd/parse.c), who does not leaves that to the kernel. */
+ * It only classifies. A header that does not hold together yields "no L4" (pkt_l4 gives NULL), never a verdict: who
+ * takes the frame verifies it (fwd/parse.c), who does not leaves that to the kernel. */
 #pragma once
 
 #include <linux/bpf.h>
@@ -64,7 +64,7 @@ struct ip6_ext {
 	__be32 id;
 };
 
-static __always_inline int parse_ip6(void *l3, void *end, struct pkt *p)
+static __always_inline int parse_ip6(void *l3, void *end, int max_ext, struct pkt *p)
 {
 	struct ipv6hdr *ip = l3;
 	void *h = ip + 1;
@@ -83,6 +83,8 @@ static __always_inline int parse_ip6(void *l3, void *end, struct pkt *p)
 	for (int i = 0; i < 4; i++) {
 		struct ip6_ext *x = h;
 
+		if (i >= max_ext)
+			break;
 		if (p->proto != P_HOPOPTS && p->proto != P_ROUTING && p->proto != P_DSTOPTS && p->proto != P_FRAGMENT)
 			break;
 		if ((void *)(x + 1) > end)
@@ -104,13 +106,14 @@ static __always_inline int parse_ip6(void *l3, void *end, struct pkt *p)
 	return 0;
 }
 
-/* 0 when 'l3' holds an IPv4 or IPv6 header as 'ethertype' (network order) says. */
-static __always_inline int parse_ip(void *l3, void *end, __be16 ethertype, struct pkt *p)
+/* 0 when 'l3' holds an IPv4 or IPv6 header as 'ethertype' (network order) says. Up to 'max_ext' (at most 4, a constant)
+ * extension headers are skipped. */
+static __always_inline int parse_ip(void *l3, void *end, __be16 ethertype, int max_ext, struct pkt *p)
 {
 	if (ethertype == bpf_htons(ETH_P_IP))
 		return parse_ip4(l3, end, p);
 	if (ethertype == bpf_htons(ETH_P_IPV6))
-		return parse_ip6(l3, end, p);
+		return parse_ip6(l3, end, max_ext, p);
 	return -1;
 }
 

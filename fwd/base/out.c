@@ -20,8 +20,8 @@ struct buf {
 
 struct column {
 	const char *name; /* string constants of the caller */
-	size_t width;	  /* characters */
-	bool number;	  /* aligned right */
+	size_t width;     /* characters */
+	bool number;      /* aligned right */
 };
 
 /* What a filter value can be read as, besides text. */
@@ -36,9 +36,9 @@ struct filter {
 
 struct out {
 	bool json, in_row, failed, out_of_memory;
-	bool columns_known; /* the first row is complete */
+	bool columns_known;              /* the first row is complete */
 	unsigned n_filters, max, n_rows; /* n_rows: that matched */
-	unsigned n_columns, column;	 /* column: next one of the present row */
+	unsigned n_columns, column;      /* column: next one of the present row */
 	struct column columns[COLUMNS_MAX];
 	struct buf row; /* text cells of the present row, NUL after each */
 	struct buf all; /* rows: text cells or JSON text */

@@ -58,12 +58,15 @@ static int look_at(int fd, struct port *p, struct device *d, struct err *e)
 	p->mtu = (uint16_t)r.ifr_mtu;
 	if (ioctl(fd, SIOCGIFFLAGS, &r))
 		return err_set(e, -errno, "port %s: cannot read the state of %s: %s", p->conf.name, dev, strerror(errno));
-	p->up = (r.ifr_flags & (IFF_UP | IFF_RUNNING)) == (IFF_UP | IFF_RUNNING);
+	bool admin_up = r.ifr_flags & IFF_UP, running = r.ifr_flags & IFF_RUNNING;
 	if (ioctl(fd, SIOCGIFHWADDR, &r))
 		return err_set(e, -errno, "port %s: cannot read the MAC of %s: %s", p->conf.name, dev, strerror(errno));
 	memcpy(p->mac.b, r.ifr_hwaddr.sa_data, 6);
 	struct ethtool_drvinfo info = { .cmd = ETHTOOL_GDRVINFO };
 	d->veth = ethtool(fd, &r, &info) == 0 && strcmp(info.driver, "veth") == 0;
+	/* IFF_RUNNING lags behind the carrier; without this call it must do */
+	struct ethtool_value link = { .cmd = ETHTOOL_GLINK };
+	p->up = admin_up && (ethtool(fd, &r, &link) ? running : link.data);
 	struct ethtool_channels ch = { .cmd = ETHTOOL_GCHANNELS };
 	if (ethtool(fd, &r, &ch) == 0) {
 		d->n_rx = ch.rx_count + ch.combined_count;

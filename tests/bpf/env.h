@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Where the BPF tests run: a network namespace of their own (lo is interface 1 and nobody else's) and a mount namespace
- * without bpffs, so that the loader has to mount one and no pin is left behind. Needs root; otherwise the test is skipped. */
+ * without bpffs, so that the loader has to mount one and no pin is left behind. Needs root; otherwise the test is
+ * skipped. */
 #pragma once
 
 #include <stdarg.h>
@@ -92,8 +93,8 @@ static inline unsigned hex(uint8_t *out, const char *s)
 static inline uint32_t run_xdp(enum loader_prog prog, const void *frame, uint32_t size)
 {
 	struct xdp_md c = { .data_end = size, .ingress_ifindex = LO };
-	LIBBPF_OPTS(bpf_test_run_opts, t, .data_in = frame, .data_size_in = size, .ctx_in = &c, .ctx_size_in = sizeof(c),
-		    .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, t, .data_in = frame, .data_size_in = size, .ctx_in = &c,
+		    .ctx_size_in = sizeof(c), .repeat = 1);
 
 	assert_int_equal(bpf_prog_test_run_opts(loader_prog_fd(loader, prog), &t), 0);
 	return t.retval;
@@ -103,8 +104,8 @@ static inline uint32_t run_xdp(enum loader_prog prog, const void *frame, uint32_
 static inline uint32_t run_tc(enum loader_prog prog, uint32_t ifindex, const void *frame, uint32_t size, void *out)
 {
 	struct __sk_buff c = { .ifindex = ifindex };
-	LIBBPF_OPTS(bpf_test_run_opts, t, .data_in = frame, .data_size_in = size, .data_out = out, .data_size_out = size,
-		    .ctx_in = &c, .ctx_size_in = sizeof(c), .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, t, .data_in = frame, .data_size_in = size, .data_out = out,
+		    .data_size_out = size, .ctx_in = &c, .ctx_size_in = sizeof(c), .repeat = 1);
 
 	assert_int_equal(bpf_prog_test_run_opts(loader_prog_fd(loader, prog), &t), 0);
 	return t.retval;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The gate: stamps and verdicts of the tc programs by BPF_PROG_TEST_RUN, then the real veth pair with a container in its own
- * namespace (is a frame of ours accepted by its IP stack, by the box's; which queue does a flow take), then the life of the
- * attachments: replaced, adopted, refused, put back. */
+/* The gate: stamps and verdicts of the tc programs by BPF_PROG_TEST_RUN, then the real veth pair with a container in
+ * its own namespace (is a frame of ours accepted by its IP stack, by the box's; which queue does a flow take), then the
+ * life of the attachments: replaced, adopted, refused, put back. */
 #include "tests/bpf/env.h"
 
 #include <linux/if_packet.h>
@@ -13,7 +13,8 @@
 
 #define CONTAINER_MAC "02 00 00 00 00 0c"
 #define STAMP "02 e1 00 01 02 03" /* endpoint 0x10203 */
-#define UDP4(src, dst) "08 00 | 45 00 00 24 00 00 40 00 40 11 00 00 " src dst "12 34 1f 90 00 10 00 00 | 68 65 6c 6c 6f 21 21 21"
+#define UDP4(src, dst)                                                                                                 \
+	"08 00 | 45 00 00 24 00 00 40 00 40 11 00 00 " src dst "12 34 1f 90 00 10 00 00 | 68 65 6c 6c 6f 21 21 21"
 #define BODY UDP4("0a 01 00 0a ", "0a 01 00 14 ")
 
 static void sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -64,7 +65,8 @@ static void from_container(void **state)
 	struct gate_conf c = { .host_ifindex = LO, .n_queues = 2 };
 
 	(void)state;
-	check_tc(PROG_FROM_CONTAINER, "02 e9 00 00 00 01" CONTAINER_MAC BODY, TC_ACT_SHOT, NULL, GATE_DROP_UNKNOWN_DEVICE);
+	check_tc(PROG_FROM_CONTAINER, "02 e9 00 00 00 01" CONTAINER_MAC BODY, TC_ACT_SHOT, NULL,
+		 GATE_DROP_UNKNOWN_DEVICE);
 	endpoint(0x10203, LO);
 	check_tc(PROG_FROM_CONTAINER, "02 e9 00 00 00 01" CONTAINER_MAC BODY, TC_ACT_SHOT, NULL, GATE_DROP_WRITE);
 	assert_int_equal(loader_gate_conf_set(loader, &c), 0);
@@ -82,8 +84,10 @@ static void from_host(void **state)
 	(void)state;
 	check_tc(PROG_FROM_HOST, "02 e9 00 00 00 02 02 e9 00 00 00 02" BODY, TC_ACT_OK,
 		 "02 e9 00 00 00 02 02 e3 00 00 00 00" BODY, GATE_STATS);
-	check_tc(PROG_FROM_HOST, CONTAINER_MAC STAMP "88 cc 00 00", TC_ACT_OK, CONTAINER_MAC STAMP "88 cc 00 00", GATE_STATS);
-	check_tc(PROG_FROM_HOST, "02 e9 00 00 00 02 02 e9 00 00 00 02 88 cc 00 00", TC_ACT_SHOT, NULL, GATE_DROP_HOST_PROTO);
+	check_tc(PROG_FROM_HOST, CONTAINER_MAC STAMP "88 cc 00 00", TC_ACT_OK, CONTAINER_MAC STAMP "88 cc 00 00",
+		 GATE_STATS);
+	check_tc(PROG_FROM_HOST, "02 e9 00 00 00 02 02 e9 00 00 00 02 88 cc 00 00", TC_ACT_SHOT, NULL,
+		 GATE_DROP_HOST_PROTO);
 	/* neither a kind nor a stamp prefix of ours: the box's own frame */
 	check_tc(PROG_FROM_HOST, "02 e9 00 00 00 02 02 e4 00 00 00 00" BODY, TC_ACT_OK,
 		 "02 e4 00 00 00 00 02 e3 00 00 00 00" BODY, GATE_STATS);
@@ -150,8 +154,10 @@ static int live_setup(void **state)
 	/* without IPv6, whose multicast reports would disturb the counting */
 	sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1; ip link set lxc10 up; "
 	   "ip link set lo up");
-	sh("nsenter -t %d -n sh -c 'sysctl -qw net.ipv6.conf.all.disable_ipv6=1; ip link set eth0 up; ip addr add %s/24 dev eth0; ip route add default via 10.1.0.1; "
-	   "ip neigh add 10.1.0.1 lladdr 02:e9:00:00:00:01 dev eth0'", container, CONTAINER);
+	sh("nsenter -t %d -n sh -c 'sysctl -qw net.ipv6.conf.all.disable_ipv6=1; ip link set eth0 up; ip addr add "
+	   "%s/24 dev eth0; ip route add default via 10.1.0.1; "
+	   "ip neigh add 10.1.0.1 lladdr 02:e9:00:00:00:01 dev eth0'",
+	   container, CONTAINER);
 	if (gate_create(loader, 2, 1500, &gi, &e))
 		fail_msg("%s", e.text);
 	assert_false(gi.adopted);
@@ -208,7 +214,8 @@ static int container_listens(void)
 
 static int packet_socket(const char *dev)
 {
-	struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL),
+	struct sockaddr_ll a = { .sll_family = AF_PACKET,
+				 .sll_protocol = htons(ETH_P_ALL),
 				 .sll_ifindex = (int)if_nametoindex(dev) };
 	int fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
 
@@ -270,7 +277,8 @@ static void engine_to_host(void **state)
 	fd = udp_socket(8080);
 	engine_sends("02 e3 00 00 00 00 02 e9 00 00 00 02" UDP4("0a 09 09 09 ", "c0 00 02 4d "));
 	expect_hello(fd, OUTSIDE);
-	sh("echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter; ip route del default; ip addr del 10.8.0.1/24 dev sluice_host");
+	sh("echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter; ip route del default; ip addr del 10.8.0.1/24 dev "
+	   "sluice_host");
 	assert_int_equal(gate_check(loader, &e), 1);
 	assert_int_equal(gate_check(loader, &e), 0);
 }
@@ -288,8 +296,8 @@ static uint64_t queue_frames(unsigned q)
 	return strtoull(line, NULL, 10);
 }
 
-/* Three datagrams from the container's UDP socket 'sport' to OUTSIDE:53; 'reverse': frames of the opposite direction, as if
- * the container routed them. */
+/* Three datagrams from the container's UDP socket 'sport' to OUTSIDE:53; 'reverse': frames of the opposite direction,
+ * as if the container routed them. */
 static void container_sends(uint16_t sport, bool reverse)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(53), .sin_addr.s_addr = inet_addr(OUTSIDE) };
@@ -325,7 +333,8 @@ static unsigned queue_of(uint16_t sport, bool reverse)
 	return q;
 }
 
-/* A flow keeps one queue, its opposite direction has the same, many flows spread; without sockets the gate drops them all. */
+/* A flow keeps one queue, its opposite direction has the same, many flows spread; without sockets the gate drops them
+ * all. */
 static void container_to_engine(void **state)
 {
 	uint64_t dropped = stat_of(GATE_DROP_NO_SOCKET);
@@ -342,8 +351,8 @@ static void container_to_engine(void **state)
 	assert_int_equal(stat_of(GATE_DROP_NO_SOCKET), dropped + 12 * 2 * 3);
 }
 
-/* The container's stack sends 64 KiB of unfinished checksums at once; what reaches the engine is whole and short. */
-static void gso_is_cut(void **state)
+/* The containers keep their offloads; the gate's are what makes AF_XDP see whole, short frames. */
+static void offloads(void **state)
 {
 	(void)state;
 	sh("nsenter -t %d -n ethtool -k eth0 | grep -q 'tcp-segmentation-offload: on'", container);
@@ -395,11 +404,19 @@ static void refusals(void **state)
 	/* the gate's program is foreign to an uplink */
 	assert_int_equal(loader_attach_xdp(loader, PROG_STEER, GATE_NET_DEVICE, LOADER_AUTO, NULL, &e), -EBUSY);
 	assert_non_null(strstr(e.text, "ip link set dev sluice_net xdp off"));
-	sh("tc qdisc add dev u0 clsact; tc filter add dev u0 ingress pref 1 protocol all matchall action drop");
+	assert_int_equal(bpf_obj_pin(loader_prog_fd(loader, PROG_TO_HOST), "/sys/fs/bpf/foreign"), 0);
+	sh("tc qdisc add dev u0 clsact; tc filter add dev u0 ingress pref 1 bpf da object-pinned /sys/fs/bpf/foreign");
 	assert_int_equal(loader_attach_tc(loader, PROG_FROM_CONTAINER, "u0", &e), -EBUSY);
 	assert_non_null(strstr(e.text, "tc filter del dev u0 ingress pref 1"));
+	assert_int_equal(loader_detach(loader, PROG_FROM_CONTAINER, if_nametoindex("u0"), &e), 0);
+	sh("tc filter show dev u0 ingress | grep -q foreign; rm /sys/fs/bpf/foreign");
 	sh("ip link del u0; ip link add u0 type veth peer name u1; tc qdisc add dev u0 ingress");
-	assert_true(loader_attach_tc(loader, PROG_FROM_CONTAINER, "u0", &e) < 0);
+	/* somebody's ingress qdisc serves as well, and stays; an egress program needs clsact */
+	assert_int_equal(loader_attach_tc(loader, PROG_FROM_CONTAINER, "u0", &e), 0);
+	sh("tc filter show dev u0 ingress | grep -q from-container");
+	assert_int_equal(loader_detach(loader, PROG_FROM_CONTAINER, if_nametoindex("u0"), &e), 0);
+	sh("tc qdisc show dev u0 | grep -q 'qdisc ingress'; test -z \"$(tc filter show dev u0 ingress)\"");
+	assert_true(loader_attach_tc(loader, PROG_FROM_HOST, "u0", &e) < 0);
 	assert_non_null(strstr(e.text, "tc qdisc del dev u0 ingress"));
 	sh("ip link del u0");
 	assert_int_equal(loader_open(&(struct loader *){ NULL }, "a/b", &e), -EINVAL);
@@ -412,17 +429,17 @@ static void modes(void **state)
 	struct err e;
 
 	(void)state;
-	sh("ip link add u0 type veth peer name u1");
-	ifindex = if_nametoindex("u0");
-	assert_int_equal(loader_attach_xdp(loader, PROG_STEER, "u0", LOADER_AUTO, &got, &e), 0);
+	sh("ip link add m0 type veth peer name m1");
+	ifindex = if_nametoindex("m0");
+	assert_int_equal(loader_attach_xdp(loader, PROG_STEER, "m0", LOADER_AUTO, &got, &e), 0);
 	assert_int_equal(got, LOADER_NATIVE);
-	assert_int_equal(loader_attach_xdp(loader, PROG_STEER, "u0", LOADER_GENERIC, &got, &e), 0);
-	sh("ip link show u0 | grep -q xdpgeneric");
-	assert_int_equal(loader_attach_xdp(loader, PROG_STEER, "u0", LOADER_AUTO, &got, &e), 0);
+	assert_int_equal(loader_attach_xdp(loader, PROG_STEER, "m0", LOADER_GENERIC, &got, &e), 0);
+	sh("ip link show m0 | grep -q xdpgeneric");
+	assert_int_equal(loader_attach_xdp(loader, PROG_STEER, "m0", LOADER_AUTO, &got, &e), 0);
 	assert_int_equal(got, LOADER_GENERIC);
-	sh("ip link set u0 name u9");
+	sh("ip link set m0 name m9");
 	assert_int_equal(loader_detach(loader, PROG_STEER, ifindex, &e), 0);
-	sh("! ip link show u9 | grep -q xdp; ip link del u9");
+	sh("! ip link show m9 | grep -q xdp; ip link del m9");
 	assert_int_equal(loader_detach(loader, PROG_STEER, ifindex, &e), 0);
 }
 
@@ -521,11 +538,16 @@ int main(void)
 		cmocka_unit_test(gate_xdp),
 	};
 	const struct CMUnitTest live[] = {
-		cmocka_unit_test(engine_to_container), cmocka_unit_test(engine_to_host),
-		cmocka_unit_test(container_to_engine), cmocka_unit_test(gso_is_cut),
-		cmocka_unit_test(filter_names),	       cmocka_unit_test(put_back),
-		cmocka_unit_test(refusals),	       cmocka_unit_test(modes),
-		cmocka_unit_test(adoption),	       cmocka_unit_test(other_layout),
+		cmocka_unit_test(engine_to_container),
+		cmocka_unit_test(engine_to_host),
+		cmocka_unit_test(container_to_engine),
+		cmocka_unit_test(offloads),
+		cmocka_unit_test(filter_names),
+		cmocka_unit_test(put_back),
+		cmocka_unit_test(refusals),
+		cmocka_unit_test(modes),
+		cmocka_unit_test(adoption),
+		cmocka_unit_test(other_layout),
 		cmocka_unit_test(another_shape_and_clean_end),
 	};
 	int rc = cmocka_run_group_tests(run, env_setup, NULL);

@@ -92,7 +92,7 @@ static void macs_and_types(void **state)
 	PASSES(ETH("01 00 5e 00 00 01", "08 00") IP4("11", "00 00", ALL4) PORTS("00 50", "9c 40") PAD);
 	PASSES(ETH(OWN, "81 00") "00 05 08 00 | " IP4("06", "00 00", ALL4) PORTS("00 50", "9c 40") PAD);
 	PASSES(ETH(OWN, "88 cc") PAD);
-	PASSES(ETH4 "45 00 00");			    /* too short for an address */
+	PASSES(ETH4 "45 00 00");                                                  /* too short for an address */
 	PASSES(ETH4 "65 00 00 40 12 34 00 00 40 06 00 00 c0 00 02 01 " ALL4 PAD); /* not version 4 */
 	PASSES(ETH4 "41 00 00 40 12 34 00 00 40 06 00 00 c0 00 02 01 " ALL4 PAD); /* header length 4 */
 }
@@ -107,7 +107,8 @@ static void pool_ports(void **state)
 	PASSES(ETH4 IP4("06", "00 00", SHARED4) PORTS("9c 40", "00 16") PAD); /* source does not count */
 	PASSES(ETH4 IP4("84", "00 00", SHARED4) PORTS("00 50", "9c 40") PAD);
 	PASSES(ETH4 IP4("06", "00 00", SHARED4) "00 50");
-	TAKES(ETH4 "46 00 00 40 12 34 00 00 40 06 00 00 c0 00 02 01 " SHARED4 " 94 04 00 00 | " PORTS("00 50", "9c 40") PAD);
+	TAKES(ETH4 "46 00 00 40 12 34 00 00 40 06 00 00 c0 00 02 01 " SHARED4 " 94 04 00 00 | " PORTS("00 50", "9c 40")
+		      PAD);
 	TAKES(ETH6 IP6("11", POOL6) PORTS("00 35", "9c 41") PAD);
 	PASSES(ETH6 IP6("11", POOL6) PORTS("00 35", "9c 40") PAD);
 }
@@ -153,7 +154,7 @@ static void fragments(void **state)
 	TAKES(ETH4 IP4("11", "20 00", SHARED4) PORTS("00 35", "9c 41") PAD);
 	TAKES(ETH4 IP4("11", "00 64", SHARED4) PAD);
 	TAKES(ETH4 IP4("11", "20 32", SHARED4) PAD);
-	PASSES(ETH4 IP4("06", "00 64", SHARED4) PAD); /* other protocol, same id */
+	PASSES(ETH4 IP4("06", "00 64", SHARED4) PAD);                         /* other protocol, same id */
 	PASSES(ETH4 IP4("11", "20 00", SHARED4) PORTS("00 35", "9c 42") PAD); /* the box's datagram reuses the id */
 	PASSES(ETH4 IP4("11", "00 64", SHARED4) PAD);
 	TAKES(ETH4 IP4("11", "00 64", OWNED4) PAD);
@@ -198,10 +199,15 @@ static void neighbour_requests(void **state)
 	PASSES(ETH("ff ff ff ff ff ff", "08 06") ARP("02", OWNED4));
 	PASSES(ETH("02 00 00 00 00 ab", "08 06") ARP("01", OWNED4));
 	PASSES(ETH("ff ff ff ff ff ff", "08 06") "00 01 08 00 06 04 00 01");
-	TAKES(ETH("33 33 ff 00 00 05", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 01 ff 00 00 05") NS("87", POOL6));
+	TAKES(ETH("33 33 ff 00 00 05", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 01 ff 00 00 05")
+		      NS("87", POOL6));
 	TAKES(ETH6 IP6("3a", POOL6) NS("87", POOL6));
-	PASSES(ETH("33 33 ff 00 00 05", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 01 ff 00 00 05") NS("87", NONE6));
-	PASSES(ETH("33 33 00 00 00 01", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 00 00 00 00 01") NS("88", POOL6));
+	/* hop limit 64: RFC 4861 7.1.1, it was forwarded */
+	PASSES(ETH6 "60 00 00 00 00 40 3a 40 20 01 0d b8 00 00 00 00 00 00 00 00 00 00 00 01 " POOL6 NS("87", POOL6));
+	PASSES(ETH("33 33 ff 00 00 05", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 01 ff 00 00 05")
+		       NS("87", NONE6));
+	PASSES(ETH("33 33 00 00 00 01", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 00 00 00 00 01")
+		       NS("88", POOL6));
 	PASSES(ETH("33 33 ff 00 00 05", "86 dd") IP6("11", ALL6) PORTS("00 35", "9c 41") PAD);
 }
 
@@ -231,9 +237,15 @@ static void without_socket(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(prefixes),	     cmocka_unit_test(macs_and_types), cmocka_unit_test(pool_ports),
-		cmocka_unit_test(pool_icmp),	     cmocka_unit_test(pool_icmp_errors), cmocka_unit_test(fragments),
-		cmocka_unit_test(extension_headers), cmocka_unit_test(vtep),	       cmocka_unit_test(neighbour_requests),
+		cmocka_unit_test(prefixes),
+		cmocka_unit_test(macs_and_types),
+		cmocka_unit_test(pool_ports),
+		cmocka_unit_test(pool_icmp),
+		cmocka_unit_test(pool_icmp_errors),
+		cmocka_unit_test(fragments),
+		cmocka_unit_test(extension_headers),
+		cmocka_unit_test(vtep),
+		cmocka_unit_test(neighbour_requests),
 		cmocka_unit_test(without_socket), /* last: takes the device away */
 	};
 

@@ -32,7 +32,7 @@ static void count_delete(unsigned slot, bool v6, uint32_t conn)
 	(void)slot;
 	/* unlinked, but not yet reusable */
 	assert_int_equal(pool_state(&c->conns, conn), POOL_LIVE);
-	assert_true(ct_conn(c, conn)->flags & CONN_DEAD);
+	assert_true(LOAD_RELAXED(&ct_conn(c, conn)->flags) & CONN_DEAD);
 	__atomic_add_fetch(&deleted, 1, __ATOMIC_RELAXED);
 }
 
@@ -231,6 +231,35 @@ static void test_exists(void **state)
 		ct_delete(c, 0, i);
 	}
 	assert_int_equal(deleted, 2); /* none for the aborted ones */
+}
+
+/* What other threads could see for a moment must not be reused at once; what nobody saw may. */
+static void test_abort(void **state)
+{
+	uint64_t low[5], high[5], taken[5], self[5];
+	uint32_t present;
+	(void)state;
+	for (unsigned f = 0; f < 2; f++) {
+		struct ct *c = ct_of(families[f]);
+		make_key(c, taken, 5, 5, 2, 80, PROTO_TCP);
+		make_key(c, self, 2, 80, 5, 5, PROTO_TCP);
+		make_key(c, low, 0, 5, 2, 80, PROTO_TCP);
+		make_key(c, high, 250, 5, 2, 80, PROTO_TCP);
+		int err;
+		assert_int_not_equal(create(c, 0, taken, self, PROTO_TCP, T0, &err, &present), 0);
+		for (unsigned n = 0; n < 2; n++) {
+			uint32_t i = ct_alloc(c, 0, PROTO_TCP, T0);
+			memcpy(record(c, 2 * i), taken, c->idx.key_len);
+			memcpy(record(c, 2 * i + 1), n ? low : high, c->idx.key_len);
+			set_in(c, 2 * i, FLOW_IN_HOST);
+			assert_int_equal(ct_publish(c, 0, i, &present), -EEXIST);
+			assert_int_equal(get_in(c, 2 * i), 0); /* no ingress: nobody replays it */
+			assert_int_equal(pool_state(&c->conns, i), POOL_BUSY);
+			ct_abort(c, 0, i);
+			assert_int_equal(pool_state(&c->conns, i), n ? POOL_DEAD : POOL_FREE);
+		}
+		assert_int_equal(ct_count(c), 1);
+	}
 }
 
 static void test_self(void **state)
@@ -843,6 +872,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_both_directions, open_small, close_all),
 		cmocka_unit_test_setup_teardown(test_clean_record_never_valid, open_small, close_all),
 		cmocka_unit_test_setup_teardown(test_exists, open_small, close_all),
+		cmocka_unit_test_setup_teardown(test_abort, open_small, close_all),
 		cmocka_unit_test_setup_teardown(test_self, open_small, close_all),
 		cmocka_unit_test_setup_teardown(test_expiry, open_small, close_all),
 		cmocka_unit_test_setup_teardown(test_timeouts, open_small, close_all),

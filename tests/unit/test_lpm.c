@@ -57,7 +57,8 @@ static struct ipnet random_net(void)
 static struct row *naive_exact(uint32_t set, const struct ipnet *n)
 {
 	for (unsigned i = 0; i < MAX_ROWS; i++)
-		if (rows[i].used && rows[i].set == set && rows[i].net.len == n->len && ip_eq(&rows[i].net.addr, &n->addr))
+		if (rows[i].used && rows[i].set == set && rows[i].net.len == n->len &&
+		    ip_eq(&rows[i].net.addr, &n->addr))
 			return &rows[i];
 	return NULL;
 }
@@ -139,10 +140,15 @@ static void test_twin(void **state)
 		/* phases of growth and of decay */
 		unsigned op = (unsigned)random() % 8 < (rounds / 700 % 2 ? 5 : 2) ? 2 : (unsigned)random() % 2;
 		done[r ? op : 3]++;
-		int want = op == 0 ? (r ? -EEXIST : slot ? 0 : -ENOSPC) : op == 1 ? (r || slot ? 0 : -ENOSPC) : r ? 0 : -ENOENT;
-		int got = op == 0 ? lpm_insert(&l, set, &n, &value) :
-			  op == 1 ? lpm_set(&l, set, &n, &value) :
-				    lpm_delete(&l, set, &n);
+		int want = op == 0   ? (r      ? -EEXIST
+					: slot ? 0
+					       : -ENOSPC)
+			   : op == 1 ? (r || slot ? 0 : -ENOSPC)
+			   : r       ? 0
+				     : -ENOENT;
+		int got = op == 0   ? lpm_insert(&l, set, &n, &value)
+			  : op == 1 ? lpm_set(&l, set, &n, &value)
+				    : lpm_delete(&l, set, &n);
 		assert_int_equal(got, want);
 		if (got == 0) {
 			if (!r && op < 2)
@@ -251,8 +257,6 @@ static void *reader(void *arg)
 			 * before the look-up may be told only after it. */
 			uint32_t j = lpm_lookup(&shared, 0, &a, NULL);
 			uint64_t w = *(uint64_t *)lpm_value(&shared, j);
-			usleep(j % 64 == 0);
-			__atomic_thread_fence(__ATOMIC_SEQ_CST);
 			if (w != v) {
 				/* the writer bumps within a few instructions of the change, when it runs */
 				for (unsigned n = 0; gen_sum(dep) == sum; n++) {

@@ -36,8 +36,10 @@ static void test_ip_text(void **state)
 	check_ip("2001:DB8:0:0:0:0:0:1", "2001:db8::1");
 	check_ip("::ffff:1.2.3.4", "1.2.3.4");
 	check_ip("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
-	static const char *const bad[] = { "",	   "1.2.3",  "1.2.3.4.5", "256.1.1.1", " 1.2.3.4", "1.2.3.4 ", "1.2.3.4/32",
-					   "0x1.2.3.4", ":::",     "1::2::3",   "fe80::1%eth0", "g::",	"01.2.3.4x" };
+	static const char *const bad[] = {
+		"",          "1.2.3", "1.2.3.4.5", "256.1.1.1",    " 1.2.3.4", "1.2.3.4 ", "1.2.3.4/32",
+		"0x1.2.3.4", ":::",   "1::2::3",   "fe80::1%eth0", "g::",      "01.2.3.4x"
+	};
 	for (unsigned i = 0; i < ARRAY_LEN(bad); i++)
 		check_ip(bad[i], NULL);
 }
@@ -63,8 +65,9 @@ static void test_net_text(void **state)
 	check_net("2001:db8::1/128", "2001:db8::1");
 	check_net("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127");
 	check_net("::ffff:10.0.0.0/104", "10.0.0.0/8");
-	static const char *const bad[] = { "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/ 8", "::/129",
-					   "10.0.0.0/8x", "/8",	  "2001:db8::1/64", "10.0.0.0/0008", "10.0.0.0/8/8" };
+	static const char *const bad[] = { "10.0.0.1/8",     "10.0.0.0/33",   "10.0.0.0/",   "10.0.0.0/-1",
+					   "10.0.0.0/ 8",    "::/129",        "10.0.0.0/8x", "/8",
+					   "2001:db8::1/64", "10.0.0.0/0008", "10.0.0.0/8/8" };
 	for (unsigned i = 0; i < ARRAY_LEN(bad); i++)
 		check_net(bad[i], NULL);
 }
@@ -235,9 +238,9 @@ static void test_clock(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ip_text),	      cmocka_unit_test(test_net_text),
-		cmocka_unit_test(test_mac_and_port),  cmocka_unit_test(test_mask_and_contains),
-		cmocka_unit_test(test_checksum),      cmocka_unit_test(test_pseudo_header),
+		cmocka_unit_test(test_ip_text),         cmocka_unit_test(test_net_text),
+		cmocka_unit_test(test_mac_and_port),    cmocka_unit_test(test_mask_and_contains),
+		cmocka_unit_test(test_checksum),        cmocka_unit_test(test_pseudo_header),
 		cmocka_unit_test(test_checksum_update), cmocka_unit_test(test_hash),
 		cmocka_unit_test(test_clock),
 	};

@@ -44,11 +44,10 @@ static void test_text(void **state)
 {
 	(void)state;
 	char *t = sample(false, NULL, 0, 0, 0);
-	assert_string_equal(t,
-		"src          prefix         packets  mac                up   vip          name\n"
-		"10.1.2.3     10.0.0.0/8           1  02:00:00:00:00:0a  no   10.1.2.3     a\n"
-		"10.2.0.1     10.2.0.0/16     123456  02:00:00:00:00:0a  yes  10.2.0.1\n"
-		"2001:db8::1  2001:db8::/32        7  02:00:00:00:00:0a  yes  2001:db8::1  long name\n");
+	assert_string_equal(t, "src          prefix         packets  mac                up   vip          name\n"
+			       "10.1.2.3     10.0.0.0/8           1  02:00:00:00:00:0a  no   10.1.2.3     a\n"
+			       "10.2.0.1     10.2.0.0/16     123456  02:00:00:00:00:0a  yes  10.2.0.1\n"
+			       "2001:db8::1  2001:db8::/32        7  02:00:00:00:00:0a  yes  2001:db8::1  long name\n");
 	free(t);
 }
 
@@ -137,7 +136,7 @@ static void test_max(void **state)
 		out_bool(o, "odd", i & 1);
 	}
 	assert_int_equal(i, 6); /* 1, 3, 5 matched */
-	out_row(o);		/* a walker that does not look goes on unharmed */
+	out_row(o);             /* a walker that does not look goes on unharmed */
 	out_u64(o, "n", 7);
 	out_bool(o, "odd", true);
 	assert_int_equal(out_end(o, &t, NULL), 0);
@@ -214,8 +213,8 @@ static void test_many(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_text),  cmocka_unit_test(test_json),	   cmocka_unit_test(test_filters),
-		cmocka_unit_test(test_max),   cmocka_unit_test(test_empty), cmocka_unit_test(test_odd_strings),
+		cmocka_unit_test(test_text), cmocka_unit_test(test_json),  cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_max),  cmocka_unit_test(test_empty), cmocka_unit_test(test_odd_strings),
 		cmocka_unit_test(test_many),
 	};
 	return cmocka_run_group_tests_name("out", tests, NULL, NULL);

@@ -25,7 +25,8 @@ static void test_capacity(void **state)
 		uint8_t *seen = calloc(n + 1, 1);
 		assert_int_equal(pool_open(&p, "test", 24, n, NULL), 0);
 		for (uint32_t c = 0; c < n; c++) {
-			i = pool_alloc(&p, c % 3); /* three threads take turns: what they cache is found by the others */
+			i = pool_alloc(&p,
+				       c % 3); /* three threads take turns: what they cache is found by the others */
 			assert_true(i >= 1 && i <= n && !seen[i]);
 			seen[i] = 1;
 			assert_int_equal(pool_state(&p, i), POOL_BUSY);
@@ -231,20 +232,28 @@ static void *sleeper(void *arg)
 	return NULL;
 }
 
+static void set_flag(void *flag)
+{
+	*(bool *)flag = true;
+}
+
 static void test_offline(void **state)
 {
 	(void)state;
 	pthread_t t;
+	bool freed = false;
 	pthread_create(&t, NULL, sleeper, NULL);
 	while (LOAD_ACQUIRE(&phase) != 1)
 		usleep(100);
 	uint64_t e = rcu_epoch();
+	rcu_defer(set_flag, &freed);
 	for (unsigned i = 0; i < 30; i++) {
 		rcu_request();
 		rcu_poll_deferred();
 		usleep(1000);
 	}
 	assert_true(rcu_epoch() <= e + 1); /* the period that had begun before may end, no other one */
+	assert_false(freed);
 	STORE_RELEASE(&phase, 2);
 	e = rcu_epoch();
 	for (unsigned i = 0; rcu_epoch() < e + 10; i++) {
@@ -253,6 +262,7 @@ static void test_offline(void **state)
 		rcu_poll_deferred();
 		usleep(1000);
 	}
+	assert_true(freed);
 	rcu_wait();
 	STORE_RELEASE(&phase, 4);
 	pthread_join(t, NULL);
@@ -304,8 +314,8 @@ static void test_arena_file(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_capacity), cmocka_unit_test(test_grace),	 cmocka_unit_test(test_walk),
-		cmocka_unit_test(test_defer),	 cmocka_unit_test(test_threads), cmocka_unit_test(test_offline),
+		cmocka_unit_test(test_capacity),   cmocka_unit_test(test_grace),   cmocka_unit_test(test_walk),
+		cmocka_unit_test(test_defer),      cmocka_unit_test(test_threads), cmocka_unit_test(test_offline),
 		cmocka_unit_test(test_arena_file),
 	};
 	rcu_thread_register();

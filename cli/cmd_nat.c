@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* NAT pools and destinations that are not masqueraded, as configuration. Control thread. */
+#include "cli/config.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
+
+#include "tables/ipmasq.h"
+
+/* ---- nat pool ---- */
+
+struct pool_conf {
+	struct ipaddr addr;
+	bool has_ports, has_source, has_filter;
+	uint16_t lo, hi;
+	char port[PORT_NAME_MAX];
+	struct ipnet source;
+	uint8_t mapping, filter;
+};
+static const char *const mappings[] = { "eim", "apdm" };
+static const char *const filters[] = { "eif", "adf", "apdf" };
+
+static uint8_t choice(const char *text, const char *const *names, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (!strcmp(text, names[i]))
+			return (uint8_t)i;
+	return 0;
+}
+
+static int parse(const struct parse *p, void *data, struct err *e)
+{
+	struct pool_conf *c = data;
+	const struct arg *a;
+	char b[IP_STRLEN];
+
+	c->addr = parse_arg(p, "pool")->ip;
+	ip_print(&c->addr, b);
+	if (ip_is_zero(&c->addr) || ip_is_multicast(&c->addr) || ip_is_bcast4(&c->addr) || ip_is_loopback(&c->addr))
+		return err_set(e, -EINVAL, "nat pool %s: give a unicast address", b);
+	if ((a = parse_arg(p, "ports"))) {
+		c->has_ports = true;
+		c->lo = a->range.lo;
+		c->hi = a->range.hi;
+		if (!c->lo)
+			return err_set(e, -EINVAL, "nat pool %s: ports start at 1", b);
+	}
+	if ((a = parse_arg(p, "port")))
+		snprintf(c->port, sizeof(c->port), "%s", a->text);
+	if ((a = parse_arg(p, "source"))) {
+		c->has_source = true;
+		c->source = a->net;
+		if (ip_is4(&c->source.addr) != ip_is4(&c->addr))
+			return err_set(e, -EINVAL, "nat pool %s: its source prefix is of the other family", b);
+	}
+	if ((a = parse_arg(p, "mapping")))
+		c->mapping = choice(a->text, mappings, ARRAY_LEN(mappings));
+	if ((a = parse_arg(p, "filter"))) {
+		c->has_filter = true;
+		c->filter = choice(a->text, filters, ARRAY_LEN(filters));
+	}
+	return 0;
+}
+
+static void print_key(const void *data, FILE *f)
+{
+	const struct pool_conf *c = data;
+	char b[IP_STRLEN];
+
+	fprintf(f, "nat pool %s", ip_print(&c->addr, b));
+}
+
+static void print_options(const void *data, FILE *f)
+{
+	const struct pool_conf *c = data;
+	char b[IP_STRLEN];
+
+	if (c->has_ports)
+		fprintf(f, " ports %u-%u", c->lo, c->hi);
+	if (c->port[0])
+		fprintf(f, " port %s", c->port);
+	if (c->has_source)
+		fprintf(f, " source %s", ipnet_print(&c->source, b));
+	if (c->mapping != NAT_EIM)
+		fprintf(f, " mapping %s", mappings[c->mapping]);
+	if (c->has_filter && c->filter != NAT_ADF)
+		fprintf(f, " filter %s", filters[c->filter]);
+}
+
+static void occupies(const void *data, config_word_fn *fn, void *arg)
+{
+	const struct pool_conf *c = data;
+	char word[80], b[IP_STRLEN];
+
+	snprintf(word, sizeof(word), "address %s", ip_print(&c->addr, b));
+	fn(arg, word);
+}
+
+static void needs(const void *data, config_word_fn *fn, void *arg)
+{
+	const struct pool_conf *c = data;
+	char word[40];
+
+	if (!c->port[0])
+		return;
+	snprintf(word, sizeof(word), "port %s", c->port);
+	fn(arg, word);
+}
+
+static bool kernel_owns(const struct ipaddr *a)
+{
+	struct ifaddrs *list = NULL;
+	bool found = false;
+
+	if (getifaddrs(&list))
+		return false;
+	for (const struct ifaddrs *i = list; i && !found; i = i->ifa_next) {
+		struct ipaddr x;
+		if (!i->ifa_addr)
+			continue;
+		if (i->ifa_addr->sa_family == AF_INET)
+			x = ip_from4(((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr.s_addr);
+		else if (i->ifa_addr->sa_family == AF_INET6)
+			x = ip_from6(&((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr);
+		else
+			continue;
+		found = ip_eq(&x, a);
+	}
+	freeifaddrs(list);
+	return found;
+}
+
+/* The ports the kernel takes for its own connections; its default when /proc is not there. */
+static void local_port_range(unsigned *lo, unsigned *hi)
+{
+	FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+
+	if (!f || fscanf(f, "%u %u", lo, hi) != 2) {
+		*lo = 32768;
+		*hi = 60999;
+	}
+	if (f)
+		fclose(f);
+}
+
+/* Without 'ports': 1024 and up, and on an address of the box the larger part outside the kernel's range. */
+static void default_ports(const struct ipaddr *a, uint16_t *lo, uint16_t *hi)
+{
+	unsigned klo, khi;
+
+	*lo = 1024;
+	*hi = 65535;
+	if (!kernel_owns(a))
+		return;
+	local_port_range(&klo, &khi);
+	int below = (int)klo - 1024, above = 65535 - (int)khi;
+	if (below <= 0 && above <= 0)
+		return;
+	if (below >= above)
+		*hi = (uint16_t)(klo - 1);
+	else
+		*lo = (uint16_t)(khi + 1);
+}
+
+static int check(struct config_tx *tx, const void *old, const void *now, struct err *e)
+{
+	const struct pool_conf *c = now;
+	unsigned klo, khi;
+	uint16_t lo, hi;
+	char b[IP_STRLEN];
+
+	(void)old;
+	if (!c)
+		return 0;
+	if (config_tx_count(tx, &kind_pool) > NAT_POOLS_MAX)
+		return err_set(e, -ENOSPC, "nat pool %s: more than %d pools", ip_print(&c->addr, b), NAT_POOLS_MAX);
+	if (!kernel_owns(&c->addr))
+		return 0;
+	local_port_range(&klo, &khi);
+	lo = c->lo;
+	hi = c->hi;
+	if (!c->has_ports)
+		default_ports(&c->addr, &lo, &hi);
+	if (lo > khi || hi < klo)
+		return 0;
+	config_warn(tx, "nat pool %s: ports %u-%u overlap those the kernel uses on its own address (%u-%u); move the kernel's: "
+		    "sysctl -w net.ipv4.ip_local_port_range=\"%u %u\"", ip_print(&c->addr, b), lo, hi, klo, khi,
+		    lo - 1024 > 65535 - hi ? 1024 : hi < 65535 ? hi + 1u : 1024u,
+		    lo - 1024 > 65535 - hi ? lo - 1u : hi < 65535 ? 65535u : lo - 1u);
+	return 0;
+}
+
+static int apply(const void *old, const void *now, struct err *e)
+{
+	const struct pool_conf *c = now;
+	const struct port *port;
+	int r;
+
+	if (!c)
+		return nat_pool_del(&((const struct pool_conf *)old)->addr, e);
+	struct nat_pool pool = { .addr = c->addr, .port_lo = c->lo, .port_hi = c->hi, .port = -1, .source = c->source,
+				 .has_source = c->has_source, .mapping = c->mapping,
+				 .filter = c->has_filter ? c->filter : NAT_ADF };
+	if (!c->has_ports)
+		default_ports(&c->addr, &pool.port_lo, &pool.port_hi);
+	if (c->port[0]) {
+		port = port_by_name(c->port);
+		if (!port)
+			return err_set(e, -ENOENT, "nat pool: port %s is not open", c->port);
+		pool.port = port->index;
+	}
+	r = nat_pool_add(&pool, e);
+	return r < 0 ? r : 0;
+}
+
+static void notify(const void *old_data, const void *now_data)
+{
+	const struct pool_conf *old = old_data, *now = now_data;
+
+	if (!config_hooks.pool_changed)
+		return;
+	if (old) {
+		struct nat_pool gone = { .addr = old->addr };
+		config_hooks.pool_changed(false, -1, &gone);
+	}
+	int i = now ? nat_pool_by_addr(&now->addr) : -1;
+	if (i >= 0)
+		config_hooks.pool_changed(true, i, &nat_pools[i]);
+}
+
+const struct config_kind kind_pool = {
+	.name = "nat pool",
+	.key = "nat pool ADDR",
+	.options = "[ports RANGE] [port NAME] [source PREFIX] [mapping eim|apdm] [filter eif|adf|apdf]",
+	.help = "an outside address that endpoints are masqueraded to",
+	.size = sizeof(struct pool_conf),
+	.parse = parse,
+	.print_key = print_key,
+	.print_options = print_options,
+	.occupies = occupies,
+	.needs = needs,
+	.check = check,
+	.apply = apply,
+	.notify = notify,
+};
+
+/* ---- ipmasq ---- */
+
+static int ipmasq_parse(const struct parse *p, void *data, struct err *e)
+{
+	(void)e;
+	*(struct ipnet *)data = parse_arg(p, "ipmasq")->net;
+	return 0;
+}
+
+static void ipmasq_print_key(const void *data, FILE *f)
+{
+	char b[IP_STRLEN];
+
+	fprintf(f, "ipmasq %s", ipnet_print(data, b));
+}
+
+static int ipmasq_check(struct config_tx *tx, const void *old, const void *now, struct err *e)
+{
+	(void)old;
+	if (now && config_tx_count(tx, &kind_ipmasq) > table_defs[TABLE_IPMASQ].capacity)
+		return err_set(e, -ENOSPC, "ipmasq: more than %u prefixes", table_defs[TABLE_IPMASQ].capacity);
+	return 0;
+}
+
+static int ipmasq_apply(const void *old, const void *now, struct err *e)
+{
+	return now ? ipmasq_add(now, e) : ipmasq_del(old, e);
+}
+
+const struct config_kind kind_ipmasq = {
+	.name = "ipmasq",
+	.key = "ipmasq PREFIX",
+	.options = "",
+	.help = "a destination that is not masqueraded",
+	.size = sizeof(struct ipnet),
+	.parse = ipmasq_parse,
+	.print_key = ipmasq_print_key,
+	.check = ipmasq_check,
+	.apply = ipmasq_apply,
+};

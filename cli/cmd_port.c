@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Ports as configuration: parse, print, open, close. Control thread.
+ * Opening is what fails for outside reasons, so a transaction does it before it touches a table. */
+#include "cli/config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fwd/base/log.h"
+
+static const char *const modes[] = { "auto", "native", "generic" };
+static const char *const checksums[] = { "auto", "trust", "complete" };
+static const char *const on_exits[] = { "drop", "pass" };
+
+static void set_choice(const struct parse *p, const char *label, const char *const *names, unsigned n, uint8_t *v)
+{
+	const struct arg *a = parse_arg(p, label);
+
+	for (unsigned i = 0; a && i < n; i++)
+		if (!strcmp(a->text, names[i]))
+			*v = (uint8_t)i;
+}
+
+static int set_text(const struct parse *p, const char *label, char *to, size_t size, struct err *e)
+{
+	const struct arg *a = parse_arg(p, label);
+
+	if (a && strlen(a->text) >= size)
+		return err_set(e, -ENAMETOOLONG, "port: '%.40s...' is longer than %zu characters", a->text, size - 1);
+	if (a)
+		strcpy(to, a->text);
+	return 0;
+}
+
+static int parse(const struct parse *p, void *data, struct err *e)
+{
+	struct port_conf *c = data;
+	const struct arg *a;
+	int r;
+
+	if ((r = set_text(p, "port", c->name, sizeof(c->name), e)) || (r = set_text(p, "device", c->device, sizeof(c->device), e)) ||
+	    (r = set_text(p, "in", c->in, sizeof(c->in), e)) || (r = set_text(p, "out", c->out, sizeof(c->out), e)))
+		return r;
+	if (parse_has(p, "device"))
+		strcpy(c->kind, "xdp");
+	else if (parse_has(p, "pcap"))
+		strcpy(c->kind, "pcap");
+	else if (parse_has(p, "mem"))
+		strcpy(c->kind, "mem");
+	if (strcmp(c->kind, "xdp"))
+		c->device[0] = 0;
+	if (strcmp(c->kind, "pcap"))
+		c->in[0] = c->out[0] = 0;
+	if ((a = parse_arg(p, "queues")))
+		c->queues = (uint32_t)a->n;
+	set_choice(p, "mode", modes, ARRAY_LEN(modes), &c->mode);
+	set_choice(p, "checksum", checksums, ARRAY_LEN(checksums), &c->checksum);
+	set_choice(p, "on-exit", on_exits, ARRAY_LEN(on_exits), &c->on_exit);
+	if ((a = parse_arg(p, "transit")))
+		c->transit = !strcmp(a->text, "on");
+	return 0;
+}
+
+static void print_key(const void *data, FILE *f)
+{
+	const struct port_conf *c = data;
+
+	fprintf(f, "port %s", c->name);
+}
+
+static void print_options(const void *data, FILE *f)
+{
+	const struct port_conf *c = data;
+
+	if (!strcmp(c->kind, "xdp")) {
+		fprintf(f, " device %s", c->device);
+	} else if (!strcmp(c->kind, "pcap")) {
+		fputs(" pcap in ", f);
+		word_print(f, c->in);
+		fputs(" out ", f);
+		word_print(f, c->out);
+	} else {
+		fprintf(f, " %s", c->kind);
+	}
+	if (c->queues)
+		fprintf(f, " queues %u", c->queues);
+	if (c->mode)
+		fprintf(f, " mode %s", modes[c->mode]);
+	if (c->checksum)
+		fprintf(f, " checksum %s", checksums[c->checksum]);
+	if (c->on_exit)
+		fprintf(f, " on-exit %s", on_exits[c->on_exit]);
+	if (c->transit)
+		fputs(" transit on", f);
+}
+
+static void occupies(const void *data, config_word_fn *fn, void *arg)
+{
+	const struct port_conf *c = data;
+	char word[300];
+
+	if (c->device[0]) {
+		snprintf(word, sizeof(word), "device %s", c->device);
+		fn(arg, word);
+	}
+	if (c->out[0]) {
+		snprintf(word, sizeof(word), "file %s", c->out);
+		fn(arg, word);
+	}
+}
+
+static bool only_transit_differs(const struct port_conf *a, const struct port_conf *b)
+{
+	struct port_conf c = *a;
+
+	c.transit = b->transit;
+	return !memcmp(&c, b, sizeof(c));
+}
+
+/* Keeps the index, so that pools and adjacencies go on meaning this port. */
+static int reopen(const struct port_conf *old, const struct port_conf *now, struct err *e)
+{
+	struct port *port = port_by_name(old->name);
+	struct err again;
+	int r, index = -1;
+
+	if (port) {
+		index = port->index;
+		port_close(port, true);
+	}
+	r = port_open(now, index, NULL, e);
+	if (r && port_open(old, index, NULL, &again))
+		log_error("port %s is gone: %s", old->name, again.text);
+	return r;
+}
+
+static int apply(const void *old_data, const void *now_data, struct err *e)
+{
+	const struct port_conf *old = old_data, *now = now_data;
+	struct port *port = old ? port_by_name(old->name) : NULL;
+
+	if (!now)
+		return port_close(port, true);
+	if (!old)
+		return port_open(now, -1, NULL, e);
+	if (port && only_transit_differs(old, now)) {
+		port->conf.transit = now->transit;
+		return 0;
+	}
+	return reopen(old, now, e);
+}
+
+static void notify(const void *old_data, const void *now_data)
+{
+	const struct port_conf *old = old_data, *now = now_data;
+
+	if (!config_hooks.port_changed)
+		return;
+	if (old)
+		config_hooks.port_changed(false, old, NULL);
+	if (now)
+		config_hooks.port_changed(true, now, port_by_name(now->name));
+}
+
+const struct config_kind kind_port = {
+	.name = "port",
+	.key = "port NAME",
+	.options = "(device DEV|pcap in FILE out FILE|mem) [queues N:1-64] [mode native|generic|auto] "
+		   "[checksum auto|trust|complete] [on-exit drop|pass] [transit on|off]",
+	.help = "where frames enter and leave: a network device (AF_XDP), capture files, or memory (tests)",
+	.size = sizeof(struct port_conf),
+	.parse = parse,
+	.print_key = print_key,
+	.print_options = print_options,
+	.occupies = occupies,
+	.apply = apply,
+	.notify = notify,
+	.in_place = true,
+	.early = true,
+};

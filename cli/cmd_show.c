@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* 'show NAME [FIELD=VALUE ...] [max N]' and 'count NAME': the list of names, and the rows that are not tables. Control
+ * thread. Column names are JSON members (design section 8): additions at the end only. */
+#include "cli/show.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "cli/commands.h"
+#include "cli/config.h"
+#include "fwd/base/clock.h"
+#include "fwd/fib.h"
+#include "fwd/worker.h"
+#include "tables/ct.h"
+#include "tables/ipcache.h"
+#include "tables/ipmasq.h"
+#include "tables/policy.h"
+
+static void show_ports(struct out *o)
+{
+	for (unsigned i = 0; i < PORTS_MAX && !out_full(o); i++) {
+		const struct port *p = ports[i];
+		if (!p && i != PORT_CONTROL)
+			continue;
+		struct port_counter c = workers_port(i);
+		out_row(o);
+		out_str(o, "name", p ? p->conf.name : "control");
+		out_str(o, "device", p && p->conf.device[0] ? p->conf.device : NULL);
+		out_str(o, "mode", p && p->mode_text && *p->mode_text ? p->mode_text : NULL);
+		out_bool(o, "zero_copy", p && p->zero_copy);
+		out_u64(o, "queues", p ? p->n_queues : 0);
+		out_u64(o, "rx_packets", c.rx.packets);
+		out_u64(o, "tx_packets", c.tx.packets);
+		out_u64(o, "dropped", c.dropped.packets);
+		out_u64(o, "held", c.held);
+		out_u64(o, "rx_bytes", c.rx.bytes);
+		out_u64(o, "tx_bytes", c.tx.bytes);
+		out_str(o, "kind", p && p->conf.kind[0] ? p->conf.kind : "control");
+		out_bool(o, "up", !p || p->up);
+		out_u64(o, "mtu", p ? p->mtu : 0);
+	}
+}
+
+static void show_workers(struct out *o)
+{
+	for (unsigned i = 0; i < n_workers; i++) {
+		const struct worker *w = workers[i];
+		uint64_t packets = LOAD_RELAXED(&w->packets_busy);
+		out_row(o);
+		out_u64(o, "id", w->id);
+		out_u64(o, "replayed", LOAD_RELAXED(&w->replayed));
+		out_u64(o, "decided", LOAD_RELAXED(&w->decided));
+		out_u64(o, "loops", LOAD_RELAXED(&w->loops));
+		out_u64(o, "cycles_per_packet", packets ? LOAD_RELAXED(&w->cycles_busy) / packets : 0);
+		out_u64(o, "held", LOAD_RELAXED(&w->n_held));
+	}
+}
+
+static void show_drops(struct out *o)
+{
+	for (unsigned i = 0; i < 256 && !out_full(o); i++) {
+		struct counter c = workers_drops(i);
+		if (!c.packets || !drop_text(i))
+			continue;
+		out_row(o);
+		out_u64(o, "number", i);
+		out_str(o, "reason", drop_text(i));
+		out_u64(o, "packets", c.packets);
+		out_u64(o, "bytes", c.bytes);
+		out_str(o, "symbol", drop_symbol(i));
+	}
+}
+
+static void show_version(struct out *o)
+{
+	struct utsname u;
+
+	out_row(o);
+	out_str(o, "name", "sluice");
+	out_str(o, "version", SLUICE_VERSION);
+	out_str(o, "kernel", uname(&u) ? NULL : u.release);
+	out_u64(o, "pid", (uint64_t)getpid());
+}
+
+static void show_routes(struct out *o)
+{
+	static const char *const kinds[] = { "none", "local", "unicast", "broadcast", "blackhole", "unreachable", "prohibit" };
+	struct fib_route r;
+
+	for (uint32_t i = fib_next(0, &r); i && !out_full(o); i = fib_next(i, &r))
+		for (unsigned n = 0; n < r.n || n == 0; n++) {
+			const struct fib_nexthop *h = r.n ? &r.nh[n] : NULL;
+			char name[IF_NAMESIZE];
+			out_row(o);
+			out_net(o, "prefix", &r.prefix);
+			out_str(o, "kind", kinds[r.kind]);
+			if (h && !ip_is_zero(&h->gateway))
+				out_ip(o, "via", &h->gateway);
+			else
+				out_str(o, "via", NULL);
+			out_str(o, "device", h && h->ifindex ? if_indextoname(h->ifindex, name) : NULL);
+			out_str(o, "port", h && h->port >= 0 && ports[h->port] ? ports[h->port]->conf.name : NULL);
+			out_u64(o, "metric", r.metric);
+			out_u64(o, "table", r.table);
+			out_u64(o, "protocol", r.protocol);
+			out_u64(o, "weight", h && h->weight ? h->weight : 1);
+		}
+}
+
+static void show_pools(struct out *o)
+{
+	static const char *const mappings[] = { "eim", "apdm" }, *const filters[] = { "eif", "adf", "apdf" };
+
+	for (unsigned i = 0; i < NAT_POOLS_MAX; i++) {
+		const struct nat_pool *p = &nat_pools[i];
+		if (ip_is_zero(&p->addr))
+			continue;
+		out_row(o);
+		out_ip(o, "address", &p->addr);
+		out_fmt(o, "ports", "%u-%u", p->port_lo, p->port_hi);
+		out_str(o, "port", p->port >= 0 && p->port < PORTS_MAX && ports[p->port] ? ports[p->port]->conf.name : NULL);
+		if (p->has_source)
+			out_net(o, "source", &p->source);
+		else
+			out_str(o, "source", NULL);
+		out_str(o, "mapping", mappings[p->mapping]);
+		out_str(o, "filter", filters[p->filter]);
+		out_u64(o, "tcp", LOAD_RELAXED(&p->in_use[STEER_TCP]));
+		out_u64(o, "udp", LOAD_RELAXED(&p->in_use[STEER_UDP]));
+		out_u64(o, "icmp", LOAD_RELAXED(&p->in_use[STEER_ICMP]));
+	}
+}
+
+/* Tables whose code is not in this version have no rows. */
+static void show_nothing(struct out *o)
+{
+	(void)o;
+}
+
+static void show_vteps(struct out *o)
+{
+	for (unsigned i = 0; i < VTEPS_MAX; i++) {
+		if (ip_is_zero(&vteps[i].addr))
+			continue;
+		out_row(o);
+		out_ip(o, "address", &vteps[i].addr);
+		out_u64(o, "port", vteps[i].port);
+		out_str(o, "vni_mode", vteps[i].mode == VNI_NETWORK ? "network" : "identity");
+	}
+}
+
+static void show_tables_list(struct out *o);
+
+static uint64_t count_ct(void)
+{
+	return (uint64_t)ct_count(&ct4) + ct_count(&ct6);
+}
+
+static uint64_t count_nothing(void)
+{
+	return 0;
+}
+
+#define COUNT(fn) \
+	static uint64_t count_##fn(void) \
+	{ \
+		return fn##_count(); \
+	}
+COUNT(nat)
+COUNT(neighbor)
+COUNT(endpoint)
+COUNT(ipcache)
+COUNT(policy_rule)
+COUNT(tunnel)
+COUNT(ipmasq)
+COUNT(fib)
+
+const struct show_table show_tables[] = {
+	{ "ct", "connections", show_ct, count_ct },
+	{ "nat", "address translations", show_nat, count_nat },
+	{ "neighbor", "link-layer addresses of next hops", show_neighbor, count_neighbor },
+	{ "endpoints", "local workloads", show_endpoints, count_endpoint },
+	{ "ipcache", "who lives behind a prefix", show_ipcache, count_ipcache },
+	{ "lb", "service frontends and backends", show_nothing, count_nothing },
+	{ "policy", "policy rules", show_policy, count_policy_rule },
+	{ "proxy", "connections handed to a local proxy", show_nothing, count_nothing },
+	{ "tunnel", "prefixes behind remote nodes", show_tunnel, count_tunnel },
+	{ "frag", "ports of fragmented datagrams", show_nothing, count_nothing },
+	{ "affinity", "clients that stick to a backend", show_nothing, count_nothing },
+	{ "ipmasq", "destinations that are not masqueraded", show_ipmasq, count_ipmasq },
+	{ "source_range", "who may use a service", show_nothing, count_nothing },
+	{ "ports", "ports and their counters", show_ports, NULL },
+	{ "workers", "threads that forward", show_workers, NULL },
+	{ "drops", "dropped packets by reason", show_drops, NULL },
+	{ "services", "services", show_nothing, NULL },
+	{ "settings", "settings, their defaults and meaning", show_settings, NULL },
+	{ "version", "this version", show_version, NULL },
+	{ "routes", "the mirrored kernel routes", show_routes, count_fib },
+	{ "pools", "NAT pools and their ports in use", show_pools, NULL },
+	{ "vteps", "tunnel ends of this box", show_vteps, NULL },
+	{ "tables", "the tables, their entries and limits", show_tables_list, NULL },
+	{ NULL, NULL, NULL, NULL },
+};
+
+static void show_tables_list(struct out *o)
+{
+	for (const struct show_table *t = show_tables; t->name; t++) {
+		const struct table_def *d = table_def_by_name(t->name);
+		if (!d)
+			continue;
+		out_row(o);
+		out_str(o, "name", t->name);
+		out_u64(o, "entries", t->count());
+		out_u64(o, "capacity", d->capacity);
+		out_str(o, "key", d->key_text);
+		out_str(o, "value", d->value_text);
+		out_str(o, "when_full", d->full_text);
+	}
+}
+
+/* ---- the commands ---- */
+
+static unsigned collect_filters(const struct parse *p, struct out_filter *f)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < p->n; i++) {
+		const struct arg *a = &p->arg[i];
+		if (!a->type || strcmp(a->type->name, "FIELD=VALUE"))
+			continue;
+		a->filter.field[a->filter.value - 1 - a->filter.field] = 0;
+		f[n++] = (struct out_filter){ a->filter.field, a->filter.value };
+	}
+	return n;
+}
+
+static int run_show(struct call *c, struct err *e)
+{
+	const struct show_table *t = c->p->cmd->aux;
+	const struct arg *max = parse_arg(c->p, "max");
+	struct out_filter f[ARGS_MAX];
+	unsigned n = collect_filters(c->p, f);
+	struct out *o = out_new(c->json, f, n, max ? (unsigned)max->n : 0);
+	char *text = NULL;
+	int r;
+
+	t->rows(o);
+	r = out_end(o, &text, e);
+	if (!r)
+		fputs(text, c->out);
+	if (!r && c->json && text[strlen(text) - 1] != '\n')
+		fputc('\n', c->out);
+	free(text);
+	out_free(o);
+	return r;
+}
+
+static int run_count(struct call *c, struct err *e)
+{
+	const struct show_table *t = c->p->cmd->aux;
+
+	(void)e;
+	fprintf(c->out, "%llu\n", (unsigned long long)t->count());
+	return 0;
+}
+
+static void clear_one(bool v6, uint32_t conn)
+{
+	ct_delete(ct_of(v6), SLOT_CONTROL, conn);
+}
+
+static int run_clear_ct(struct call *c, struct err *e)
+{
+	struct out_filter f[ARGS_MAX];
+	unsigned n = collect_filters(c->p, f);
+
+	return show_ct_each(f, n, clear_one, e);
+}
+
+void show_generate(void (*add)(const struct command *c))
+{
+	char pattern[80], help[128];
+
+	for (const struct show_table *t = show_tables; t->name; t++) {
+		snprintf(pattern, sizeof(pattern), "show %s [FIELD=VALUE]... [max N:1-4294967295]", t->name);
+		snprintf(help, sizeof(help), "%s", t->help);
+		add(&(struct command){ .pattern = pattern, .help = help, .run = run_show, .aux = t });
+	}
+	for (const struct show_table *t = show_tables; t->name; t++) {
+		if (!t->count)
+			continue;
+		snprintf(pattern, sizeof(pattern), "count %s", t->name);
+		snprintf(help, sizeof(help), "number of entries: %s", t->help);
+		add(&(struct command){ .pattern = pattern, .help = help, .run = run_count, .aux = t });
+	}
+	add(&(struct command){ .pattern = "clear ct [FIELD=VALUE]...", .help = "delete connections: all, or those that match",
+			       .run = run_clear_ct });
+}

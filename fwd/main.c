@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* sluiced: the composition root. Everything is started in the order of main(), stopped in reverse, and the control thread's
+ * loop is here: command sockets, netlink, the workers' requests, signals, ten ticks a second. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/config.h"
+#include "cli/server.h"
+#include "fwd/base/clock.h"
+#include "fwd/base/log.h"
+#include "fwd/base/rcu.h"
+#include "fwd/control.h"
+#include "fwd/decide.h"
+#include "fwd/fib.h"
+#include "fwd/icmp.h"
+#include "fwd/netlink.h"
+#include "fwd/resolve.h"
+#include "fwd/settings.h"
+#include "fwd/steering.h"
+#include "fwd/worker.h"
+#include "tables/ct.h"
+#include "tables/ipmasq.h"
+#include "tables/nat.h"
+#include "tables/policy.h"
+#include "xdp/gate.h"
+
+enum { FRAMES_PER_WORKER = 16 * 1024, TICK_MS = 100 };
+
+static struct {
+	const char *config, *socket, *name;
+	bool check, no_kernel;
+	struct loader *loader;
+	int lock_fd;
+	bool stop;
+} run = { .name = "main", .lock_fd = -1 };
+
+static void usage(FILE *f)
+{
+	fprintf(f, "usage: sluiced -c FILE [-s SOCKET] [-n NAME] [-t] [-K] [-v]\n"
+		   "  -c FILE    configuration: a list of sluicectl commands (default /etc/sluice/sluice.conf)\n"
+		   "  -s SOCKET  command socket (default " CLI_SOCKET_DIR "/NAME.sock, sluice.sock for instance main)\n"
+		   "  -n NAME    instance name (default main): pins, lock and state carry it\n"
+		   "  -t         check the configuration and exit\n"
+		   "  -K         no kernel side: pcap and mem ports only, needs no capability\n"
+		   "  -v         log more   -V  print the version   -h  this text\n");
+}
+
+/* ---- start ---- */
+
+static int init_tables(struct err *e)
+{
+	int err;
+	if ((err = endpoint_init(e)) || (err = ipcache_init(e)) || (err = ipmasq_init(e)) || (err = tunnel_init(e)) ||
+	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) || (err = ct_init(0, 0, e)) ||
+	    (err = fib_init(e)) || (err = resolve_init(e)))
+		return err;
+	ct_on_delete = decide_connection_gone;
+	return 0;
+}
+
+static uint64_t *pool_bits(unsigned pool, enum steer_proto which)
+{
+	return run.loader ? loader_pool_bits(run.loader, pool, which) : NULL;
+}
+
+static int init_kernel(struct err *e)
+{
+	int err;
+	if (run.no_kernel)
+		return 0;
+	if ((err = loader_check_caps(e)) || (err = loader_open(&run.loader, run.name, e)))
+		return err;
+	port_loader = run.loader;
+	gen_use(loader_gen_area(run.loader));
+	nat_set_bits_provider(pool_bits);
+	control_init(run.loader);
+	steering_init(run.loader);
+	netlink_on_link = control_link;
+	return netlink_init(e);
+}
+
+/* First transaction, once the worker count is known: what ports stand on. */
+static int prepare(struct err *e)
+{
+	struct port_conf gate = { .name = "gate", .kind = "xdp", .device = GATE_NET_DEVICE };
+	struct gate_info info;
+	int err;
+	if ((err = frames_init(FRAMES_PER_WORKER * settings.worker_count, e)) || (err = workers_init(settings.worker_count, e)))
+		return err;
+	if (!run.loader)
+		return 0;
+	if ((err = gate_create(run.loader, settings.worker_count, 1500, &info, e)) || (err = port_open(&gate, PORT_GATE, NULL, e)))
+		return err;
+	icmp_host_ifindex = info.host_ifindex;
+	resolve_gate_changed(&info.host_mac, info.mtu);
+	return 0;
+}
+
+/* ---- what follows a change of the configuration ---- */
+
+static void on_endpoint(const struct endpoint *old, const struct endpoint *now)
+{
+	struct err e = { "" };
+	if (control_endpoint_changed(now ? now->id : old->id, old, &e))
+		log_error("%s", e.text);
+}
+
+static void on_prefix(bool added, const struct ipnet *n)
+{
+	steering_dirty();
+	control_host_prefix(n, added);
+}
+
+static void on_pool(bool added, int index, const struct nat_pool *p)
+{
+	(void)added;
+	(void)index;
+	(void)p;
+	steering_dirty();
+}
+
+static void on_vtep(bool added, const struct vtep *v)
+{
+	(void)added;
+	(void)v;
+	steering_dirty();
+}
+
+static void on_port(bool added, const struct port_conf *conf, struct port *p)
+{
+	(void)added;
+	(void)conf;
+	fib_ports_changed();
+	if (p)
+		resolve_port_changed(p->index);
+	steering_dirty();
+}
+
+static void on_setting(const char *name)
+{
+	if (strcmp(name, "host-routes") == 0)
+		control_host_routes(settings.host_routes);
+}
+
+static const struct config_hooks hooks = {
+	.prepare = prepare,
+	.endpoint_changed = on_endpoint,
+	.prefix_changed = on_prefix,
+	.pool_changed = on_pool,
+	.vtep_changed = on_vtep,
+	.port_changed = on_port,
+	.setting_changed = on_setting,
+};
+
+/* ---- loop ---- */
+
+static void notify_supervisor(const char *text)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	if (!path || strlen(path) >= sizeof(a.sun_path))
+		return;
+	memcpy(a.sun_path, path, strlen(path));
+	if (a.sun_path[0] == '@')
+		a.sun_path[0] = 0;
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+	if (sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&a, len) < 0)
+		log_warn("cannot tell the supervisor at %s: %s", path, strerror(errno));
+	close(fd);
+}
+
+static int watch(int ep, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+	return fd < 0 ? 0 : epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
+}
+
+static void on_signal(int fd)
+{
+	struct signalfd_siginfo s;
+	struct err e = { "" };
+	if (read(fd, &s, sizeof(s)) != sizeof(s))
+		return;
+	if (s.ssi_signo != SIGHUP) {
+		run.stop = true;
+		return;
+	}
+	if (config_reload(run.config, &e))
+		log_error("reload refused, nothing changed: %s", e.text);
+	else
+		log_info("configuration read again from %s", run.config);
+}
+
+static void tick(uint64_t now)
+{
+	static uint64_t next_ns, next_check_ns;
+	struct err e = { "" };
+	if (now < next_ns)
+		return;
+	next_ns = now + TICK_MS * 1000000ull;
+	STORE_RELEASE(&gen_area->alive_until_ns, now);
+	resolve_tick(now);
+	control_tick(now);
+	if (!run.loader)
+		return;
+	netlink_tick(now);
+	if (now < next_check_ns)
+		return;
+	next_check_ns = now + 5 * NS_PER_S;
+	if (gate_check(run.loader, &e) != 0 || loader_check(run.loader, &e) != 0)
+		log_warn("%s", e.text);
+}
+
+static int loop(int signals, struct err *e)
+{
+	int ep = epoll_create1(EPOLL_CLOEXEC), nl = run.loader ? netlink_fd() : -1;
+	if (ep < 0 || watch(ep, signals) || watch(ep, nl) || watch(ep, server_fd()) || watch(ep, workers_request_fd()))
+		return err_set(e, -errno, "epoll: %s", strerror(errno));
+	while (!run.stop) {
+		struct epoll_event ev[16];
+		rcu_offline();
+		int n = epoll_wait(ep, ev, ARRAY_LEN(ev), TICK_MS);
+		rcu_online();
+		for (int i = 0; i < n; i++) {
+			if (ev[i].data.fd == signals)
+				on_signal(signals);
+			else if (ev[i].data.fd == nl)
+				netlink_read();
+			else if (ev[i].data.fd == server_fd())
+				server_handle();
+		}
+		control_requests();
+		tick(clock_ns());
+		if (steering_sync(e))
+			log_error("%s", e->text);
+		rcu_poll_deferred();
+	}
+	close(ep);
+	return 0;
+}
+
+/* ---- start and stop ---- */
+
+static int take_lock(struct err *e)
+{
+	char path[108];
+	if (mkdir(CLI_SOCKET_DIR, 0755) != 0 && errno != EEXIST)
+		return err_set(e, -errno, "cannot create " CLI_SOCKET_DIR ": %s", strerror(errno));
+	snprintf(path, sizeof(path), CLI_SOCKET_DIR "/%s.lock", run.name);
+	run.lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (run.lock_fd < 0)
+		return err_set(e, -errno, "cannot open %s: %s", path, strerror(errno));
+	if (flock(run.lock_fd, LOCK_EX | LOCK_NB) != 0)
+		return err_set(e, -EEXIST, "instance %s runs already (%s is locked); stop it or choose another -n NAME", run.name, path);
+	return 0;
+}
+
+static void stop(bool started)
+{
+	if (started)
+		workers_stop();
+	server_close();
+	for (unsigned i = 0; i < PORTS_MAX; i++)
+		if (ports[i] && ports[i]->ops)
+			port_close(ports[i], true);
+	if (run.loader) {
+		netlink_fini();
+		loader_close(run.loader, true);
+	}
+	arena_remove_all();
+}
+
+static int start_and_run(struct err *e)
+{
+	sigset_t set;
+	int err;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	char state[64], path[108];
+	snprintf(state, sizeof(state), "/dev/shm/sluice-%s", run.name);
+	if ((err = take_lock(e)) || (err = arena_set_dir(state, e)))
+		return err;
+	if ((err = init_tables(e)) || (err = init_kernel(e)))
+		goto fail;
+	config_init();
+	config_hooks = hooks;
+	if ((err = config_load(run.config, false, e)) || (err = steering_sync(e)))
+		goto fail;
+	if (run.loader && loader_adopted(run.loader))
+		log_info("adopted the kernel side of a former run; %u leftovers removed", loader_adopt_done(run.loader));
+	snprintf(path, sizeof(path), CLI_SOCKET_DIR "/%s.sock", strcmp(run.name, "main") ? run.name : "sluice");
+	if ((err = server_open(run.socket ? run.socket : path, e)) || (err = workers_start(e)))
+		goto fail;
+	config_started();
+	notify_supervisor("READY=1");
+	log_info("%s: %u worker%s, ready", run.name, n_workers, n_workers == 1 ? "" : "s");
+	err = loop(signals, e);
+	notify_supervisor("STOPPING=1");
+	stop(true);
+	return err;
+fail:
+	stop(false);
+	return err;
+}
+
+static int check_only(struct err *e)
+{
+	int err = init_tables(e);
+	if (err)
+		return err;
+	config_init();
+	err = config_load(run.config, true, e);
+	if (!err)
+		printf("%s: ok\n", run.config);
+	return err;
+}
+
+int main(int argc, char **argv)
+{
+	struct err e = { "" };
+	int c;
+	run.config = "/etc/sluice/sluice.conf";
+	while ((c = getopt(argc, argv, "c:s:n:tKvVh")) != -1) {
+		switch (c) {
+		case 'c':
+			run.config = optarg;
+			break;
+		case 's':
+			run.socket = optarg;
+			break;
+		case 'n':
+			run.name = optarg;
+			break;
+		case 't':
+			run.check = true;
+			break;
+		case 'K':
+			run.no_kernel = true;
+			break;
+		case 'v':
+			log_set_level(LOG_DEBUG);
+			break;
+		case 'V':
+			printf("sluiced %s\n", SLUICE_VERSION);
+			return 0;
+		case 'h':
+			usage(stdout);
+			return 0;
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (optind < argc || strlen(run.name) > 32 || strspn(run.name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") !=
+							      strlen(run.name)) {
+		usage(stderr);
+		return 2;
+	}
+	hash_init(0);
+	rcu_thread_register();
+	if (run.check ? check_only(&e) : start_and_run(&e)) {
+		log_error("%s", e.text);
+		return 1;
+	}
+	return 0;
+}
