@@ -156,7 +156,7 @@ static void setup(void)
 {
 	struct err e = { "" };
 	if (frames_init(16384, &e) || endpoint_init(&e) || ipcache_init(&e) || ipmasq_init(&e) || tunnel_init(&e) ||
-	    neighbor_init(&e) || policy_init(&e) || nat_init(&e) || ct_init(0, 0, &e) || fib_init(&e) || resolve_init(&e) ||
+	    neighbor_init(&e) || policy_init(&e) || nat_init(&e) || ct_init(1100000, 1100000, &e) || fib_init(&e) || resolve_init(&e) ||
 	    workers_init(1, &e))
 		die("init", &e);
 	ct_on_delete = decide_connection_gone;

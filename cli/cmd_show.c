@@ -39,7 +39,7 @@ static void show_ports(struct out *o)
 		out_u64(o, "rx_bytes", c.rx.bytes);
 		out_u64(o, "tx_bytes", c.tx.bytes);
 		out_str(o, "kind", p && p->conf.kind[0] ? p->conf.kind : "control");
-		out_bool(o, "up", !p || p->up);
+		out_bool(o, "up", i == PORT_CONTROL || p->up);
 		out_u64(o, "mtu", p ? p->mtu : 0);
 	}
 }

@@ -59,10 +59,8 @@ void worker_wake(struct worker *w)
 static void drop_staged(struct worker *w, const struct txd *d, unsigned n, enum drop reason)
 {
 	for (unsigned i = 0; i < n; i++) {
-		w->drops[reason].packets++;
-		w->drops[reason].bytes += d[i].len;
-		w->port[d[i].in_port].dropped.packets++;
-		w->port[d[i].in_port].dropped.bytes += d[i].len;
+		counter_add(&w->drops[reason], 1, d[i].len);
+		counter_add(&w->port[d[i].in_port].dropped, 1, d[i].len);
 		frame_put(&w->frames, d[i].data);
 	}
 }
@@ -71,7 +69,6 @@ static void drop_staged(struct worker *w, const struct txd *d, unsigned n, enum 
 static void send_own(struct worker *w, struct port_queue *q, const struct txd *d, unsigned n)
 {
 	const struct port_ops *ops = q->port->ops;
-	struct port_counter *c = &w->port[q->port->index];
 	unsigned done = 0;
 	uint64_t bytes = 0;
 	for (unsigned tries = 0; done < n && tries < TX_TRIES; tries++) {
@@ -81,8 +78,7 @@ static void send_own(struct worker *w, struct port_queue *q, const struct txd *d
 	}
 	for (unsigned i = 0; i < done; i++)
 		bytes += d[i].len;
-	c->tx.packets += done;
-	c->tx.bytes += bytes;
+	counter_add(&w->port[q->port->index].tx, done, bytes);
 	drop_staged(w, d + done, n - done, DROP_TX_FULL);
 }
 
@@ -140,10 +136,8 @@ unsigned handoff_receive(struct worker *w)
 		struct handoff h;
 		/* at most one lap, so that a fast sender does not keep us from our own queues */
 		for (unsigned n = 0; n < HANDOFF_RING && ring_pop(r, &h, sizeof(h)); n++, total++) {
-			if (v->from[i] == FROM_CONTROL) {
-				w->port[PORT_CONTROL].rx.packets++;
-				w->port[PORT_CONTROL].rx.bytes += h.d.len;
-			}
+			if (v->from[i] == FROM_CONTROL)
+				counter_add(&w->port[PORT_CONTROL].rx, 1, h.d.len);
 			worker_tx(w, h.out, h.d.data, h.d.len, h.d.in_port);
 		}
 	}
@@ -169,14 +163,13 @@ uint8_t *worker_new_frame(struct worker *w)
 {
 	uint8_t *f = frame_get(&w->frames);
 	if (f)
-		w->port[PORT_CONTROL].rx.packets++;
+		counter_add(&w->port[PORT_CONTROL].rx, 1, 0);
 	return f;
 }
 
 void worker_consume(struct worker *w, const struct pkt *p)
 {
-	w->port[PORT_CONTROL].tx.packets++;
-	w->port[PORT_CONTROL].tx.bytes += p->len;
+	counter_add(&w->port[PORT_CONTROL].tx, 1, p->len);
 	frame_put(&w->frames, p->data);
 }
 

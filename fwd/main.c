@@ -42,6 +42,7 @@ static struct {
 	bool check, no_kernel;
 	struct loader *loader;
 	int lock_fd;
+	char lock_path[108];
 	bool stop;
 } run = { .name = "main", .lock_fd = -1 };
 
@@ -255,17 +256,29 @@ static int loop(int signals, struct err *e)
 
 /* ---- start and stop ---- */
 
+/* The lock is on the file the name leads to now: a stopping instance removes its own, maybe between our open and flock. */
+static bool lock_is_current(void)
+{
+	struct stat held, named;
+	return fstat(run.lock_fd, &held) == 0 && stat(run.lock_path, &named) == 0 && held.st_ino == named.st_ino &&
+	       held.st_dev == named.st_dev;
+}
+
 static int take_lock(struct err *e)
 {
-	char path[108];
 	if (mkdir(CLI_SOCKET_DIR, 0755) != 0 && errno != EEXIST)
 		return err_set(e, -errno, "cannot create " CLI_SOCKET_DIR ": %s", strerror(errno));
-	snprintf(path, sizeof(path), CLI_SOCKET_DIR "/%s.lock", run.name);
-	run.lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (run.lock_fd < 0)
-		return err_set(e, -errno, "cannot open %s: %s", path, strerror(errno));
-	if (flock(run.lock_fd, LOCK_EX | LOCK_NB) != 0)
-		return err_set(e, -EEXIST, "instance %s runs already (%s is locked); stop it or choose another -n NAME", run.name, path);
+	snprintf(run.lock_path, sizeof(run.lock_path), CLI_SOCKET_DIR "/%s.lock", run.name);
+	do {
+		if (run.lock_fd >= 0)
+			close(run.lock_fd);
+		run.lock_fd = open(run.lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		if (run.lock_fd < 0)
+			return err_set(e, -errno, "cannot open %s: %s", run.lock_path, strerror(errno));
+		if (flock(run.lock_fd, LOCK_EX | LOCK_NB) != 0)
+			return err_set(e, -EEXIST, "instance %s runs already (%s is locked); stop it or choose another -n NAME",
+				       run.name, run.lock_path);
+	} while (!lock_is_current());
 	return 0;
 }
 
@@ -282,6 +295,7 @@ static void stop(bool started)
 		loader_close(run.loader, true);
 	}
 	arena_remove_all();
+	unlink(run.lock_path);
 }
 
 static int start_and_run(struct err *e)

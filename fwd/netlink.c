@@ -3,8 +3,8 @@
  *
  * Two sockets: one listens to all groups from before the first dump on, one asks. The kernel does not tell everything: IPv4
  * routes die in silence with their link, preferred source or next-hop object, and a full receive buffer loses events. Each of
- * these asks for a re-dump, which fib and resolve take by mark and sweep; between two there is at least four times the time
- * that one takes, so a storm of link events costs a fifth of this thread at most. */
+ * these asks for a re-dump, which fib and resolve take by mark and sweep; between two there is four times the time that one
+ * takes (2 s at most), so a storm of link events leaves this thread time for others. */
 #include "fwd/netlink_private.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include "fwd/fib.h"
 #include "fwd/resolve.h"
 
-enum { EVENT_BUFFER = 8 * 1024 * 1024, READ_SIZE = 64 * 1024, DUMP_TRIES = 4, REST_FACTOR = 4 };
+enum { EVENT_BUFFER = 8 * 1024 * 1024, READ_SIZE = 64 * 1024, DUMP_TRIES = 4, REST_FACTOR = 4, REST_MAX_S = 2 };
 
 static struct mnl_socket *events, *requests;
 static uint32_t request_seq;
@@ -170,6 +170,11 @@ void netlink_tick(uint64_t now_ns)
 		netlink_read();
 }
 
+bool netlink_pending(void)
+{
+	return resync_why;
+}
+
 /* ---- requests ---- */
 
 static int request(struct nlmsghdr *n)
@@ -279,7 +284,7 @@ static int resync(struct err *e)
 		nl_want_resync("the last dump failed");
 	}
 	uint64_t end = clock_ns();
-	resync_earliest_ns = end + REST_FACTOR * (end - start);
+	resync_earliest_ns = end + MIN(REST_FACTOR * (end - start), REST_MAX_S * NS_PER_S);
 	return rc;
 }
 

@@ -415,8 +415,13 @@ void resolve_kernel_neighbor(uint32_t ifindex, const struct ipaddr *ip, const st
 		if (changed)
 			record_publish(r, NEIGHBOR_REACHABLE);
 	} else if (failed) {
+		if (record_usable(r))
+			r->lost_ns = clock_ns();
 		if (r->state != NEIGHBOR_FAILED)
 			record_publish(r, NEIGHBOR_FAILED);
+	} else if (r->state == NEIGHBOR_FAILED && r->lost_ns && clock_ns() - r->lost_ns < NS_PER_S) {
+		/* an operator's delete comes as FAILED, then as gone: that is no verdict on the neighbour */
+		record_start(r, clock_ns());
 	} else if (record_usable(r) && !record_is_pending(r)) {
 		/* forgotten, or asked again from scratch: the old address serves until the answer */
 		wait_for_answer(r, clock_ns());
@@ -500,7 +505,7 @@ static void tick_pending(struct record *r, uint64_t now_ns)
 static void tick_quiet(struct record *r, uint64_t now_ns)
 {
 	if (r->state == NEIGHBOR_FAILED) {
-		if (now_ns - r->wanted_ns > FORGET_S * NS_PER_S && !r->dependents)
+		if (now_ns - MAX(r->wanted_ns, r->asked_ns) > FORGET_S * NS_PER_S && !r->dependents)
 			record_drop(r);
 		return;
 	}

@@ -20,6 +20,7 @@ struct record {
 	uint8_t state; /* neighbor_state */
 	uint8_t tries; /* inner requests sent without answer */
 	uint64_t asked_ns, deadline_ns, wanted_ns; /* last request sent; until FAILED; last request of a worker */
+	uint64_t lost_ns; /* when it ceased to be usable */
 	struct link pending; /* in the list of those with a timer */
 	/* remotes: the neighbour on the underlay port that carries them; that one lists its dependents */
 	struct record *under, *dependents, *dependent_next;

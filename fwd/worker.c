@@ -64,8 +64,7 @@ static unsigned receive(struct worker *w, struct port_queue *q)
 	uint64_t bytes = 0;
 	for (unsigned i = 0; i < n; i++)
 		bytes += w->burst[i].len;
-	w->port[p->index].rx.packets += n;
-	w->port[p->index].rx.bytes += bytes;
+	counter_add(&w->port[p->index].rx, n, bytes);
 	engine_burst(w, w->burst, n);
 	return n;
 }

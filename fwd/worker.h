@@ -13,6 +13,12 @@
 struct counter {
 	uint64_t packets, bytes;
 };
+/* By the owning worker only: plain moves, but a reader beside it never sees half a value. */
+INLINE void counter_add(struct counter *c, uint64_t packets, uint64_t bytes)
+{
+	STORE_RELAXED(&c->packets, c->packets + packets);
+	STORE_RELAXED(&c->bytes, c->bytes + bytes);
+}
 struct port_counter {
 	struct counter rx, tx, dropped; /* dropped: by ingress port */
 	uint64_t held;                  /* gauge: packets that came in by this port and wait */

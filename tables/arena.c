@@ -153,4 +153,5 @@ void arena_remove_all(void)
 			unlinkat(dirfd(d), f->d_name, 0);
 	}
 	closedir(d);
+	rmdir(dir_path); /* stays if it holds files of others */
 }

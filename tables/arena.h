@@ -27,5 +27,5 @@ int arena_open(struct arena *a, const char *name, uint64_t layout, uint64_t capa
 void arena_close(struct arena *a); /* unmaps; the file stays. NULL-safe, twice-safe */
 /* Why the last file found could not be taken over ("" if none): for 'show version'. */
 const char *arena_reason(void);
-/* Removes the files of this directory: a clean stop. */
+/* Removes the files of this directory, and it: a clean stop. */
 void arena_remove_all(void);

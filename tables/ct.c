@@ -68,8 +68,8 @@ int ct_init(uint32_t max_tcp, uint32_t max_other, struct err *e)
 	if (!max_other)
 		max_other = DEFAULT_OTHER;
 	if ((uint64_t)max_tcp + max_other > MAX_CONNS)
-		return err_set(e, -EINVAL, "ct: %u TCP and %u other connections: more than %u together; lower one", max_tcp,
-			       max_other, (unsigned)MAX_CONNS);
+		return err_set(e, -EINVAL, "ct: %u TCP and %u other connections: more than %u together; lower one",
+			       max_tcp, max_other, (unsigned)MAX_CONNS);
 	int r = open_family(&ct4, false, max_tcp, max_other, e);
 	if (!r)
 		r = open_family(&ct6, true, max_tcp, max_other, e);

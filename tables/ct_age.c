@@ -10,9 +10,9 @@ uint32_t ct_timeouts[CT_TIMEOUTS] = {
 	[CT_T_TCP_ESTABLISHED] = 8000, /* RFC 5382 REQ-5: at least 7440 */
 	[CT_T_TCP_TRANSITORY] = 240,   /* at least 240 */
 	[CT_T_TCP_SYN] = 240,
-	[CT_T_UDP] = 300,	    /* RFC 4787 REQ-5 */
+	[CT_T_UDP] = 300,           /* RFC 4787 REQ-5 */
 	[CT_T_UDP_UNREPLIED] = 120, /* at least 120 */
-	[CT_T_ICMP] = 60,	    /* RFC 5508 REQ-2 */
+	[CT_T_ICMP] = 60,           /* RFC 5508 REQ-2 */
 };
 
 /* Half closed and closing ones count as transitory: RFC 7857 section 2.1. */

@@ -129,8 +129,12 @@ static uint32_t make_mapping(unsigned slot, const struct nat_key *k, uint32_t no
 		return 0;
 	}
 	*(struct nat_key *)table_key(&mappings, i) = *k;
-	*mapping_at(i) = (struct nat_mapping){ .outside = outside, .outside_port = (uint16_t)port, .pool = k->pool,
-					       .proto = k->proto, .refs = 1, .created = now_s,
+	*mapping_at(i) = (struct nat_mapping){ .outside = outside,
+					       .outside_port = (uint16_t)port,
+					       .pool = k->pool,
+					       .proto = k->proto,
+					       .refs = 1,
+					       .created = now_s,
 					       .filter = nat_pools[k->pool].filter };
 	STORE_RELEASE(&nat_pools[k->pool].owner[nat_which(k->proto)][port], i);
 	return i;
@@ -225,7 +229,8 @@ uint32_t nat_count(void)
 
 static struct permit_key permit_key(uint32_t mapping, const struct ipaddr *remote, uint16_t port)
 {
-	return (struct permit_key){ .remote = *remote, .mapping = mapping,
+	return (struct permit_key){ .remote = *remote,
+				    .mapping = mapping,
 				    .port = nat_at(mapping)->filter == NAT_APDF ? port : 0 };
 }
 

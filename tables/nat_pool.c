@@ -18,7 +18,7 @@ struct nat_pool nat_pools[NAT_POOLS_MAX];
 
 /* What outlives nat_pools[].addr, which is zero as soon as the pool is removed. */
 static struct slot {
-	uint32_t state;	     /* written by the control thread; workers look after they read the address */
+	uint32_t state;      /* written by the control thread; workers look after they read the address */
 	struct ipaddr addr;  /* control thread only */
 	uint64_t removed_at; /* rcu_epoch() */
 } slots[NAT_POOLS_MAX];
@@ -55,8 +55,8 @@ static int give_memory(struct nat_pool *p, unsigned slot)
 {
 	for (unsigned w = 0; w < 3; w++) {
 		if (!p->bits[w])
-			p->bits[w] = bits_provider ? bits_provider(slot, (enum steer_proto)w) :
-						     aligned_alloc(CACHE_LINE, STEER_BITMAP_SIZE);
+			p->bits[w] = bits_provider ? bits_provider(slot, (enum steer_proto)w)
+						   : aligned_alloc(CACHE_LINE, STEER_BITMAP_SIZE);
 		if (!p->owner[w])
 			p->owner[w] = calloc(PORTS, sizeof(*p->owner[w]));
 		if (!p->bits[w] || !p->owner[w])
@@ -111,7 +111,8 @@ int nat_pool_add(const struct nat_pool *conf, struct err *e)
 		return r;
 	i = choose_slot(&conf->addr);
 	if (i < 0)
-		return err_set(e, -ENOSPC, "nat pool %s: all %d places are taken, some maybe by removed pools with connections",
+		return err_set(e, -ENOSPC,
+			       "nat pool %s: all %d places are taken, some maybe by removed pools with connections",
 			       ip_print(&conf->addr, b), NAT_POOLS_MAX);
 	struct nat_pool *p = &nat_pools[i];
 	const bool back = slots[i].state == SLOT_DRAINING && ip_eq(&slots[i].addr, &conf->addr);

@@ -1,95 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Masquerade state: pools and their choice, endpoint-independent mappings, ports to the last one, references, permits,
- * races of two threads; and random operations against arrays that do the same without any cleverness. */
-#include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-#include "fwd/base/rcu.h"
-#include "tables/nat.h"
-
-static uint64_t rnd_state;
-
-static uint64_t rnd64(void)
-{
-	rnd_state = rnd_state * 6364136223846793005 + 1442695040888963407;
-	return rnd_state ^ rnd_state >> 29;
-}
-
-static uint32_t rnd(uint32_t n)
-{
-	return (uint32_t)(rnd64() >> 33) % n;
-}
-
-static struct ipaddr ip(const char *s)
-{
-	struct ipaddr a;
-	assert_true(ip_parse(s, &a));
-	return a;
-}
-
-static int open_all(void **state)
-{
-	struct err e;
-	(void)state;
-	rcu_thread_register();
-	hash_init(42);
-	rnd_state = 11;
-	return nat_init(&e);
-}
-
-static int close_all(void **state)
-{
-	(void)state;
-	nat_fini();
-	nat_set_bits_provider(NULL);
-	rcu_thread_unregister();
-	return 0;
-}
-
-static unsigned add_pool(const char *addr, uint16_t lo, uint16_t hi, uint8_t filter)
-{
-	struct nat_pool conf = { .addr = ip(addr), .port_lo = lo, .port_hi = hi, .port = -1, .filter = filter };
-	struct err e = { "" };
-	int r = nat_pool_add(&conf, &e);
-	if (r < 0)
-		fail_msg("%s", e.text);
-	return (unsigned)r;
-}
-
-static struct nat_key key_of(unsigned pool, uint8_t proto, uint32_t host, uint16_t port)
-{
-	return (struct nat_key){ .inside = ip_from4(htonl(0x0a000000 + host)), .inside_port = port, .proto = proto,
-				 .pool = (uint8_t)pool };
-}
-
-static uint32_t map_new(const struct nat_key *k)
-{
-	uint32_t m;
-	bool created;
-	if (nat_map(0, k, 100, rnd64(), &m, &created))
-		return 0;
-	assert_true(created);
-	return m;
-}
-
-static bool bit_set(unsigned pool, uint8_t proto, uint16_t port)
-{
-	return nat_pools[pool].bits[nat_which(proto)][port / 64] >> (port % 64) & 1;
-}
-
-static unsigned bits_in(unsigned pool, enum steer_proto w)
-{
-	unsigned n = 0;
-	for (unsigned i = 0; i < STEER_BITMAP_SIZE / 8; i++)
-		n += (unsigned)__builtin_popcountll(nat_pools[pool].bits[w][i]);
-	return n;
-}
+/* Masquerade state: pools and their choice, endpoint-independent mappings, ports to the last one, references, permits. */
+#include "tests/unit/nat_kit.h"
 
 /* ---- pools ---- */
 
@@ -317,7 +228,8 @@ static void test_eim(void **state)
 	struct nat_key host = key_of(p, PROTO_UDP, 2, 12345), zone = k, proto = key_of(p, PROTO_TCP, 1, 12345),
 		       low = key_of(p, PROTO_UDP, 1, 53), icmp = key_of(p, PROTO_ICMP6, 1, 12345);
 	zone.zone = 7;
-	uint32_t mh = map_new(&host), mz = map_new(&zone), mp = map_new(&proto), ml = map_new(&low), mi = map_new(&icmp);
+	uint32_t mh = map_new(&host), mz = map_new(&zone), mp = map_new(&proto), ml = map_new(&low),
+		 mi = map_new(&icmp);
 	assert_int_equal(nat_count(), 6);
 	assert_int_not_equal(nat_at(mh)->outside_port, 12345);
 	assert_int_not_equal(nat_at(mz)->outside_port, 12345);
@@ -362,11 +274,13 @@ static void test_refused(void **state)
 	bool created;
 	(void)state;
 	unsigned p = add_pool("192.0.2.1", 10000, 20000, NAT_EIF);
-	struct nat_key k = key_of(p, PROTO_SCTP, 1, 5), nowhere = key_of(p + 1, PROTO_TCP, 1, 5), far = key_of(255, PROTO_TCP, 1, 5);
+	struct nat_key k = key_of(p, PROTO_SCTP, 1, 5), nowhere = key_of(p + 1, PROTO_TCP, 1, 5),
+		       far = key_of(255, PROTO_TCP, 1, 5);
 	assert_int_equal(nat_map(0, &k, 100, 0, &m, &created), -EINVAL);
 	assert_int_equal(nat_map(0, &nowhere, 100, 0, &m, &created), -ENOSPC);
 	assert_int_equal(nat_map(0, &far, 100, 0, &m, &created), -EINVAL);
-	assert_true(nat_proto_supported(PROTO_ICMP) && nat_proto_supported(PROTO_ICMP6) && nat_proto_supported(PROTO_TCP));
+	assert_true(nat_proto_supported(PROTO_ICMP) && nat_proto_supported(PROTO_ICMP6) &&
+		    nat_proto_supported(PROTO_TCP));
 	assert_false(nat_proto_supported(PROTO_SCTP) || nat_proto_supported(0));
 	assert_int_equal(nat_count(), 0);
 }
@@ -449,7 +363,8 @@ static void test_permits(void **state)
 	(void)state;
 	unsigned pa = add_pool("192.0.2.1", 1024, 65535, NAT_ADF), pp = add_pool("192.0.2.2", 1024, 65535, NAT_APDF),
 		 pe = add_pool("192.0.2.3", 1024, 65535, NAT_EIF);
-	struct nat_key ka = key_of(pa, PROTO_UDP, 1, 5000), kp = key_of(pp, PROTO_UDP, 1, 5000), ke = key_of(pe, PROTO_UDP, 1, 5000);
+	struct nat_key ka = key_of(pa, PROTO_UDP, 1, 5000), kp = key_of(pp, PROTO_UDP, 1, 5000),
+		       ke = key_of(pe, PROTO_UDP, 1, 5000);
 	uint32_t a = map_new(&ka), p = map_new(&kp), e = map_new(&ke);
 
 	assert_false(nat_permitted(a, &r1, 53));
@@ -489,241 +404,6 @@ static void test_permits(void **state)
 	assert_false(nat_permitted(a, &r1, 53));
 }
 
-/* ---- random operations against arrays ---- */
-
-enum { HOSTS = 12, INSIDE_PORTS = 8, RANGE_LO = 4000, RANGE = 60, REMOTES = 6 };
-struct twin {
-	unsigned refs, outside, permits[REMOTES];
-	uint32_t index;
-};
-
-static void twin_map(unsigned p, struct twin *t, struct twin *all, unsigned host, unsigned port)
-{
-	struct nat_key k = key_of(p, PROTO_UDP, host, (uint16_t)(RANGE_LO - 4 + port));
-	bool taken[RANGE] = { false }, created;
-	unsigned n_taken = 0;
-	uint32_t m;
-
-	for (struct twin *o = all; o < all + HOSTS * INSIDE_PORTS; o++)
-		if (o->refs) {
-			taken[o->outside - RANGE_LO] = true;
-			n_taken++;
-		}
-	int r = nat_map(rnd(3), &k, 1, rnd64(), &m, &created);
-	if (!t->refs && n_taken == RANGE) {
-		assert_int_equal(r, -ENOSPC);
-		return;
-	}
-	assert_int_equal(r, 0);
-	assert_int_equal(created, !t->refs);
-	unsigned outside = nat_at(m)->outside_port;
-	if (t->refs) {
-		assert_int_equal(m, t->index);
-		assert_int_equal(outside, t->outside);
-	} else {
-		assert_in_range(outside, RANGE_LO, RANGE_LO + RANGE - 1);
-		assert_false(taken[outside - RANGE_LO]);
-		if (k.inside_port >= RANGE_LO && !taken[k.inside_port - RANGE_LO])
-			assert_int_equal(outside, k.inside_port);
-	}
-	t->refs++;
-	t->index = m;
-	t->outside = outside;
-}
-
-static void twin_check(unsigned p, const struct twin *all)
-{
-	const struct ipaddr a = ip("192.0.2.1");
-	uint32_t want[RANGE] = { 0 };
-	unsigned n = 0;
-
-	for (const struct twin *t = all; t < all + HOSTS * INSIDE_PORTS; t++) {
-		if (!t->refs)
-			continue;
-		n++;
-		want[t->outside - RANGE_LO] = t->index;
-		assert_int_equal(nat_at(t->index)->refs, t->refs);
-		for (unsigned r = 0; r < REMOTES; r++) {
-			const struct ipaddr remote = ip_from4(htonl(0xcb007100 + r / 2));
-			assert_int_equal(nat_permitted(t->index, &remote, (uint16_t)(r % 2)), t->permits[r] > 0);
-		}
-	}
-	assert_int_equal(nat_count(), n);
-	assert_int_equal(nat_pools[p].in_use[STEER_UDP], n);
-	assert_int_equal(bits_in(p, STEER_UDP), n);
-	for (unsigned i = 0; i < RANGE; i++) {
-		assert_int_equal(nat_by_outside(&a, PROTO_UDP, (uint16_t)(RANGE_LO + i)), want[i]);
-		assert_int_equal(bit_set(p, PROTO_UDP, (uint16_t)(RANGE_LO + i)), want[i] != 0);
-	}
-}
-
-static void test_random(void **state)
-{
-	static struct twin all[HOSTS * INSIDE_PORTS];
-	(void)state;
-	memset(all, 0, sizeof(all));
-	unsigned p = add_pool("192.0.2.1", RANGE_LO, RANGE_LO + RANGE - 1, NAT_APDF);
-	for (unsigned n = 0; n < 60000; n++) {
-		/* tides, so that the range is full at times and empty at others */
-		unsigned up = n / 3000 % 2 ? 58 : 30, op = rnd(100);
-		unsigned host = rnd(HOSTS), port = rnd(INSIDE_PORTS), r = rnd(REMOTES);
-		struct twin *t = &all[host * INSIDE_PORTS + port];
-		const struct ipaddr remote = ip_from4(htonl(0xcb007100 + r / 2));
-		if (op < up) {
-			twin_map(p, t, all, host, port);
-		} else if (op < 80 && t->refs) {
-			if (t->refs == 1) /* a connection takes its permits along */
-				for (r = 0; r < REMOTES; r++)
-					for (const struct ipaddr a = ip_from4(htonl(0xcb007100 + r / 2)); t->permits[r];
-					     t->permits[r]--)
-						nat_unpermit(0, t->index, &a, (uint16_t)(r % 2));
-			nat_unref(rnd(3), t->index);
-			t->refs--;
-		} else if (op < 87 && t->refs) {
-			assert_int_equal(nat_permit(rnd(3), t->index, &remote, (uint16_t)(r % 2)), 0);
-			t->permits[r]++;
-		} else if (op < 94 && t->refs && t->permits[r]) {
-			nat_unpermit(rnd(3), t->index, &remote, (uint16_t)(r % 2));
-			t->permits[r]--;
-		} else if (op == 99) {
-			rcu_poll_deferred();
-			twin_check(p, all);
-		}
-	}
-}
-
-/* ---- races ---- */
-
-enum { ROUNDS = 30000 };
-static struct race {
-	unsigned at, pool;
-	struct nat_key k;
-	uint32_t mapping[2];
-	int err[2];
-	bool created[2], same;
-} race;
-
-static void meet(unsigned *generation)
-{
-	unsigned want = ++*generation * 2, spins = 0;
-	__atomic_add_fetch(&race.at, 1, __ATOMIC_SEQ_CST);
-	while (__atomic_load_n(&race.at, __ATOMIC_SEQ_CST) < want)
-		if (++spins % 64 == 0)
-			sched_yield();
-}
-
-static void race_round(unsigned me, unsigned *gen, unsigned n)
-{
-	if (!me) {
-		race.k = key_of(race.pool, PROTO_TCP, n, 3000);
-		race.same = rnd(4);
-	}
-	meet(gen);
-	struct nat_key k = race.k;
-	if (me && !race.same)
-		k.zone = 1; /* two keys that want one port */
-	race.err[me] = nat_map(me, &k, 1, n, &race.mapping[me], &race.created[me]);
-	meet(gen);
-	if (!me) {
-		assert_int_equal(race.err[0], 0);
-		assert_int_equal(race.err[1], 0);
-		assert_int_equal(race.created[0] + race.created[1], race.same ? 1 : 2);
-		assert_int_equal(race.mapping[0] == race.mapping[1], race.same);
-		assert_int_equal(nat_at(race.mapping[0])->refs, race.same ? 2 : 1);
-		assert_int_equal(bits_in(race.pool, STEER_TCP), race.same ? 1 : 2);
-		assert_int_equal(nat_pools[race.pool].in_use[STEER_TCP], race.same ? 1 : 2);
-		assert_int_equal(nat_count(), race.same ? 1 : 2);
-	}
-	meet(gen);
-	nat_unref(me, race.mapping[me]);
-	meet(gen);
-	if (!me) {
-		assert_int_equal(bits_in(race.pool, STEER_TCP), 0);
-		assert_int_equal(nat_count(), 0);
-	}
-	rcu_quiescent();
-}
-
-static void *race_thread(void *arg)
-{
-	unsigned gen = 0;
-	(void)arg;
-	rcu_thread_register();
-	for (unsigned n = 0; n < ROUNDS; n++)
-		race_round(1, &gen, n);
-	rcu_thread_unregister();
-	return NULL;
-}
-
-static void test_race(void **state)
-{
-	pthread_t t;
-	unsigned gen = 0;
-	(void)state;
-	memset(&race, 0, sizeof(race));
-	race.pool = add_pool("192.0.2.1", 3000, 3003, NAT_EIF);
-	assert_int_equal(pthread_create(&t, NULL, race_thread, NULL), 0);
-	for (unsigned n = 0; n < ROUNDS; n++)
-		race_round(0, &gen, n);
-	rcu_offline();
-	pthread_join(t, NULL);
-	rcu_online();
-}
-
-/* Without meeting: references and permits of few keys go up and down on both threads, new ones meet dying ones. */
-static void churn(unsigned me)
-{
-	const struct ipaddr remote = ip("203.0.113.1"), a = ip("192.0.2.1");
-	uint64_t x = 5 + me;
-
-	for (unsigned n = 0; n < 200000; n++) {
-		x = x * 6364136223846793005 + 1442695040888963407;
-		unsigned r = (unsigned)(x >> 40);
-		struct nat_key k = key_of(race.pool, PROTO_UDP, r % 3, (uint16_t)(3000 + r / 3 % 2));
-		uint32_t m, seen;
-		bool created;
-		/* six keys at most and eight ports: there is always one */
-		if (nat_map(me, &k, 1, x, &m, &created) || nat_permit(me, m, &remote, 0))
-			abort();
-		seen = nat_by_outside(&a, PROTO_UDP, nat_at(m)->outside_port);
-		if (memcmp(nat_key_at(m), &k, sizeof(k)) || seen != m || !nat_permitted(m, &remote, 9))
-			abort();
-		seen = nat_by_outside(&a, PROTO_UDP, (uint16_t)(3000 + r / 6 % 8));
-		if (seen && nat_ref(seen))
-			nat_unref(me, seen);
-		nat_unpermit(me, m, &remote, 0);
-		nat_unref(me, m);
-		if (n % 64 == 0)
-			rcu_quiescent();
-	}
-}
-
-static void *churn_thread(void *arg)
-{
-	(void)arg;
-	rcu_thread_register();
-	churn(1);
-	rcu_thread_unregister();
-	return NULL;
-}
-
-static void test_churn(void **state)
-{
-	pthread_t t;
-	(void)state;
-	race.pool = add_pool("192.0.2.1", 3000, 3007, NAT_ADF);
-	assert_int_equal(pthread_create(&t, NULL, churn_thread, NULL), 0);
-	churn(0);
-	rcu_offline();
-	pthread_join(t, NULL);
-	rcu_online();
-	assert_int_equal(nat_count(), 0);
-	assert_int_equal(bits_in(race.pool, STEER_UDP), 0);
-	assert_int_equal(nat_pools[race.pool].in_use[STEER_UDP], 0);
-	for (unsigned i = 0; i < 65536; i++)
-		assert_int_equal(nat_pools[race.pool].owner[STEER_UDP][i], 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -737,9 +417,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fill, open_all, close_all),
 		cmocka_unit_test_setup_teardown(test_random_port, open_all, close_all),
 		cmocka_unit_test_setup_teardown(test_permits, open_all, close_all),
-		cmocka_unit_test_setup_teardown(test_random, open_all, close_all),
-		cmocka_unit_test_setup_teardown(test_race, open_all, close_all),
-		cmocka_unit_test_setup_teardown(test_churn, open_all, close_all),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

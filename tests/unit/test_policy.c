@@ -188,6 +188,7 @@ static uint16_t random_port(uint8_t proto)
 
 static struct policy_rule random_rule(void)
 {
+	static const uint32_t precedences[] = { 1, 2, 0x80000000u, 0xffffffffu };
 	struct policy_rule r = { .direction = (uint8_t)rnd(2), .peer = (uint8_t)rnd(3), .subject = (uint8_t)rnd(3) };
 	r.subject_id = r.subject == POLICY_ENDPOINT ? 1 + rnd(ENDPOINTS) : rnd(5) ? 1001 + rnd(3) : 1;
 	r.verdict = (uint8_t)(rnd(8) == 0 ? POLICY_DENY : rnd(3) ? POLICY_ALLOW : POLICY_REDIRECT);
@@ -195,7 +196,7 @@ static struct policy_rule random_rule(void)
 		r.redirect_port = (uint16_t)(10000 + rnd(3));
 	r.peer_identity = 2000 + rnd(4);
 	assert_true(ipnet_parse(nets[rnd(ARRAY_LEN(nets))], &r.peer_cidr));
-	r.precedence = rnd(3) ? 0 : rnd(3) * 0x70000000u;
+	r.precedence = rnd(3) ? 0 : precedences[rnd(ARRAY_LEN(precedences))];
 	if (rnd(4)) {
 		r.proto = protos[rnd(ARRAY_LEN(protos))];
 		r.has_port = rnd(4) != 0;

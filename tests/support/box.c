@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The gateway in memory (box.h): what fwd/main.c composes, without kernel, threads and real time. */
+#include "tests/support/box.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/config.h"
+#include "fwd/base/clock.h"
+#include "fwd/base/hash.h"
+#include "fwd/base/log.h"
+#include "fwd/base/rcu.h"
+#include "fwd/control.h"
+#include "fwd/decide.h"
+#include "fwd/icmp.h"
+#include "fwd/resolve.h"
+#include "tables/ipmasq.h"
+#include "tables/nat.h"
+
+enum { FRAMES = 2048, CONNECTIONS = 4096, HOST_IFINDEX = 99, FIRST_IFINDEX = 100, GATE_MTU = 1500, HASH_SEED = 7 };
+
+const struct mac box_host_mac = { { 0x02, 0, 0, 0, 0, 0xfe } };
+static struct box_limits limits;
+static uint64_t now_ns;
+
+/* ---- what main.c hooks up ---- */
+
+static int prepare(struct err *e)
+{
+	const struct port_conf gate = { .name = "gate", .kind = "mem" };
+	int err;
+	if ((err = frames_init(limits.frames, e)) || (err = workers_init(1, e)) || (err = port_open(&gate, PORT_GATE, NULL, e)))
+		return err;
+	icmp_host_ifindex = HOST_IFINDEX;
+	resolve_gate_changed(&box_host_mac, GATE_MTU);
+	return 0;
+}
+
+static void on_endpoint(const struct endpoint *old, const struct endpoint *now)
+{
+	struct err e = { "" };
+	if (control_endpoint_changed(now ? now->id : old->id, old, &e))
+		log_error("%s", e.text);
+}
+
+static void on_port(bool added, const struct port_conf *conf, struct port *p)
+{
+	(void)added;
+	(void)conf;
+	if (p)
+		p->ifindex = FIRST_IFINDEX + p->index;
+	fib_ports_changed();
+	if (p)
+		resolve_port_changed(p->index);
+}
+
+static const struct config_hooks hooks = { .prepare = prepare, .endpoint_changed = on_endpoint, .port_changed = on_port };
+
+/* ---- start and end ---- */
+
+int box_open(const struct box_limits *l, struct err *e)
+{
+	int err;
+	limits = *l;
+	limits.frames = limits.frames ? limits.frames : FRAMES;
+	log_set_level(LOG_WARN);
+	hash_init(HASH_SEED); /* outer UDP ports are the same in each run */
+	now_ns = 1000 * NS_PER_S;
+	clock_set(now_ns);
+	rcu_thread_register();
+	if ((err = endpoint_init(e)) || (err = ipcache_init(e)) || (err = ipmasq_init(e)) || (err = tunnel_init(e)) ||
+	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) ||
+	    (err = ct_init(l->ct_tcp ? l->ct_tcp : CONNECTIONS, l->ct_other ? l->ct_other : CONNECTIONS, e)) ||
+	    (err = fib_init(e)) || (err = resolve_init(e)))
+		return err;
+	ct_on_delete = decide_connection_gone;
+	control_init(NULL);
+	settings_default();
+	config_init();
+	config_hooks = hooks;
+	return 0;
+}
+
+bool box_close(struct err *e)
+{
+	char rest[BOX_FRAME_MAX];
+	bool whole = true;
+	for (unsigned i = 0; i < PORTS_MAX; i++)
+		while (ports[i] && ports[i]->ops && mem_port_take(ports[i], rest, sizeof(rest)))
+			;
+	for (unsigned i = 0; i < PORTS_MAX; i++)
+		if (ports[i] && ports[i]->ops)
+			port_close(ports[i], true);
+	if (n_workers) {
+		workers_fini();
+		whole = frames_free() == limits.frames;
+		err_set(e, 0, "%u of %u frames came back", frames_free(), limits.frames);
+		frames_fini();
+	}
+	config_fini();
+	resolve_fini();
+	fib_fini();
+	ct_fini();
+	nat_fini();
+	policy_fini();
+	neighbor_fini();
+	tunnel_fini();
+	ipmasq_fini();
+	ipcache_fini();
+	endpoint_fini();
+	rcu_wait();
+	rcu_thread_unregister();
+	return whole;
+}
+
+struct worker *box_worker(void)
+{
+	return n_workers ? workers[0] : NULL;
+}
+
+/* ---- configuration ---- */
+
+int box_commands(const char *name, char *text, FILE *out, struct err *e)
+{
+	return cli_batch(name, text, false, out, e);
+}
+
+int box_route(bool add, const char *prefix, const struct port *port, const char *via, struct err *e)
+{
+	struct fib_route r = { .kind = FIB_UNICAST, .table = 254, .protocol = 4, .n = 1 };
+	if (!ipnet_parse(prefix, &r.prefix))
+		return err_set(e, -EINVAL, "route: '%s' is no prefix", prefix);
+	if (via && !ip_parse(via, &r.nh[0].gateway))
+		return err_set(e, -EINVAL, "route: '%s' is no address", via);
+	r.nh[0].ifindex = port ? port->ifindex : HOST_IFINDEX - 1;
+	r.nh[0].port = -1;
+	int err = add ? fib_add(&r, e) : fib_del(&r);
+	fib_ports_changed();
+	resolve_routes_changed();
+	return err;
+}
+
+int box_local(const char *addr, const struct port *port, struct err *e)
+{
+	struct fib_route r = { .kind = FIB_LOCAL, .table = 255, .protocol = 2, .n = 1 };
+	struct ipaddr a;
+	if (!ip_parse(addr, &a))
+		return err_set(e, -EINVAL, "local: '%s' is no address", addr);
+	uint32_t ifindex = port ? port->ifindex : HOST_IFINDEX;
+	r.prefix = (struct ipnet){ a, 128 };
+	r.nh[0] = (struct fib_nexthop){ .ifindex = ifindex, .port = -1 };
+	fib_addr_set(ifindex, &a, 120, true);
+	return fib_add(&r, e);
+}
+
+/* ---- running ---- */
+
+void box_run(void)
+{
+	/* held, asked, answered, sent: each may cause the next */
+	for (unsigned i = 0; i < 6; i++) {
+		control_requests();
+		resolve_tick(now_ns);
+		control_tick(now_ns);
+		rcu_poll_deferred();
+		if (box_worker())
+			worker_run_once(box_worker());
+	}
+}
+
+void box_advance(uint64_t ns)
+{
+	const uint64_t end = now_ns + ns, step = ns > 60 * NS_PER_S ? ns : NS_PER_S / 10;
+	while (now_ns < end) {
+		now_ns = MIN(end, now_ns + step);
+		clock_set(now_ns);
+		box_run();
+	}
+}
+
+int box_send(struct port *p, const void *frame, uint32_t len)
+{
+	int err = mem_port_put(p, 0, frame, len);
+	if (!err)
+		worker_run_once(box_worker());
+	return err;
+}
+
+uint32_t box_take(struct port *p, void *buf)
+{
+	return mem_port_take(p, buf, BOX_FRAME_MAX);
+}
+
+uint64_t box_drops(void)
+{
+	uint64_t sum = 0;
+	for (unsigned i = 0; i < 256; i++)
+		sum += workers_drops(i).packets;
+	return sum;
+}
+
+bool box_balanced(struct err *e)
+{
+	uint64_t in = 0, out = 0, held = 0, dropped = 0;
+	for (unsigned i = 0; i < PORTS_MAX; i++) {
+		struct port_counter c = workers_port(i);
+		in += c.rx.packets;
+		out += c.tx.packets;
+		held += c.held;
+		dropped += c.dropped.packets;
+	}
+	if (in == out + held + dropped && dropped == box_drops())
+		return true;
+	err_set(e, -EINVAL, "balance: in %lu, out %lu, held %lu, dropped %lu by port and %lu by reason", in, out, held, dropped,
+		box_drops());
+	return false;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A whole gateway in memory for golden tests, fuzzers and unit tests: all tables, the configuration as an operator types it,
+ * mem ports instead of devices (the gate too), one worker, a clock that stands still. The calling thread is worker and control
+ * thread in turn. One box a process at a time. */
+#pragma once
+
+#include "fwd/worker.h"
+
+enum { BOX_FRAME_MAX = 2048 };
+extern const struct mac box_host_mac; /* of sluice_host */
+
+struct box_limits {
+	uint32_t frames, ct_tcp, ct_other; /* 0: plenty for a test */
+};
+/* Empty box, no port yet; the clock stands at 1000 s. */
+int box_open(const struct box_limits *l, struct err *e);
+/* Ends it. False when not every frame came back. */
+bool box_close(struct err *e);
+struct worker *box_worker(void); /* NULL before the first configuration command */
+
+/* Commands as in a file, one transaction; 'text' is cut into lines. */
+int box_commands(const char *name, char *text, FILE *out, struct err *e);
+/* Kernel routes and addresses. 'port' NULL: by a device that is no port of ours. */
+int box_route(bool add, const char *prefix, const struct port *port, const char *via, struct err *e);
+int box_local(const char *addr, const struct port *port, struct err *e);
+
+/* Everything there is to do: requests, timers, grace periods, worker loops. */
+void box_run(void);
+void box_advance(uint64_t ns); /* in steps of 100 ms, running; over 60 s in one */
+/* One frame into a port, and one loop of the worker. */
+int box_send(struct port *p, const void *frame, uint32_t len);
+/* Next frame that left by 'p'; its length, 0 = none. 'buf' has BOX_FRAME_MAX bytes. */
+uint32_t box_take(struct port *p, void *buf);
+
+/* in = out + drops + held over all ports, and drops by port = drops by reason. */
+bool box_balanced(struct err *e);
+uint64_t box_drops(void); /* of all reasons */
