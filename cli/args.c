@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Words of a line and the types an argument can have. Control thread. The type rows are the only place that knows how an
- * argument looks; patterns in cmd_*.c name them. */
+/* Words of a line and the types an argument can have. Control thread. The type rows are the only place that knows how
+ * an argument looks; patterns in cmd_*.c name them. */
 #include "cli/grammar.h"
 
 #include <errno.h>
@@ -256,9 +256,11 @@ const struct arg_type *arg_type_by_name(const char *name, size_t len)
 static const struct {
 	const char *name;
 	uint8_t proto;
-} protos[] = {
-	{ "tcp", PROTO_TCP }, { "udp", PROTO_UDP }, { "sctp", PROTO_SCTP }, { "icmp", PROTO_ICMP }, { "icmpv6", PROTO_ICMP6 }
-};
+} protos[] = { { "tcp", PROTO_TCP },
+	       { "udp", PROTO_UDP },
+	       { "sctp", PROTO_SCTP },
+	       { "icmp", PROTO_ICMP },
+	       { "icmpv6", PROTO_ICMP6 } };
 
 uint8_t proto_by_name(const char *s)
 {

@@ -15,7 +15,7 @@
 #pragma once
 
 enum {
-	CLI_LINE_MAX = 16 * 1024,	   /* bytes of one request line */
+	CLI_LINE_MAX = 16 * 1024,          /* bytes of one request line */
 	CLI_BATCH_MAX = 512 * 1024 * 1024, /* 1 Mi policy rules are about 100 MB */
 };
 #define CLI_SOCKET_DIR "/run/sluice"

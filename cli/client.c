@@ -25,11 +25,13 @@ static void usage(FILE *f)
 	fprintf(f, "usage: sluicectl [-j] [-s SOCKET] [COMMAND WORDS...]\n"
 		   "       sluicectl [-j] [-s SOCKET] -f FILE\n"
 		   "  without words: interactive at a terminal, else a batch from standard input\n"
-		   "  -f FILE    batch: all configuration commands of FILE as one transaction, then the others; - is stdin\n"
+		   "  -f FILE    batch: all configuration commands of FILE as one transaction, then the others; - is "
+		   "stdin\n"
 		   "  -j         JSON\n"
 		   "  -s SOCKET  daemon's socket (default " CLI_SOCKET ")\n"
 		   "  -V version   -h this text\n"
-		   "help: 'sluicectl help' lists the commands, 'sluicectl help add' those that begin so; at the prompt TAB and ?\n"
+		   "help: 'sluicectl help' lists the commands, 'sluicectl help add' those that begin so; at the prompt "
+		   "TAB and ?\n"
 		   "exit: 0 done, 1 refused by the daemon, 2 usage, 3 no daemon\n");
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Endpoints as configuration. What the running endpoint learned (device index, MAC, adjacency, policy set) is carried over
- * when it changes. Control thread. */
+/* Endpoints as configuration. What the running endpoint learned (device index, MAC, adjacency, policy set) is carried
+ * over when it changes. Control thread. */
 #include "cli/config.h"
 
 #include <errno.h>
@@ -35,7 +35,8 @@ static int add_addr(struct endpoint_conf *c, const struct ipaddr *a, struct err 
 
 	ip_print(a, b);
 	if (ip_is_zero(a) || ip_is_multicast(a) || ip_is_loopback(a) || ip_is_bcast4(a))
-		return err_set(e, -EINVAL, "endpoint %u: %s is not the address of a workload: give a unicast address", c->id, b);
+		return err_set(e, -EINVAL, "endpoint %u: %s is not the address of a workload: give a unicast address",
+			       c->id, b);
 	for (unsigned i = 0; i < c->n_addrs; i++)
 		if (ip_eq(&c->addr[i], a))
 			return err_set(e, -EINVAL, "endpoint %u: address %s is given twice", c->id, b);
@@ -59,7 +60,8 @@ static int parse(const struct parse *p, void *data, struct err *e)
 	if ((a = parse_arg(p, "identity")))
 		c->identity = (uint32_t)a->n;
 	if ((a = parse_arg(p, "attach")) && strcmp(a->text, "veth"))
-		return err_set(e, -EOPNOTSUPP, "endpoint %u: attach %s is not in this version, veth is", c->id, a->text);
+		return err_set(e, -EOPNOTSUPP, "endpoint %u: attach %s is not in this version, veth is", c->id,
+			       a->text);
 	if (parse_has(p, "ipv4"))
 		remove_family(c, true);
 	if (parse_has(p, "ipv6"))
@@ -120,9 +122,13 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 	uint32_t capacity = table_defs[TABLE_ENDPOINTS].capacity;
 	char own[32], shared[40];
 
-	(void)old;
 	if (!c)
 		return 0;
+	if (!old && !if_nametoindex(c->device)) {
+		if (config_devices_required)
+			return err_set(e, -ENODEV, "endpoint %u: there is no device '%s'; see 'ip link'", c->id, c->device);
+		config_warn(tx, "endpoint %u: there is no device '%s' yet; it is served once there is", c->id, c->device);
+	}
 	if (!c->n_addrs)
 		return err_set(e, -EINVAL, "endpoint %u: ipv4 or ipv6 is missing: it needs an address", c->id);
 	if (config_tx_needed(tx, "=address") > capacity)
@@ -130,7 +136,8 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 	snprintf(own, sizeof(own), "endpoint %u", c->id);
 	snprintf(shared, sizeof(shared), "=rules identity %u", c->identity);
 	if (config_tx_needed(tx, own) + config_tx_needed(tx, shared) > POLICY_SET_RULES_MAX)
-		return err_set(e, -ENOSPC, "endpoint %u: more than %d policy rules apply to it", c->id, POLICY_SET_RULES_MAX);
+		return err_set(e, -ENOSPC, "endpoint %u: more than %d policy rules apply to it", c->id,
+			       POLICY_SET_RULES_MAX);
 	return 0;
 }
 

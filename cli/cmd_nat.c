@@ -173,6 +173,8 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 	(void)old;
 	if (!c)
 		return 0;
+	if (c->mapping == NAT_APDM)
+		return err_set(e, -ENOTSUP, "nat pool %s: mapping apdm is not in this version, only eim", ip_print(&c->addr, b));
 	if (config_tx_count(tx, &kind_pool) > NAT_POOLS_MAX)
 		return err_set(e, -ENOSPC, "nat pool %s: more than %d pools", ip_print(&c->addr, b), NAT_POOLS_MAX);
 	if (!kernel_owns(&c->addr))
@@ -184,10 +186,17 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 		default_ports(&c->addr, &lo, &hi);
 	if (lo > khi || hi < klo)
 		return 0;
-	config_warn(tx, "nat pool %s: ports %u-%u overlap those the kernel uses on its own address (%u-%u); move the kernel's: "
-		    "sysctl -w net.ipv4.ip_local_port_range=\"%u %u\"", ip_print(&c->addr, b), lo, hi, klo, khi,
-		    lo - 1024 > 65535 - hi ? 1024 : hi < 65535 ? hi + 1u : 1024u,
-		    lo - 1024 > 65535 - hi ? lo - 1u : hi < 65535 ? 65535u : lo - 1u);
+	config_warn(
+		tx,
+		"nat pool %s: ports %u-%u overlap those the kernel uses on its own address (%u-%u); move the kernel's: "
+		"sysctl -w net.ipv4.ip_local_port_range=\"%u %u\"",
+		ip_print(&c->addr, b), lo, hi, klo, khi,
+		lo - 1024 > 65535 - hi ? 1024
+		: hi < 65535           ? hi + 1u
+				       : 1024u,
+		lo - 1024 > 65535 - hi ? lo - 1u
+		: hi < 65535           ? 65535u
+				       : lo - 1u);
 	return 0;
 }
 
@@ -199,8 +208,13 @@ static int apply(const void *old, const void *now, struct err *e)
 
 	if (!c)
 		return nat_pool_del(&((const struct pool_conf *)old)->addr, e);
-	struct nat_pool pool = { .addr = c->addr, .port_lo = c->lo, .port_hi = c->hi, .port = -1, .source = c->source,
-				 .has_source = c->has_source, .mapping = c->mapping,
+	struct nat_pool pool = { .addr = c->addr,
+				 .port_lo = c->lo,
+				 .port_hi = c->hi,
+				 .port = -1,
+				 .source = c->source,
+				 .has_source = c->has_source,
+				 .mapping = c->mapping,
 				 .filter = c->has_filter ? c->filter : NAT_ADF };
 	if (!c->has_ports)
 		default_ports(&c->addr, &pool.port_lo, &pool.port_hi);

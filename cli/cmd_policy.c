@@ -48,7 +48,8 @@ static int parse(const struct parse *p, void *data, struct err *e)
 			r->precedence = (uint32_t)a->n;
 		} else if (!strcmp(l, "name")) {
 			if (strlen(a->text) >= sizeof(r->name))
-				return err_set(e, -ENAMETOOLONG, "policy: a name has at most %zu characters", sizeof(r->name) - 1);
+				return err_set(e, -ENAMETOOLONG, "policy: a name has at most %zu characters",
+					       sizeof(r->name) - 1);
 			snprintf(r->name, sizeof(r->name), "%s", a->text);
 		} else if (proto_by_name(l)) {
 			r->proto = proto_by_name(l);
@@ -102,7 +103,8 @@ static void subject_word(const struct policy_rule *r, char buf[static 40])
 	if (r->subject == POLICY_HOST)
 		snprintf(buf, 40, "=rules host");
 	else
-		snprintf(buf, 40, "%s %u", r->subject == POLICY_ENDPOINT ? "endpoint" : "=rules identity", r->subject_id);
+		snprintf(buf, 40, "%s %u", r->subject == POLICY_ENDPOINT ? "endpoint" : "=rules identity",
+			 r->subject_id);
 }
 
 static void needs(const void *data, config_word_fn *fn, void *arg)
@@ -113,8 +115,8 @@ static void needs(const void *data, config_word_fn *fn, void *arg)
 	fn(arg, word);
 }
 
-/* What an endpoint's own rules and those of its identity make together is known when the endpoint is checked; port ranges
- * count more than once when they are compiled, so policy_commit has the last word. */
+/* What an endpoint's own rules and those of its identity make together is known when the endpoint is checked; port
+ * ranges count more than once when they are compiled, so policy_commit has the last word. */
 static int check(struct config_tx *tx, const void *old, const void *now, struct err *e)
 {
 	char word[40];

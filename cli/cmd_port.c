@@ -38,7 +38,8 @@ static int parse(const struct parse *p, void *data, struct err *e)
 	const struct arg *a;
 	int r;
 
-	if ((r = set_text(p, "port", c->name, sizeof(c->name), e)) || (r = set_text(p, "device", c->device, sizeof(c->device), e)) ||
+	if ((r = set_text(p, "port", c->name, sizeof(c->name), e)) ||
+	    (r = set_text(p, "device", c->device, sizeof(c->device), e)) ||
 	    (r = set_text(p, "in", c->in, sizeof(c->in), e)) || (r = set_text(p, "out", c->out, sizeof(c->out), e)))
 		return r;
 	if (parse_has(p, "device"))

@@ -22,7 +22,8 @@ static const struct setting {
 	unsigned flags;
 	const char *help;
 } rows[] = {
-#define SETTING(name, type, target, value, min, max, unit, flags, help) { name, type, target, value, min, max, unit, flags, help },
+#define SETTING(name, type, target, value, min, max, unit, flags, help)                                                \
+	{ name, type, target, value, min, max, unit, flags, help },
 #include "cli/settings.def"
 #undef SETTING
 };
@@ -95,8 +96,10 @@ void settings_generate(void (*add)(const struct command *c))
 		else
 			snprintf(pattern, sizeof(pattern), "set %s %s", s->name, s->type);
 		snprintf(unit, sizeof(unit), "%s%s", *s->unit ? " " : "", s->unit);
-		snprintf(help, sizeof(help), "%s (default %s%s%s)", s->help, value, unit, s->flags & START ? ", at start only" : "");
-		add(&(struct command){ .pattern = pattern, .help = help, .run = run_set, .flags = CMD_CONFIG, .aux = s });
+		snprintf(help, sizeof(help), "%s (default %s%s%s)", s->help, value, unit,
+			 s->flags & START ? ", at start only" : "");
+		add(&(struct command){
+			.pattern = pattern, .help = help, .run = run_set, .flags = CMD_CONFIG, .aux = s });
 	}
 }
 
@@ -151,7 +154,8 @@ static int apply(const void *old, const void *now, struct err *e)
 	if (value == read_value(s))
 		return 0;
 	if (s->flags & START && config_is_started)
-		return err_set(e, -EBUSY, "set %s: works at start only: change the configuration file and restart", s->name);
+		return err_set(e, -EBUSY, "set %s: works at start only: change the configuration file and restart",
+			       s->name);
 	write_value(s, value);
 	if (s->flags & DECIDE)
 		gen_bump_extra();

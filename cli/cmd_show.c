@@ -87,7 +87,8 @@ static void show_version(struct out *o)
 
 static void show_routes(struct out *o)
 {
-	static const char *const kinds[] = { "none", "local", "unicast", "broadcast", "blackhole", "unreachable", "prohibit" };
+	static const char *const kinds[] = { "none",      "local",       "unicast", "broadcast",
+					     "blackhole", "unreachable", "prohibit" };
 	struct fib_route r;
 
 	for (uint32_t i = fib_next(0, &r); i && !out_full(o); i = fib_next(i, &r))
@@ -121,7 +122,8 @@ static void show_pools(struct out *o)
 		out_row(o);
 		out_ip(o, "address", &p->addr);
 		out_fmt(o, "ports", "%u-%u", p->port_lo, p->port_hi);
-		out_str(o, "port", p->port >= 0 && p->port < PORTS_MAX && ports[p->port] ? ports[p->port]->conf.name : NULL);
+		out_str(o, "port",
+			p->port >= 0 && p->port < PORTS_MAX && ports[p->port] ? ports[p->port]->conf.name : NULL);
 		if (p->has_source)
 			out_net(o, "source", &p->source);
 		else
@@ -164,10 +166,10 @@ static uint64_t count_nothing(void)
 	return 0;
 }
 
-#define COUNT(fn) \
-	static uint64_t count_##fn(void) \
-	{ \
-		return fn##_count(); \
+#define COUNT(fn)                                                                                                      \
+	static uint64_t count_##fn(void)                                                                               \
+	{                                                                                                              \
+		return fn##_count();                                                                                   \
 	}
 COUNT(nat)
 COUNT(neighbor)
@@ -296,6 +298,7 @@ void show_generate(void (*add)(const struct command *c))
 		snprintf(help, sizeof(help), "number of entries: %s", t->help);
 		add(&(struct command){ .pattern = pattern, .help = help, .run = run_count, .aux = t });
 	}
-	add(&(struct command){ .pattern = "clear ct [FIELD=VALUE]...", .help = "delete connections: all, or those that match",
+	add(&(struct command){ .pattern = "clear ct [FIELD=VALUE]...",
+			       .help = "delete connections: all, or those that match",
 			       .run = run_clear_ct });
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Rows of the tables for 'show'. Control thread, RCU online. Entries that workers change meanwhile are read word by word: a
- * row may be a moment old, never of two connections at once in its key. */
+/* Rows of the tables for 'show'. Control thread, RCU online. Entries that workers change meanwhile are read word by
+ * word: a row may be a moment old, never of two connections at once in its key. */
 #include "cli/show.h"
 
 #include <errno.h>
@@ -183,7 +183,9 @@ void show_neighbor(struct out *o)
 			out_str(o, "ip", NULL);
 		else
 			out_ip(o, "ip", &k.ip);
-		out_str(o, "port", !(k.dev & NEIGHBOR_REMOTE) && k.dev < PORTS_MAX && ports[k.dev] ? ports[k.dev]->conf.name : NULL);
+		out_str(o, "port",
+			!(k.dev & NEIGHBOR_REMOTE) && k.dev < PORTS_MAX && ports[k.dev] ? ports[k.dev]->conf.name
+											: NULL);
 		if (r)
 			out_ip(o, "remote", &r->addr);
 		else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* VTEPs, tunnels and ipcache rows as configuration. Control thread.
- * A remote node is bound to the first VTEP of its family; rows that name a remote are counted as "=remote4" or "=remote6", so
- * that a VTEP's departure knows whether somebody is left, and applies them again on another VTEP. */
+ * A remote node is bound to the first VTEP of its family; rows that name a remote are counted as "=remote4" or
+ * "=remote6", so that a VTEP's departure knows whether somebody is left, and applies them again on another VTEP. */
 #include "cli/config.h"
 
 #include <errno.h>
@@ -86,7 +86,8 @@ static int vtep_find_port(const struct config_tx *tx, void *data, struct err *e)
 	}
 	if (n == 1)
 		return 0;
-	return err_set(e, -ENOENT, n ? "vtep %s: there are several, name the port" : "there is no vtep %s", ip_print(&c->addr, b));
+	return err_set(e, -ENOENT, n ? "vtep %s: there are several, name the port" : "there is no vtep %s",
+		       ip_print(&c->addr, b));
 }
 
 /* First VTEP of the family, NULL if none */
@@ -122,8 +123,8 @@ static int vtep_check(struct config_tx *tx, const void *old, const void *now, st
 	if (c && config_tx_count(tx, &kind_vtep) > VTEPS_MAX)
 		return err_set(e, -ENOSPC, "vtep %s: more than %d VTEPs", ip_print(&c->addr, b), VTEPS_MAX);
 	if (!c && !vtep_of(tx, &gone->addr) && (user = config_tx_user(tx, remote_word(&gone->addr))))
-		return err_set(e, -EBUSY, "vtep %s is used by %s%s: delete that first", ip_print(&gone->addr, b), user->key,
-			       config_tx_needed(tx, remote_word(&gone->addr)) > 1 ? " and others" : "");
+		return err_set(e, -EBUSY, "vtep %s is used by %s%s: delete that first", ip_print(&gone->addr, b),
+			       user->key, config_tx_needed(tx, remote_word(&gone->addr)) > 1 ? " and others" : "");
 	const struct vtep_conf *first = vtep_of(tx, c ? &c->addr : &gone->addr);
 	return first && first->mode == VNI_NETWORK ? check_vni_modes(tx, first, e) : 0;
 }
@@ -145,7 +146,8 @@ static void vtep_notify(const void *old_data, const void *now_data)
 
 	for (unsigned i = 0; i < 2 && config_hooks.vtep_changed; i++)
 		if (v[i])
-			config_hooks.vtep_changed(i, &(struct vtep){ .addr = v[i]->addr, .port = v[i]->port, .mode = v[i]->mode });
+			config_hooks.vtep_changed(
+				i, &(struct vtep){ .addr = v[i]->addr, .port = v[i]->port, .mode = v[i]->mode });
 }
 
 static const char *vtep_reapply(const void *data)
@@ -176,12 +178,13 @@ static int parse_remote(const char *what, const struct ipnet *n, const struct ip
 	char b[IP_STRLEN], c[IP_STRLEN];
 
 	if (ip_is_zero(a) || ip_is_multicast(a) || ip_is_bcast4(a) || ip_is_loopback(a))
-		return err_set(e, -EINVAL, "%s %s: remote %s: give the unicast address of another box", what, ipnet_print(n, b),
-			       ip_print(a, c));
+		return err_set(e, -EINVAL, "%s %s: remote %s: give the unicast address of another box", what,
+			       ipnet_print(n, b), ip_print(a, c));
 	return 0;
 }
 
-static int check_remote(struct config_tx *tx, const char *what, const struct ipnet *n, const struct ipaddr *a, struct err *e)
+static int check_remote(struct config_tx *tx, const char *what, const struct ipnet *n, const struct ipaddr *a,
+			struct err *e)
 {
 	char b[IP_STRLEN], c[IP_STRLEN];
 
@@ -190,7 +193,8 @@ static int check_remote(struct config_tx *tx, const char *what, const struct ipn
 			       ipnet_print(n, b), ip_print(a, c), ip_is4(a) ? '4' : '6');
 	for (const struct config_object *o = config_tx_first(tx, &kind_vtep); o; o = o->next)
 		if (ip_eq(&((const struct vtep_conf *)(const void *)o->data)->addr, a))
-			return err_set(e, -EINVAL, "%s %s: remote %s is this box itself", what, ipnet_print(n, b), ip_print(a, c));
+			return err_set(e, -EINVAL, "%s %s: remote %s is this box itself", what, ipnet_print(n, b),
+				       ip_print(a, c));
 	return 0;
 }
 
@@ -265,8 +269,8 @@ static int tunnel_check(struct config_tx *tx, const void *old, const void *now, 
 		return r;
 	v = vtep_of(tx, &c->remote);
 	if (v->mode == VNI_NETWORK && !(c->flags & TUNNEL_VNI))
-		return err_set(e, -EINVAL, "tunnel %s: vni is missing: vtep %s is in network mode", ipnet_print(&c->prefix, b),
-			       ip_print(&v->addr, d));
+		return err_set(e, -EINVAL, "tunnel %s: vni is missing: vtep %s is in network mode",
+			       ipnet_print(&c->prefix, b), ip_print(&v->addr, d));
 	return 0;
 }
 

@@ -4,7 +4,7 @@
 
 #include "cli/grammar.h"
 
-extern const struct command commands_misc[], commands_service[];
+extern const struct command commands_misc[], commands_service[], commands_explain[];
 
 void config_generate(void (*add)(const struct command *c)); /* add, set, del */
 void show_generate(void (*add)(const struct command *c));   /* show and count, by table */
@@ -12,5 +12,6 @@ void show_generate(void (*add)(const struct command *c));   /* show and count, b
 /* ---- one request (execute.c); the server, tests ---- */
 /* One line of any kind. 0 or -errno; the text to show goes to 'out'. */
 int cli_execute(const char *line, bool json, FILE *out, struct err *e);
-/* A batch: its configuration commands as one transaction, then its other commands in order. 'text' is cut into lines. */
+/* A batch: its configuration commands as one transaction, then its other commands in order. 'text' is cut into lines.
+ * */
 int cli_batch(const char *name, char *text, bool json, FILE *out, struct err *e);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The model: every configured object by its key, in lists by kind, with what it occupies and what it needs counted beside,
- * so that each check of a transaction is a look-up. Control thread. */
+/* The model: every configured object by its key, in lists by kind, with what it occupies and what it needs counted
+ * beside, so that each check of a transaction is a look-up. Control thread. */
 #include "cli/model.h"
 
 #include <stdlib.h>
@@ -8,12 +8,14 @@
 #include "fwd/base/log.h"
 
 /* Deletions run from the end to the start, additions from the start to the end. */
-const struct config_kind *const config_kinds[] = { &kind_setting, &kind_port,	 &kind_vtep,	&kind_pool,   &kind_ipmasq,
-						   &kind_tunnel,  &kind_ipcache, &kind_endpoint, &kind_policy, NULL };
+const struct config_kind *const config_kinds[] = { &kind_setting, &kind_port,   &kind_vtep,    &kind_pool,
+						   &kind_ipmasq,  &kind_tunnel, &kind_ipcache, &kind_endpoint,
+						   &kind_policy,  NULL };
 _Static_assert(ARRAY_LEN(config_kinds) <= CONFIG_KINDS_MAX, "room for every kind");
 
 struct model config_model;
 bool config_is_started;
+bool config_devices_required;
 struct config_hooks config_hooks;
 
 static _Noreturn void no_memory(void)
@@ -115,7 +117,8 @@ static void grow_words(struct model *m)
 	m->n_word_buckets = n;
 }
 
-static struct word_entry **word_place(const struct model *m, const char *word, uint32_t hash, const struct config_object *owner)
+static struct word_entry **word_place(const struct model *m, const char *word, uint32_t hash,
+				      const struct config_object *owner)
 {
 	struct word_entry **p = &m->words[hash & (m->n_word_buckets - 1)];
 
@@ -325,7 +328,8 @@ void config_complete(const char *kind, FILE *out)
 	size_t len = strlen(kind);
 
 	for (unsigned k = 0; config_kinds[k]; k++)
-		for (struct config_object *o = config_model.first[k]; o && !strcmp(config_kinds[k]->name, kind); o = o->next)
+		for (struct config_object *o = config_model.first[k]; o && !strcmp(config_kinds[k]->name, kind);
+		     o = o->next)
 			fprintf(out, "%s\n", o->key + len + 1);
 }
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Configuration: the model (what is configured), the transaction that changes it, and what one kind of object must tell.
- * Control thread only.
+/* Configuration: the model (what is configured), the transaction that changes it, and what one kind of object must
+ * tell. Control thread only.
  *
- * A transaction changes the model in place and keeps a journal, so its cost is that of its changes and not of the model:
+ * A transaction changes the model in place and keeps a journal, so its cost is that of its changes and not of the
+ * model:
  *  stage 1  every command is parsed and entered; then all changed objects are checked against the whole result
  *           (references, double addresses, capacities); new ports are opened, the only resource that fails for outside
  *           reasons. Any failure takes everything back and reports one sentence.
- *  stage 2  the net changes go to the tables, deletions first, in dependency order; policy_commit once; then main's hooks.
- *           If a table refuses after all, what was applied is reversed, too. */
+ *  stage 2  the net changes go to the tables, deletions first, in dependency order; policy_commit once; then the hooks of
+ *           main.c. If a table refuses after all, what was applied is reversed, too. */
 #pragma once
 
 #include "cli/grammar.h"
@@ -21,10 +22,10 @@ enum { CONFIG_KEY_MAX = 256 };
 struct config_object {
 	const struct config_kind *kind;
 	struct config_object *prev, *next; /* of its kind, in the order they came */
-	struct config_object *chain;	   /* same hash bucket */
+	struct config_object *chain;       /* same hash bucket */
 	uint32_t hash;
 	uint32_t line; /* of the file or batch it came from */
-	char *key;	/* words behind add and del: "endpoint 10"; unique over all kinds */
+	char *key;     /* words behind add and del: "endpoint 10"; unique over all kinds */
 	_Alignas(16) uint8_t data[];
 };
 
@@ -65,15 +66,18 @@ enum { CONFIG_KINDS_MAX = 16 };
 extern const struct config_kind kind_setting, kind_port, kind_vtep, kind_pool, kind_ipmasq, kind_tunnel, kind_ipcache,
 	kind_endpoint, kind_policy;
 
-/* What main.c does when something changed; any may be NULL. Called after the tables have the change, in order of dependency. */
+/* What main.c does when something changed; any may be NULL. Called after the tables have the change, in order of
+ * dependency. */
 struct config_hooks {
-	/* Once, in the first transaction, after settings have their values and before ports are opened: frames, workers, gate. */
+	/* Once, in the first transaction, after settings have their values and before ports are opened: frames,
+	 * workers, gate. */
 	int (*prepare)(struct err *e);
 	/* 'now' NULL: deleted. ifindex, MAC and adjacency of 'now' are as in the table. */
 	void (*endpoint_changed)(const struct endpoint *old, const struct endpoint *now);
 	/* A prefix that leads into the engine: endpoint addresses, tunnel prefixes. For steering and host routes. */
 	void (*prefix_changed)(bool added, const struct ipnet *n);
-	void (*pool_changed)(bool added, int index, const struct nat_pool *pool); /* deleted: only 'addr' counts, index -1 */
+	void (*pool_changed)(bool added, int index,
+			     const struct nat_pool *pool); /* deleted: only 'addr' counts, index -1 */
 	void (*vtep_changed)(bool added, const struct vtep *v);
 	/* Opened or closed (port NULL; conf tells which). transit and on-exit are in conf. */
 	void (*port_changed)(bool added, const struct port_conf *conf, struct port *port);
@@ -104,7 +108,8 @@ int config_line(struct config_tx *tx, unsigned line, const char *text, struct er
 int config_commit(struct config_tx *tx, bool check_only, FILE *warnings, struct err *e);
 void config_abort(struct config_tx *tx);
 /* For the rows of kinds (call->tx): enters one object. */
-int config_put(struct config_tx *tx, const struct config_kind *k, enum config_verb verb, const void *data, struct err *e);
+int config_put(struct config_tx *tx, const struct config_kind *k, enum config_verb verb, const void *data,
+	       struct err *e);
 /* For checks: a sentence for the operator that does not refuse. */
 __attribute__((format(printf, 2, 3))) void config_warn(struct config_tx *tx, const char *fmt, ...);
 /* For checks, on the shadow. */
@@ -113,12 +118,16 @@ uint32_t config_tx_needed(const struct config_tx *tx, const char *word); /* obje
 uint32_t config_tx_count(const struct config_tx *tx, const struct config_kind *kind);
 const struct config_object *config_tx_user(const struct config_tx *tx, const char *word); /* one of them, NULL */
 const struct config_object *config_tx_first(const struct config_tx *tx, const struct config_kind *kind);
-/* A file as one transaction. check_only: stage 1 without opening anything. Commands other than configuration are refused. */
+/* A file as one transaction. check_only: stage 1 without opening anything. Commands other than configuration are
+ * refused. */
 int config_load(const char *path, bool check_only, struct err *e);
 /* SIGHUP: makes the running configuration equal to the file's; the same all-or-nothing. */
 int config_reload(const char *path, struct err *e);
 /* From now on settings that only work at start are refused. */
 void config_started(void);
+/* true: an endpoint whose device does not exist is refused; false (default): a warning, it waits for the device. main.c sets
+ * it for what operators type, not for the file at start or reload: one container that is late must not keep the box down. */
+extern bool config_devices_required;
 
 /* ---- settings (cmd_set.c) ---- */
 void settings_generate(void (*add)(const struct command *c));

@@ -100,8 +100,13 @@ static void generate_kind(const struct config_kind *k, struct verb v[3], void (*
 		else if (i == CONFIG_SET)
 			print_optional(k->options, f);
 		fclose(f);
-		snprintf(help, sizeof(help), "%s%s", i == CONFIG_ADD ? "" : i == CONFIG_SET ? "change: " : "delete: ", k->help);
-		add(&(struct command){ .pattern = pattern, .help = help, .run = run_verb, .flags = CMD_CONFIG, .aux = &v[i] });
+		snprintf(help, sizeof(help), "%s%s",
+			 i == CONFIG_ADD   ? ""
+			 : i == CONFIG_SET ? "change: "
+					   : "delete: ",
+			 k->help);
+		add(&(struct command){
+			.pattern = pattern, .help = help, .run = run_verb, .flags = CMD_CONFIG, .aux = &v[i] });
 		free(pattern);
 	}
 }

@@ -2,7 +2,8 @@
 /* Line editing for sluicectl: the only file that knows libedit is edit.c. */
 #pragma once
 
-/* Asks the daemon: 'what' is "complete" or "help", 'line' what stands before the cursor. malloc'ed text, NULL without answer. */
+/* Asks the daemon: 'what' is "complete" or "help", 'line' what stands before the cursor. malloc'ed text, NULL without
+ * answer. */
 typedef char *edit_ask_fn(const char *what, const char *line);
 
 int edit_open(const char *prompt, edit_ask_fn *ask); /* 0 or -1 */

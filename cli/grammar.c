@@ -1,24 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Command rows compiled into small trees, and one matcher that serves parsing, error texts and completion: while it walks,
- * it notes what it would have taken at the furthest word it reached. Control thread; the trees live as long as the process. */
-#include "cli/grammar.h"
+/* The rows and one matcher that serves parsing, error texts and completion: while it walks a compiled pattern, it notes
+ * what it would have taken at the furthest word it reached. Control thread. */
+#include "cli/grammar_private.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 
-enum node_type { NODE_WORD, NODE_ARG, NODE_SEQ, NODE_CHOICE, NODE_GROUP };
-enum { EXPECT_MAX = 128, ROWS_MAX = 256, GROUP_MAX = 32 };
-
-struct node {
-	uint8_t type;
-	bool repeat, required; /* members of a group */
-	bool silent;	       /* keyword that only labels the argument behind it */
-	const char *label, *text;
-	const struct arg_type *arg;
-	uint64_t lo, hi;
-	struct node *child, *next;
-};
+enum { EXPECT_MAX = 128, ROWS_MAX = 256 };
 
 struct row {
 	struct command cmd;
@@ -27,189 +16,8 @@ struct row {
 static struct row rows[ROWS_MAX];
 static unsigned n_rows;
 
-/* ---- compile ---- */
-
-struct compiler {
-	const char *s, *pattern;
-};
-
-static _Noreturn void bad_pattern(const struct compiler *c)
-{
-	fprintf(stderr, "malformed pattern: %s\n at: %s\n", c->pattern, c->s);
-	abort();
-}
-
-static struct node *node_new(enum node_type type)
-{
-	struct node *n = calloc(1, sizeof(*n));
-
-	if (!n)
-		abort();
-	n->type = (uint8_t)type;
-	return n;
-}
-
-static void node_append(struct node *parent, struct node *n)
-{
-	struct node **p = &parent->child;
-
-	while (*p)
-		p = &(*p)->next;
-	*p = n;
-}
-
-static char *lower(const char *s, size_t len)
-{
-	char *r = strndup(s, len);
-
-	for (char *c = r; c && *c; c++)
-		*c = (char)tolower((unsigned char)*c);
-	return r;
-}
-
-/* 'label' NULL: the node names itself */
-static struct node *compile_token(struct compiler *c, const char *s, size_t len, const char *label)
-{
-	struct node *n;
-	const char *colon;
-
-	if (!isupper((unsigned char)*s)) {
-		n = node_new(NODE_WORD);
-		n->text = strndup(s, len);
-		n->label = label ? label : n->text;
-		return n;
-	}
-	n = node_new(NODE_ARG);
-	n->arg = arg_type_by_name(s, len);
-	colon = memchr(s, ':', len);
-	if (!n->arg && colon) {
-		unsigned long long lo, hi;
-		if (sscanf(colon + 1, "%llu-%llu", &lo, &hi) != 2)
-			bad_pattern(c);
-		n->lo = lo;
-		n->hi = hi;
-		len = (size_t)(colon - s);
-		n->arg = arg_type_by_name(s, len);
-	}
-	if (!n->arg)
-		bad_pattern(c);
-	n->label = label ? label : lower(s, len);
-	return n;
-}
-
-static struct node *compile_seq(struct compiler *c, bool in_parens);
-
-/* ( a | b c ) */
-static struct node *compile_parens(struct compiler *c)
-{
-	struct node *n = node_new(NODE_CHOICE);
-
-	do {
-		c->s++;
-		node_append(n, compile_seq(c, true));
-	} while (*c->s == '|');
-	if (*c->s != ')')
-		bad_pattern(c);
-	c->s++;
-	return n;
-}
-
-/* word, ARG, or a|b|c outside parentheses */
-static struct node *compile_words(struct compiler *c, bool in_parens, const char *label)
-{
-	size_t len = strcspn(c->s, in_parens ? " ()[]|" : " ()[]");
-	const char *s = c->s;
-	struct node *n;
-
-	if (!len)
-		bad_pattern(c);
-	c->s += len;
-	if (!memchr(s, '|', len))
-		return compile_token(c, s, len, isupper((unsigned char)*s) ? label : NULL);
-	n = node_new(NODE_CHOICE);
-	for (const char *end = s + len; s < end;) {
-		const char *bar = memchr(s, '|', (size_t)(end - s));
-		size_t part = (size_t)((bar ? bar : end) - s);
-		node_append(n, compile_token(c, s, part, label));
-		s += part + 1;
-	}
-	return n;
-}
-
-/* A keyword and, when one follows, its argument */
-static struct node *compile_member(struct compiler *c, bool in_parens)
-{
-	struct node *seq = node_new(NODE_SEQ), *word = compile_words(c, in_parens, NULL);
-
-	seq->required = true;
-	node_append(seq, word);
-	while (*c->s == ' ')
-		c->s++;
-	if (word->type == NODE_WORD && *c->s && !strchr("()[]|~", *c->s)) {
-		word->silent = true;
-		node_append(seq, compile_words(c, in_parens, word->text));
-	}
-	return seq;
-}
-
-static struct node *compile_group(struct compiler *c, bool in_parens)
-{
-	struct node *g = node_new(NODE_GROUP), *n;
-
-	for (;;) {
-		while (*c->s == ' ' || *c->s == '~')
-			c->s++;
-		if (!*c->s || *c->s == ')' || *c->s == ']' || *c->s == '|')
-			return g;
-		if (*c->s == '[') {
-			c->s++;
-			n = compile_seq(c, false);
-			if (*c->s++ != ']')
-				bad_pattern(c);
-			if (!strncmp(c->s, "...", 3)) {
-				n->repeat = true;
-				c->s += 3;
-			}
-		} else if (*c->s == '(') {
-			n = compile_parens(c);
-			n->required = true;
-		} else {
-			n = compile_member(c, in_parens);
-		}
-		node_append(g, n);
-	}
-}
-
-static struct node *compile_seq(struct compiler *c, bool in_parens)
-{
-	struct node *seq = node_new(NODE_SEQ), *last = NULL, *n;
-
-	for (;;) {
-		while (*c->s == ' ')
-			c->s++;
-		if (!*c->s || *c->s == ')' || *c->s == ']' || *c->s == '|')
-			break;
-		if (*c->s == '[' || *c->s == '~') {
-			n = compile_group(c, in_parens);
-		} else if (*c->s == '(') {
-			n = compile_parens(c);
-		} else {
-			const char *label = last && last->type == NODE_WORD ? last->text : NULL;
-			n = compile_words(c, in_parens, label);
-			if (label && n->type != NODE_WORD)
-				last->silent = true;
-		}
-		node_append(seq, n);
-		last = n;
-	}
-	if (!seq->child)
-		bad_pattern(c);
-	return seq;
-}
-
 static void add_row(const struct command *cmd)
 {
-	struct compiler c = { .s = cmd->pattern, .pattern = cmd->pattern };
 	struct row *r = &rows[n_rows];
 
 	if (n_rows == ROWS_MAX)
@@ -217,9 +25,7 @@ static void add_row(const struct command *cmd)
 	r->cmd = *cmd;
 	r->cmd.pattern = strdup(cmd->pattern);
 	r->cmd.help = strdup(cmd->help);
-	r->tree = compile_seq(&c, false);
-	if (*c.s)
-		bad_pattern(&c);
+	r->tree = pattern_compile(cmd->pattern);
 	n_rows++;
 }
 
@@ -248,7 +54,8 @@ struct match {
 	struct parse *p;
 	unsigned n_expect;
 	const struct node *expect[EXPECT_MAX];
-	unsigned first_arg, far_arg; /* word index of the row's first argument; the same for the row that got furthest */
+	unsigned first_arg,
+		far_arg; /* word index of the row's first argument; the same for the row that got furthest */
 	const char *twice;
 	const struct node *missing;
 };

@@ -22,7 +22,8 @@ struct words {
 	char *w[WORDS_MAX];
 	char buf[16 * 1024];
 };
-/* Splits at blanks; "..." keeps blanks, \ inside quotes takes the next character; # at the start of a word ends the line. */
+/* Splits at blanks; "..." keeps blanks, \ inside quotes takes the next character; # at the start of a word ends the
+ * line. */
 int words_split(const char *line, struct words *w, struct err *e);
 /* Writes 's' so that words_split gives it back as one word. */
 void word_print(FILE *f, const char *s);
@@ -31,7 +32,7 @@ struct arg_type;
 struct arg {
 	const char *label;
 	const struct arg_type *type; /* NULL: a keyword, label is it */
-	const char *text;	     /* as typed */
+	const char *text;            /* as typed */
 	union {
 		uint64_t n;
 		struct ipaddr ip;
@@ -61,13 +62,13 @@ struct config_tx;
 struct call {
 	const struct parse *p;
 	bool json;
-	FILE *out;	       /* the reply's text */
-	struct config_tx *tx;  /* configuration commands: the open transaction */
+	FILE *out;            /* the reply's text */
+	struct config_tx *tx; /* configuration commands: the open transaction */
 };
 
 enum command_flag {
 	CMD_CONFIG = 1, /* changes the model: allowed in files, runs inside a transaction */
-	CMD_ALONE = 2,	/* not in a batch */
+	CMD_ALONE = 2,  /* not in a batch */
 	CMD_HIDDEN = 4, /* not in help */
 };
 struct command {
@@ -88,7 +89,8 @@ void grammar_init(void);
 int grammar_parse(const struct words *w, struct parse *p, struct err *e);
 /* Commands whose words begin with those of 'line'. */
 void grammar_help(const char *line, FILE *out);
-/* What may follow: candidates for the last, unfinished word (empty after a blank), one per line; <...> describes an argument. */
+/* What may follow: candidates for the last, unfinished word (empty after a blank), one per line; <...> describes an
+ * argument. */
 void grammar_complete(const char *line, FILE *out);
 /* Walks all rows, for documents. NULL at the end. */
 const struct command *grammar_row(unsigned i);

@@ -34,7 +34,7 @@ unsigned kind_index(const struct config_kind *k);
 struct config_object *object_new(const struct config_kind *k, const void *data, unsigned line);
 void object_free(struct config_object *o);
 bool object_equal(const struct config_object *a, const struct config_object *b); /* same key given: same options? */
-char *object_options(const struct config_object *o); /* malloc'ed, never NULL */
+char *object_options(const struct config_object *o);                             /* malloc'ed, never NULL */
 
 struct config_tx *tx_begin(struct model *m, const char *file);
 /* Makes the model hold 'now' instead of 'old'; either may be NULL. Owns 'now' from here on. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The command socket: sessions that collect a request, have it executed, and drain its reply. Control thread.
  *
- * A session is either reading or writing: the next request is looked at once the reply is out, so a client that sends without
- * reading costs one reply of memory. Listener and sessions hang on an epoll of their own. */
+ * A session is either reading or writing: the next request is looked at once the reply is out, so a client that sends
+ * without reading costs one reply of memory. Listener and sessions hang on an epoll of their own. */
 #include "cli/server.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@ enum { SESSIONS_MAX = 256, EVENTS = 16, READ_SIZE = 64 * 1024 };
 struct session {
 	int fd;
 	bool json, gone, closing; /* closing: after the reply */
-	char *in;		  /* what came and is not a whole request yet */
+	char *in;                 /* what came and is not a whole request yet */
 	size_t in_n, in_size;
 	size_t batch; /* bytes of the batch that is coming, 0 = reading lines */
 	char batch_name[200];
@@ -183,7 +183,8 @@ static void accept_all(void)
 static void reply(struct session *s, int r, const char *text, size_t len)
 {
 	char head[48];
-	int n = r ? snprintf(head, sizeof(head), "err %d %zu\n", -r, len) : snprintf(head, sizeof(head), "ok %zu\n", len);
+	int n = r ? snprintf(head, sizeof(head), "err %d %zu\n", -r, len)
+		  : snprintf(head, sizeof(head), "ok %zu\n", len);
 
 	s->out = malloc((size_t)n + len + 1);
 	if (!s->out) {

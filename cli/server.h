@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The command socket (protocol: cli/cli.h). Control thread: main's loop watches server_fd() and calls server_handle(). */
+/* The command socket (protocol: cli/cli.h). Control thread: main's loop watches server_fd() and calls server_handle().
+ * */
 #pragma once
 
 #include "fwd/base/err.h"
 
-/* Listens on 'path', creating its directory. A socket nobody answers on is replaced, a live one refused (-EADDRINUSE). */
+/* Listens on 'path', creating its directory. A socket nobody answers on is replaced, a live one refused (-EADDRINUSE).
+ * */
 int server_open(const char *path, struct err *e);
 /* One descriptor for the socket and all sessions: readable when there is something to do; -1 when closed. */
 int server_fd(void);

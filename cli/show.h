@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What 'show' and 'count' know: one row a name. Functions write rows to 'o' and stop early when out_full(o). Control thread,
- * RCU online; tables may change meanwhile, an entry is read once. */
+/* What 'show' and 'count' know: one row a name. Functions write rows to 'o' and stop early when out_full(o). Control
+ * thread, RCU online; tables may change meanwhile, an entry is read once. */
 #pragma once
 
 #include "fwd/base/out.h"

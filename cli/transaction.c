@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Transactions: journal, check, apply, take back (cli/config.h says what is promised). Control thread.
  *
- * The journal lists every change of the model; apply and check work on the net changes, one per key. Applied operations are
- * logged as (kind, old, now), so taking back is the same call with old and now exchanged. */
+ * The journal lists every change of the model; apply and check work on the net changes, one per key. Applied operations
+ * are logged as (kind, old, now), so taking back is the same call with old and now exchanged. */
 #include "cli/model.h"
 
 #include <errno.h>
@@ -156,15 +156,16 @@ uint32_t config_tx_count(const struct config_tx *tx, const struct config_kind *k
 
 /* ---- entering ---- */
 
-int config_put(struct config_tx *tx, const struct config_kind *k, enum config_verb verb, const void *data, struct err *e)
+int config_put(struct config_tx *tx, const struct config_kind *k, enum config_verb verb, const void *data,
+	       struct err *e)
 {
 	struct config_object *now = object_new(k, data, tx->line), *old = model_find(tx->m, now->key);
 	int r = 0;
 
 	if (verb == CONFIG_ADD && old && !object_equal(old, now)) {
 		char *options = object_options(old);
-		r = err_set(e, -EEXIST, "%s exists with other values (%.200s): use 'set %.200s ...' to change it", now->key,
-			    options + (*options == ' '), now->key);
+		r = err_set(e, -EEXIST, "%s exists with other values (%.200s): use 'set %.200s ...' to change it",
+			    now->key, options + (*options == ' '), now->key);
 		free(options);
 	} else if (verb != CONFIG_ADD && !old && k != &kind_setting) {
 		r = err_set(e, -ENOENT, "there is no %s", now->key);
@@ -306,7 +307,8 @@ static int in_use(struct config_tx *tx, const struct config_object *gone, struct
 	if (!user)
 		return 0;
 	if (n > 1)
-		return err_set(e, -EBUSY, "%s is used by %s and %u more: delete those first", gone->key, user->key, n - 1);
+		return err_set(e, -EBUSY, "%s is used by %s and %u more: delete those first", gone->key, user->key,
+			       n - 1);
 	return err_set(e, -EBUSY, "%s is used by %s: delete that first", gone->key, user->key);
 }
 
@@ -349,7 +351,8 @@ static const void *data_of(const struct config_object *o)
 	return o ? o->data : NULL;
 }
 
-static int apply(struct config_tx *tx, struct config_object *old, struct config_object *now, unsigned line, struct err *e)
+static int apply(struct config_tx *tx, struct config_object *old, struct config_object *now, unsigned line,
+		 struct err *e)
 {
 	const struct config_kind *k = (old ? old : now)->kind;
 	int r = k->apply(data_of(old), data_of(now), e);

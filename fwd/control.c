@@ -129,14 +129,6 @@ void control_host_prefix(const struct ipnet *n, bool present)
 		log_warn("%s", e.text);
 }
 
-static void host_routes_of(const struct endpoint *ep, bool present)
-{
-	for (unsigned i = 0; i < ep->n_addrs; i++) {
-		struct ipnet n = { ep->addr[i], 128 };
-		control_host_prefix(&n, present);
-	}
-}
-
 int control_endpoint_changed(uint32_t id, const struct endpoint *old, struct err *e)
 {
 	const struct endpoint *now = endpoint_by_id(id);
@@ -144,7 +136,6 @@ int control_endpoint_changed(uint32_t id, const struct endpoint *old, struct err
 	if (old) {
 		if (!now || old->ifindex != now->ifindex)
 			detach(old);
-		host_routes_of(old, false);
 	}
 	if (!now) {
 		if (old && old->adj)
@@ -156,7 +147,6 @@ int control_endpoint_changed(uint32_t id, const struct endpoint *old, struct err
 	if (loader && ifindex != ep.ifindex)
 		ep.ifindex = ifindex;
 	store(&ep);
-	host_routes_of(&ep, true);
 	int err = attach(&ep, e);
 	if (!err && mac_is_zero(&ep.mac))
 		probe(&ep);

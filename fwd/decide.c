@@ -115,6 +115,19 @@ static const char *route_text(const struct route *r)
 	return text[r->kind];
 }
 
+/* A container that spoke VXLAN to the outside could be taken for this box, masqueraded to a VTEP's address even by a remote
+ * node that checks the sender (cilium.md 2.3). Inside the overlay it may speak what it likes. */
+static bool is_encapsulation(const struct decision *d)
+{
+	if (d->p->proto != PROTO_UDP || (d->p->in & 0xff000000) != FLOW_IN_ENDPOINT ||
+	    (d->to.kind != ROUTE_PORT && d->to.kind != ROUTE_HOST))
+		return false;
+	for (unsigned i = 0; i < VTEPS_MAX; i++)
+		if (!ip_is_zero(&vteps[i].addr) && vteps[i].port == ntohs(d->wire.dport))
+			return true;
+	return false;
+}
+
 static enum step check_route(struct decision *d)
 {
 	struct pkt *p = d->p;
@@ -128,6 +141,10 @@ static enum step check_route(struct decision *d)
 	if (r->kind == ROUTE_PORT && p->in == FLOW_IN_UPLINK && !(ports[r->port] && ports[r->port]->conf.transit)) {
 		decide_say(d, "route", "from uplink to uplink needs transit on at the port it leaves by");
 		return decide_drop(d, DROP_UNROUTABLE);
+	}
+	if (is_encapsulation(d)) {
+		decide_say(d, "route", "UDP to a tunnel port from a container must not leave the overlay");
+		return decide_drop(d, DROP_ENCAP_PROHIBITED);
 	}
 	if (p->ttl <= 1 && r->kind != ROUTE_HOST)
 		return decide_drop(d, DROP_TTL);

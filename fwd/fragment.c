@@ -26,8 +26,12 @@ void fragment_and_emit(struct worker *w, struct pkt *p, uint32_t adj)
 	for (uint16_t at = step; at < payload && n < ARRAY_LEN(frames); at = (uint16_t)(at + step)) {
 		uint16_t len = (uint16_t)MIN(step, payload - at);
 		uint8_t *f = worker_new_frame(w);
-		if (!f)
-			break; /* the receiver's timer deals with the rest, as with any loss */
+		if (!f) { /* a datagram that is not whole is of no use */
+			for (unsigned i = 0; i < n; i++)
+				worker_consume(w, &(struct pkt){ .data = frames[i] });
+			worker_drop(w, p, DROP_NO_FRAME);
+			return;
+		}
 		memcpy(f, p->l3, IP4_HLEN);
 		memcpy(f + IP4_HLEN, p->l3 + IP4_HLEN + at, len);
 		set_header(f, (uint16_t)(IP4_HLEN + len), (uint16_t)(at / 8 | (at + len < payload ? 0x2000 : 0)));

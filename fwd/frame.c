@@ -25,7 +25,8 @@ static struct {
 static uint8_t *map_area(size_t size)
 {
 	stack.map_size = size;
-	stack.map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE, -1, 0);
+	stack.map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE,
+			 -1, 0);
 	if (stack.map != MAP_FAILED)
 		return stack.map;
 	stack.map_size = size + HUGE_SIZE;
@@ -48,8 +49,8 @@ int frames_init(uint32_t n, struct err *e)
 	if (!base) {
 		free(stack.f);
 		stack.f = NULL;
-		return err_set(e, -ENOMEM, "no memory for %u frames (%zu MiB): fewer ports or queues, or more memory", n,
-			       size >> 20);
+		return err_set(e, -ENOMEM, "no memory for %u frames (%zu MiB): fewer ports or queues, or more memory",
+			       n, size >> 20);
 	}
 	frame_area = (struct frame_area){ .base = base, .size = size, .n = n };
 	for (uint32_t i = n; i-- > 0;)

@@ -26,7 +26,7 @@ int handoff_init(struct worker *w, unsigned n)
 		unsigned from = i < n ? i : FROM_CONTROL;
 		if (from == w->id)
 			continue;
-		if (ring_init(&v->in[from], HANDOFF_RING, sizeof(struct handoff)))
+		if (ring_init(&v->in[from], i < n ? HANDOFF_RING : INJECT_RING, sizeof(struct handoff)))
 			return -ENOMEM;
 		v->from[v->n_from++] = from;
 	}
@@ -256,7 +256,8 @@ int workers_inject(uint16_t out, const void *frame, uint32_t len)
 	struct ring *r = &w->priv->in[FROM_CONTROL];
 	if (!ring_room(r, 1))
 		return -ENOSPC;
-	struct handoff h = { .d = { .data = frame_get(&control_frames), .len = len, .in_port = PORT_CONTROL }, .out = out };
+	struct handoff h = { .d = { .data = frame_get(&control_frames), .len = len, .in_port = PORT_CONTROL },
+			     .out = out };
 	if (!h.d.data)
 		return -ENOMEM;
 	memcpy(h.d.data, frame, len);

@@ -120,6 +120,7 @@ static void on_endpoint(const struct endpoint *old, const struct endpoint *now)
 static void on_prefix(bool added, const struct ipnet *n)
 {
 	steering_dirty();
+	resolve_remotes_changed();
 	control_host_prefix(n, added);
 }
 
@@ -135,6 +136,7 @@ static void on_vtep(bool added, const struct vtep *v)
 {
 	(void)added;
 	(void)v;
+	resolve_remotes_changed();
 	steering_dirty();
 }
 
@@ -200,7 +202,10 @@ static void on_signal(int fd)
 		run.stop = true;
 		return;
 	}
-	if (config_reload(run.config, &e))
+	config_devices_required = false;
+	int err = config_reload(run.config, &e);
+	config_devices_required = !run.no_kernel;
+	if (err)
 		log_error("reload refused, nothing changed: %s", e.text);
 	else
 		log_info("configuration read again from %s", run.config);
@@ -289,10 +294,11 @@ static void stop(bool started)
 	server_close();
 	for (unsigned i = 0; i < PORTS_MAX; i++)
 		if (ports[i] && ports[i]->ops)
-			port_close(ports[i], true);
+			port_close(ports[i], started || !run.loader || !loader_adopted(run.loader));
 	if (run.loader) {
 		netlink_fini();
-		loader_close(run.loader, true);
+		/* a start that failed after a crash leaves the containers as closed as they were */
+		loader_close(run.loader, started || !loader_adopted(run.loader));
 	}
 	arena_remove_all();
 	unlink(run.lock_path);
@@ -325,6 +331,7 @@ static int start_and_run(struct err *e)
 	if ((err = server_open(run.socket ? run.socket : path, e)) || (err = workers_start(e)))
 		goto fail;
 	config_started();
+	config_devices_required = !run.no_kernel;
 	notify_supervisor("READY=1");
 	log_info("%s: %u worker%s, ready", run.name, n_workers, n_workers == 1 ? "" : "s");
 	err = loop(signals, e);

@@ -8,6 +8,7 @@
 #include "fwd/netlink_private.h"
 
 #include <errno.h>
+#include <libmnl/libmnl.h>
 #include <sys/socket.h>
 
 #include "fwd/base/clock.h"
@@ -53,11 +54,16 @@ bool nl_addr(const struct nlattr *a, int family, struct ipaddr *out)
 	return true;
 }
 
+uint32_t nl_u32(const struct nlattr *a)
+{
+	return a ? mnl_attr_get_u32(a) : 0;
+}
+
 /* ---- sockets ---- */
 
 static int subscribe(struct err *e)
 {
-	static const int groups[] = { RTNLGRP_LINK,	   RTNLGRP_NEIGH,	RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+	static const int groups[] = { RTNLGRP_LINK,       RTNLGRP_NEIGH,      RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
 				      RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP };
 	int size = EVENT_BUFFER, fd;
 	events = mnl_socket_open2(NETLINK_ROUTE, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -252,7 +258,7 @@ static int dump_all(struct err *e)
 		uint8_t family;
 		const char *what;
 	} rows[] = {
-		{ RTM_GETLINK, AF_UNSPEC, "links" },	    { RTM_GETADDR, AF_UNSPEC, "addresses" },
+		{ RTM_GETLINK, AF_UNSPEC, "links" },        { RTM_GETADDR, AF_UNSPEC, "addresses" },
 		{ RTM_GETNEXTHOP, AF_UNSPEC, "next hops" }, { RTM_GETROUTE, AF_INET, "IPv4 routes" },
 		{ RTM_GETROUTE, AF_INET6, "IPv6 routes" },  { RTM_GETNEIGH, AF_UNSPEC, "neighbours" },
 	};

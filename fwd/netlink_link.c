@@ -2,6 +2,7 @@
 /* Links and interface addresses from rtnetlink: keeps ports' state, tells main of devices, feeds addresses to the FIB.
  * Control thread only. A link's state also decides about IPv4 and multipath routes of which the kernel says nothing. */
 #include <errno.h>
+#include <libmnl/libmnl.h>
 #include <linux/if.h>
 #include <stdlib.h>
 
@@ -47,8 +48,8 @@ static void update_port(const struct netdev *l, bool present)
 	if (!present || (p->mtu == mtu && mac_eq(&p->mac, &l->mac)))
 		return;
 	if (l->mtu > mtu)
-		log_warn("port %s: MTU %u of %s is more than the %u that a frame holds: set the device to %u", p->conf.name,
-			 l->mtu, l->name, mtu, mtu);
+		log_warn("port %s: MTU %u of %s is more than the %u that a frame holds: set the device to %u",
+			 p->conf.name, l->mtu, l->name, mtu, mtu);
 	STORE_RELAXED(&p->mtu, mtu);
 	p->mac = l->mac;
 	resolve_port_changed(p->index);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The kernel's neighbours: reads them for resolve.c and asks the kernel to find one. Control thread only. */
 #include <errno.h>
+#include <libmnl/libmnl.h>
 #include <sys/socket.h>
 
 #include "fwd/netlink_private.h"

@@ -2,7 +2,6 @@
 /* Between netlink.c (sockets, re-dump), netlink_link.c (links, addresses), netlink_route.c and netlink_neigh.c. Control thread only. */
 #pragma once
 
-#include <libmnl/libmnl.h>
 #include <linux/neighbour.h>
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
@@ -14,10 +13,7 @@ void nl_attrs(const struct nlattr *first, int len, const struct nlattr **tb, uns
 void nl_message_attrs(const struct nlmsghdr *n, size_t offset, const struct nlattr **tb, unsigned max);
 /* Address of 'family' out of an attribute; false when its size is wrong. */
 bool nl_addr(const struct nlattr *a, int family, struct ipaddr *out);
-INLINE uint32_t nl_u32(const struct nlattr *a)
-{
-	return a ? mnl_attr_get_u32(a) : 0;
-}
+uint32_t nl_u32(const struct nlattr *a); /* 0 when absent */
 /* One request with answer: 0 or -errno. */
 int nl_talk(struct nlmsghdr *n);
 /* Something changed that the kernel does not tell in detail: dump again, soon. */

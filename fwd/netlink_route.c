@@ -5,6 +5,7 @@
  * (the default). Else they name the object only; for that the objects are kept here. A change of an object that routes
  * use dumps the routes again: the kernel tells of the object, not of them. */
 #include <errno.h>
+#include <libmnl/libmnl.h>
 #include <net/if.h>
 #include <stdlib.h>
 
@@ -19,7 +20,7 @@ struct object { /* next-hop object */
 	struct object *chain;
 	uint32_t id;
 	bool blackhole, used; /* used: some route named it since the last dump */
-	uint8_t n;	      /* group: members in 'id' and 'weight'; else 0 and 'hop' counts */
+	uint8_t n;            /* group: members in 'id' and 'weight'; else 0 and 'hop' counts */
 	struct fib_nexthop hop;
 	struct {
 		uint32_t id, weight;
@@ -139,7 +140,8 @@ static bool parse_route(const struct nlmsghdr *n, struct fib_route *r)
 	const struct rtmsg *m = mnl_nlmsg_get_payload(n);
 	const struct nlattr *tb[RTA_MAX + 1];
 	bool v4 = m->rtm_family == AF_INET;
-	if ((!v4 && m->rtm_family != AF_INET6) || m->rtm_flags & RTM_F_CLONED || m->rtm_protocol == NETLINK_ROUTE_PROTOCOL)
+	if ((!v4 && m->rtm_family != AF_INET6) || m->rtm_flags & RTM_F_CLONED ||
+	    m->rtm_protocol == NETLINK_ROUTE_PROTOCOL)
 		return false;
 	nl_message_attrs(n, sizeof(*m), tb, RTA_MAX);
 	memset(r, 0, sizeof(*r));

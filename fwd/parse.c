@@ -10,7 +10,7 @@ enum { IP6_EXT_MAX = 8 };
 static enum drop parse_tcp(struct pkt *p)
 {
 	if (p->l4_len < TCP_HLEN)
-		return DROP_L4_HEADER;
+		return DROP_CT_INVALID_HEADER;
 	unsigned doff = (p->l4[12] >> 4) * 4u;
 	uint8_t f = p->l4[13] & 0x3f;
 	p->tcp_flags = f;
@@ -25,7 +25,7 @@ static enum drop parse_tcp(struct pkt *p)
 static enum drop parse_udp(const struct pkt *p)
 {
 	if (p->l4_len < UDP_HLEN)
-		return DROP_L4_HEADER;
+		return DROP_CT_INVALID_HEADER;
 	uint16_t n = rd16(p->l4 + 4);
 	return n < UDP_HLEN || n > p->l4_len ? DROP_L4_HEADER : DROP_NONE;
 }
@@ -33,7 +33,7 @@ static enum drop parse_udp(const struct pkt *p)
 static enum drop parse_icmp(struct pkt *p, bool v6)
 {
 	if (p->l4_len < ICMP_HLEN)
-		return DROP_L4_HEADER;
+		return DROP_CT_INVALID_HEADER;
 	uint64_t s = v6 ? csum_pseudo(p->l3 + 8, p->l3 + 24, 16, PROTO_ICMP6, p->l4_len) : 0;
 	if (csum_fold(csum_add(p->l4, p->l4_len, s)) != 0xffff)
 		return DROP_L4_CSUM;
@@ -55,7 +55,7 @@ static enum drop parse_l4(struct pkt *p)
 	case PROTO_UDP:
 		return parse_udp(p);
 	case PROTO_SCTP:
-		return p->l4_len < 12 ? DROP_L4_HEADER : DROP_NONE;
+		return p->l4_len < 12 ? DROP_CT_INVALID_HEADER : DROP_NONE;
 	case PROTO_ICMP:
 		return p->flags & PKT_IP6 ? DROP_NONE : parse_icmp(p, false);
 	case PROTO_ICMP6:

@@ -89,6 +89,9 @@ INLINE void put_tunnel(uint8_t *o, const struct adj *a, uint32_t inner_len, uint
 		st16(o + 54, sport);
 		wr16(o + 58, (uint16_t)udp_len);
 		wr16(o + 82, v6 ? ET_IP6 : ET_IP4);
+		/* RFC 8200 8.1: UDP over IPv6 has a checksum; a receiver takes zero only where configured to (RFC 6935) */
+		uint16_t c = (uint16_t)~csum_fold(csum_add(o + 54, udp_len, csum_pseudo(o + 22, o + 38, 16, PROTO_UDP, udp_len)));
+		st16(o + 60, c ? c : 0xffff);
 	}
 }
 

@@ -13,15 +13,14 @@
 #include "fwd/base/clock.h"
 #include "fwd/base/hash.h"
 #include "fwd/base/log.h"
-#include "tables/abi/gate.h"
-#include "tables/endpoint.h"
 #include "tables/tunnel.h"
 
-enum { RECORDS_MAX = 256 * 1024, /* half of the neighbour table */
-       REFRESH_S = 30,
-       FORGET_S = 60,	/* FAILED and not asked for */
-       SCAN_TICKS = 50, /* every record is looked at once in so many ticks: 5 s */
-       DEFAULT_MTU = 1500 };
+enum {
+	RECORDS_MAX = 256 * 1024, /* half of the neighbour table */
+	REFRESH_S = 30,
+	FORGET_S = 60,  /* FAILED and not asked for */
+	SCAN_TICKS = 50 /* every record is looked at once in so many ticks: 5 s */
+};
 
 struct kneigh {
 	struct kneigh *chain;
@@ -30,7 +29,6 @@ struct kneigh {
 	struct mac mac;
 };
 
-uint32_t resolve_host_adj;
 static uint32_t n_buckets, n_kbuckets;
 static struct record **buckets;
 static struct kneigh **kbuckets;
@@ -38,8 +36,6 @@ static struct record **all; /* n_all of them, any order */
 static uint32_t n_all, all_size, scan_at, n_kernel, kepoch;
 static struct link pending_list = { &pending_list, &pending_list };
 static uint64_t next_remotes_ns, complain_ns;
-static struct mac gate_host_mac;
-static uint16_t gate_mtu;
 
 static void ask_nobody(uint32_t ifindex, const struct ipaddr *ip)
 {
@@ -74,12 +70,11 @@ void resolve_fini(void)
 	all = NULL, buckets = NULL, kbuckets = NULL;
 	pending_list = (struct link){ &pending_list, &pending_list };
 	n_all = all_size = scan_at = n_kernel = n_buckets = n_kbuckets = 0;
-	resolve_host_adj = 0;
+	resolve_gate_fini();
 	next_remotes_ns = complain_ns = 0;
-	gate_mtu = 0;
 }
 
-static void complain(const struct err *e)
+void resolve_complain(const struct err *e)
 {
 	uint64_t now = clock_ns();
 	if (complain_ns && now < complain_ns)
@@ -265,7 +260,7 @@ void record_publish(struct record *r, enum neighbor_state s)
 	if (use && !r->adj) {
 		r->adj = adj_alloc(&e);
 		if (!r->adj) {
-			complain(&e);
+			resolve_complain(&e);
 			use = false;
 			s = NEIGHBOR_FAILED;
 		}
@@ -277,7 +272,7 @@ void record_publish(struct record *r, enum neighbor_state s)
 	if (use)
 		n.mac = r->mac;
 	if (neighbor_set(&r->key, &n, &e) < 0) {
-		complain(&e);
+		resolve_complain(&e);
 		if (use)
 			adj_free(r->adj);
 		use = false;
@@ -349,7 +344,7 @@ static void want(const struct neighbor_key *k)
 	if (!r) {
 		struct err e;
 		err_set(&e, -ENOSPC, "neighbours: %u are being resolved, which is the limit", n_all);
-		complain(&e);
+		resolve_complain(&e);
 		return;
 	}
 	r->wanted_ns = now;
@@ -541,52 +536,4 @@ void resolve_tick(uint64_t now_ns)
 		next_remotes_ns = now_ns + NS_PER_S;
 		resolve_remotes_changed();
 	}
-}
-
-/* ---- the gate ---- */
-
-static struct mac stamp(enum gate_kind kind, uint32_t id)
-{
-	struct mac m = { { GATE_MAC0, (uint8_t)(GATE_MAC1 | kind) } };
-	wr32(m.b + 2, id);
-	return m;
-}
-
-uint32_t resolve_endpoint_adj(uint32_t have, uint32_t endpoint_id, const struct mac *mac, struct err *e)
-{
-	struct mac to = stamp(GATE_ENDPOINT, endpoint_id);
-	uint32_t adj = have ? have : adj_alloc(e);
-	if (!adj)
-		return 0;
-	adj_set_eth(adj, PORT_GATE, mac, &to, gate_mtu ? gate_mtu : DEFAULT_MTU);
-	workers_neighbor_changed();
-	return adj;
-}
-
-void resolve_gate_changed(const struct mac *host_mac, uint16_t mtu)
-{
-	struct mac to = stamp(GATE_HOST, 0);
-	struct err e;
-	bool resized = mtu != gate_mtu;
-	gate_host_mac = *host_mac;
-	gate_mtu = mtu;
-	if (mac_is_zero(host_mac)) {
-		adj_free(resolve_host_adj);
-		STORE_RELEASE(&resolve_host_adj, 0);
-		workers_neighbor_changed();
-		return;
-	}
-	uint32_t adj = resolve_host_adj ? resolve_host_adj : adj_alloc(&e);
-	if (!adj) {
-		complain(&e);
-		return;
-	}
-	adj_set_eth(adj, PORT_GATE, &gate_host_mac, &to, mtu);
-	STORE_RELEASE(&resolve_host_adj, adj);
-	for (uint32_t id = resized ? endpoint_next(0) : 0; id; id = endpoint_next(id)) {
-		const struct endpoint *ep = endpoint_by_id(id);
-		if (ep && ep->adj)
-			resolve_endpoint_adj(ep->adj, id, &ep->mac, &e);
-	}
-	workers_neighbor_changed();
 }

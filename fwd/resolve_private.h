@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Between resolve.c (records, kernel neighbours, timers) and resolve_tunnel.c (underlay, ARP and ND inside tunnels). */
+/* Between resolve.c (records, kernel neighbours, timers), resolve_tunnel.c (underlay, ARP and ND inside tunnels), resolve_gate.c. */
 #pragma once
 
 #include "fwd/resolve.h"
@@ -12,16 +12,16 @@ struct link {
 struct record {
 	struct record *chain; /* hash */
 	struct neighbor_key key;
-	uint32_t at;	 /* place in the array of all */
-	uint32_t adj;	 /* 0 unless usable */
+	uint32_t at;      /* place in the array of all */
+	uint32_t adj;     /* 0 unless usable */
 	uint32_t ifindex; /* port kind: of the port when the record was made */
-	struct mac mac;	 /* link-layer address: of the neighbour, or inner destination */
+	struct mac mac;   /* link-layer address: of the neighbour, or inner destination */
 	bool has_mac, published;
-	uint8_t state; /* neighbor_state */
-	uint8_t tries; /* inner requests sent without answer */
+	uint8_t state;                             /* neighbor_state */
+	uint8_t tries;                             /* inner requests sent without answer */
 	uint64_t asked_ns, deadline_ns, wanted_ns; /* last request sent; until FAILED; last request of a worker */
-	uint64_t lost_ns; /* when it ceased to be usable */
-	struct link pending; /* in the list of those with a timer */
+	uint64_t lost_ns;                          /* when it ceased to be usable */
+	struct link pending;                       /* in the list of those with a timer */
 	/* remotes: the neighbour on the underlay port that carries them; that one lists its dependents */
 	struct record *under, *dependents, *dependent_next;
 	struct ipaddr remote_addr;
@@ -50,10 +50,13 @@ INLINE bool record_is_pending(const struct record *r)
 
 /* resolve.c */
 struct record *record_get(const struct neighbor_key *k); /* found or made; NULL when there is no room */
-void record_drop(struct record *r);			 /* forgets it, its neighbour entry and adjacency too */
-void record_start(struct record *r, uint64_t now_ns);	 /* begins to resolve what is FAILED or new */
+void record_drop(struct record *r);                      /* forgets it, its neighbour entry and adjacency too */
+void record_start(struct record *r, uint64_t now_ns);    /* begins to resolve what is FAILED or new */
 void record_publish(struct record *r, enum neighbor_state s);
 void record_pending(struct record *r, bool pending);
+void resolve_complain(const struct err *e); /* to the log, once in 10 s */
+/* resolve_gate.c */
+void resolve_gate_fini(void);
 /* resolve_tunnel.c */
 /* Looks the underlay up anew. 'retry': also what FAILED is asked again. 'r' is gone afterwards if its remote is. */
 void tunnel_update(struct record *r, bool retry, uint64_t now_ns);

@@ -80,7 +80,8 @@ static struct record *find_under(const struct record *r)
 	fib_lookup(&r->remote_addr, (uint32_t)hash_key(&r->key, sizeof(r->key)), &f);
 	if (f.kind != FIB_UNICAST || f.nh.port < PORT_FIRST || !ports[f.nh.port])
 		return NULL;
-	struct neighbor_key k = { .ip = ip_is_zero(&f.nh.gateway) ? r->remote_addr : f.nh.gateway, .dev = (uint32_t)f.nh.port };
+	struct neighbor_key k = { .ip = ip_is_zero(&f.nh.gateway) ? r->remote_addr : f.nh.gateway,
+				  .dev = (uint32_t)f.nh.port };
 	return record_get(&k);
 }
 

@@ -6,10 +6,10 @@
 #include "fwd/base/util.h"
 
 struct settings {
-	uint32_t worker_count;	/* at start only */
-	bool policy_reject;	/* refusals answer with ICMP administratively prohibited */
+	uint32_t worker_count;  /* at start only */
+	bool policy_reject;     /* refusals answer with ICMP administratively prohibited */
 	bool policy_allow_host; /* identity host may reach local endpoints */
-	bool ct_accounting;	/* packets and bytes of connections */
-	bool host_routes;	/* routes on sluice_host for endpoints, tunnels, VIPs */
+	bool ct_accounting;     /* packets and bytes of connections */
+	bool host_routes;       /* routes on sluice_host for endpoints, tunnels, VIPs */
 };
 extern struct settings settings;

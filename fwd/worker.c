@@ -19,12 +19,12 @@
 #include "tables/ct.h"
 
 enum {
-	SPIN_LOOPS = 256,	/* about 30 us: a sleep and a wake-up cost a sender 5 to 10 */
+	SPIN_LOOPS = 256, /* about 30 us: a sleep and a wake-up cost a sender 5 to 10 */
 	SLEEP_LONG_MS = 100,
-	SLEEP_TIMED_MS = 10,	/* something is held, or connections age */
-	SLEEP_SHORT_MS = 1,	/* a queue cannot be polled, or frames wait for the device */
+	SLEEP_TIMED_MS = 10, /* something is held, or connections age */
+	SLEEP_SHORT_MS = 1,  /* a queue cannot be polled, or frames wait for the device */
 	AGE_EVERY_NS = 10000000,
-	AGE_SLICES = 1000,	/* so that all connections are seen once in 10 s */
+	AGE_SLICES = 1000, /* so that all connections are seen once in 10 s */
 };
 
 struct worker *workers[WORKERS_MAX];
@@ -34,7 +34,7 @@ uint32_t neighbor_epoch;
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
-	unsigned depth;	    /* of workers_pause */
+	unsigned depth;     /* of workers_pause */
 	unsigned n_running; /* threads */
 	unsigned n_paused;
 	uint32_t attention; /* depth or stop: workers look at this one, without the lock */
@@ -173,8 +173,7 @@ static void *worker_main(void *arg)
 		empty = moved ? 0 : empty + 1;
 		if (empty >= SPIN_LOOPS) {
 			go_to_sleep(w);
-			/* what woke us comes alone as a rule; look again a few times, not for the whole spin */
-			empty = SPIN_LOOPS / 2;
+			empty = SPIN_LOOPS; /* one look, then sleep again unless something moved */
 		}
 	}
 	frame_cache_flush(&w->frames);

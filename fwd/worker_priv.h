@@ -8,7 +8,15 @@
 #include "fwd/ring.h"
 #include "fwd/worker.h"
 
-enum { HANDOFF_RING = 512, REQUEST_RING = 256, FROM_CONTROL = WORKERS_MAX, MAX_QUEUES = PORTS_MAX * QUEUES_MAX };
+/* HANDOFF_RING: as deep as a port's fill ring; with 512 one TCP stream over two workers that shared their cores with others
+ * lost one segment in twenty. */
+enum {
+	HANDOFF_RING = 2048,
+	INJECT_RING = 512,
+	REQUEST_RING = 256,
+	FROM_CONTROL = WORKERS_MAX,
+	MAX_QUEUES = PORTS_MAX * QUEUES_MAX
+};
 
 struct handoff {
 	struct txd d;
@@ -17,17 +25,18 @@ struct handoff {
 
 struct worker_private {
 	pthread_t thread;
-	bool running;	   /* control thread */
-	int wake_fd;	   /* eventfd: something came while asleep */
-	uint32_t asleep __attribute__((aligned(64))); /* worker sets, whoever wakes it clears: senders touch this line */
+	bool running; /* control thread */
+	int wake_fd;  /* eventfd: something came while asleep */
+	uint32_t asleep
+		__attribute__((aligned(64))); /* worker sets, whoever wakes it clears: senders touch this line */
 	unsigned n_from __attribute__((aligned(64)));
-	unsigned from[WORKERS_MAX + 1]; /* senders that have a ring to this worker */
-	struct ring in[WORKERS_MAX + 1];	/* by sender; FROM_CONTROL is the control thread's */
+	unsigned from[WORKERS_MAX + 1];  /* senders that have a ring to this worker */
+	struct ring in[WORKERS_MAX + 1]; /* by sender; FROM_CONTROL is the control thread's */
 	struct ring requests;
-	uint64_t age_ns;  /* when the next slice of ageing is due */
-	uint32_t epoch;	  /* neighbor_epoch when the hold queue was looked at last */
-	bool pending;	  /* a port still has to send what it took */
-	bool must_poll;	  /* owns a queue without a pollable fd */
+	uint64_t age_ns; /* when the next slice of ageing is due */
+	uint32_t epoch;  /* neighbor_epoch when the hold queue was looked at last */
+	bool pending;    /* a port still has to send what it took */
+	bool must_poll;  /* owns a queue without a pollable fd */
 	unsigned n_queues;
 	struct port_queue *queue[MAX_QUEUES]; /* owned; control writes while workers are paused */
 	struct pollfd fds[MAX_QUEUES + 1];    /* [0] is wake_fd */

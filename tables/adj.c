@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The adjacency array: the bytes in front of a packet, by index. Workers read entries for every packet they send, without a
- * lock; the control thread writes.
+/* The adjacency array: the bytes in front of a packet, by index. Workers read entries for every packet they send,
+ * without a lock; the control thread writes.
  *
- * Changes in place come as single 16-byte stores where only the first line is concerned (eth[14] and port lie in one aligned
- * 16-byte word, which x86 with AVX stores and loads whole), so a live flow never sends half an address. A template is longer
- * than one store: its MACs may be seen half new for the time of a copy, and only when an underlay neighbour moves. */
+ * Changes in place come as single 16-byte stores where only the first line is concerned (eth[14] and port lie in one
+ * aligned 16-byte word, which x86 with AVX stores and loads whole), so a live flow never sends half an address. A
+ * template is longer than one store: its MACs may be seen half new for the time of a copy, and only when an underlay
+ * neighbour moves. */
 #include "tables/neighbor.h"
 
 #include <errno.h>
@@ -17,8 +18,10 @@ enum { TTL = 64, VXLAN_I = 0x08 };
 
 struct adj *adjs;
 static struct arena arena;
-static uint32_t *free_list; /* stack of indices */
-static uint32_t n_free, n_ripening;
+/* Free indices, first in, first out: a record that still names a freed adjacency must not send through its next owner. It
+ * sees ADJ_NONE until then, and the day an index comes round again every record is decided anew. */
+static uint32_t *free_list;
+static uint32_t free_head, n_free, n_ripening, n_fresh;
 
 int adj_init(struct err *e)
 {
@@ -33,9 +36,10 @@ int adj_init(struct err *e)
 	}
 	adjs = arena.base;
 	n_ripening = 0;
-	n_free = 0;
-	for (uint32_t i = ADJS_MAX - 1; i > 0; i--)
+	free_head = n_free = 0;
+	for (uint32_t i = 1; i < ADJS_MAX; i++)
 		free_list[n_free++] = i;
+	n_fresh = n_free;
 	return 0;
 }
 
@@ -61,7 +65,13 @@ uint32_t adj_alloc(struct err *e)
 			ADJS_MAX - 1);
 		return 0;
 	}
-	i = free_list[--n_free];
+	i = free_list[free_head];
+	free_head = (free_head + 1) % ADJS_MAX;
+	n_free--;
+	if (n_fresh)
+		n_fresh--;
+	else
+		gen_bump_extra();
 	memset(&adjs[i], 0, sizeof(adjs[i]));
 	adjs[i].gen = gen_number(GEN_ADJ, i);
 	return i;
@@ -70,7 +80,7 @@ uint32_t adj_alloc(struct err *e)
 static void ripe(void *p)
 {
 	n_ripening--;
-	free_list[n_free++] = (uint32_t)(uintptr_t)p;
+	free_list[(free_head + n_free++) % ADJS_MAX] = (uint32_t)(uintptr_t)p;
 }
 
 void adj_free(uint32_t i)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Arenas: a header page and the data behind it, in a file or anonymous. Control thread, at start and stop.
  *
- * Nothing is populated: a table of ten million entries costs memory only for the entries in use. A file that does not fit
- * is unlinked, not truncated, so that a process which still maps the old one keeps its memory. */
+ * Nothing is populated: a table of ten million entries costs memory only for the entries in use. A file that does not
+ * fit is unlinked, not truncated, so that a process which still maps the old one keeps its memory. */
 #include "tables/arena.h"
 
 #include <dirent.h>
@@ -65,33 +65,7 @@ static void judge_old(int fd, const char *name, const struct arena_header *want)
 		snprintf(last_reason, sizeof(last_reason), "%s: started empty, the file had %s", name, what);
 }
 
-static int open_file(struct arena *a, const char *name, const struct arena_header *want, struct err *e)
-{
-	char path[PATH_MAX];
-	struct statfs fs;
-
-	if (strchr(name, '/') || strlen(name) > NAME_MAX - 8)
-		return err_set(e, -EINVAL, "arena %s: not a file name", name);
-	snprintf(path, sizeof(path), "%s/%s.arena", dir_path, name);
-	int old = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (old >= 0) {
-		judge_old(old, name, want);
-		close(old);
-	}
-	unlink(path);
-	a->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (a->fd < 0)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	if (fstatfs(a->fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
-		a->map_size = ALIGN_UP(a->map_size, (size_t)fs.f_bsize);
-	if (ftruncate(a->fd, (off_t)a->map_size) < 0)
-		return err_set(e, -errno, "%s: %zu bytes: %s", path, a->map_size, strerror(errno));
-	a->map = mmap(NULL, a->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, a->fd, 0);
-	if (a->map == MAP_FAILED)
-		return err_set(e, -errno, "%s: cannot map %zu bytes: %s", path, a->map_size, strerror(errno));
-	madvise(a->map, a->map_size, MADV_HUGEPAGE);
-	return 0;
-}
+static uint64_t promised; /* bytes of all files so far */
 
 static int open_anonymous(struct arena *a, const char *name, struct err *e)
 {
@@ -109,6 +83,45 @@ static int open_anonymous(struct arena *a, const char *name, struct err *e)
 	a->map = mmap(NULL, a->map_size, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, -1, 0);
 	if (a->map == MAP_FAILED)
 		return err_set(e, -errno, "%s: no memory for %zu bytes; lower its capacity", name, a->map_size);
+	madvise(a->map, a->map_size, MADV_HUGEPAGE);
+	return 0;
+}
+
+static int open_file(struct arena *a, const char *name, const struct arena_header *want, struct err *e)
+{
+	char path[PATH_MAX];
+	struct statfs fs;
+
+	if (strchr(name, '/') || strlen(name) > NAME_MAX - 8)
+		return err_set(e, -EINVAL, "arena %s: not a file name", name);
+	snprintf(path, sizeof(path), "%s/%s.arena", dir_path, name);
+	int old = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (old >= 0) {
+		judge_old(old, name, want);
+		close(old);
+	}
+	unlink(path);
+	a->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (a->fd < 0)
+		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+	if (fstatfs(a->fd, &fs) != 0)
+		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+	if (fs.f_type == HUGETLBFS_MAGIC)
+		a->map_size = ALIGN_UP(a->map_size, (size_t)fs.f_bsize);
+	/* Pages come lazily, and one that does not come is a SIGBUS in the packet path: promise only what is there. */
+	if (promised + a->map_size > fs.f_bavail * (uint64_t)fs.f_bsize) {
+		snprintf(last_reason, sizeof(last_reason), "%.64s: too little room for its file; it ends with the process", name);
+		unlink(path);
+		close(a->fd);
+		a->fd = -1;
+		return open_anonymous(a, name, e);
+	}
+	promised += a->map_size;
+	if (ftruncate(a->fd, (off_t)a->map_size) < 0)
+		return err_set(e, -errno, "%s: %zu bytes: %s", path, a->map_size, strerror(errno));
+	a->map = mmap(NULL, a->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, a->fd, 0);
+	if (a->map == MAP_FAILED)
+		return err_set(e, -errno, "%s: cannot map %zu bytes: %s", path, a->map_size, strerror(errno));
 	madvise(a->map, a->map_size, MADV_HUGEPAGE);
 	return 0;
 }

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Connections: birth, look-up, death. Workers call all of it; several may create or delete the same connection at once.
  *
- * A connection is reachable by two keys, so its birth is two index inserts. Three rules keep that whole: keys are linked in
- * the order of their bytes, so two publishers never wait for each other; until both are linked the records carry 'in' 0,
- * which no ingress has, so nobody replays them; and what was linked for a moment goes back through limbo like a deleted one. */
+ * A connection is reachable by two keys, so its birth is two index inserts. Three rules keep that whole: keys are
+ * linked in the order of their bytes, so two publishers never wait for each other; until both are linked the records
+ * carry 'in' 0, which no ingress has, so nobody replays them; and what was linked for a moment goes back through limbo
+ * like a deleted one. */
 #include "tables/ct.h"
 
 #include <errno.h>
 #include <sched.h>
 
 enum { DEFAULT_TCP = 1024 * 1024, DEFAULT_OTHER = 256 * 1024, MAX_CONNS = 1 << 30 };
-/* Entries beyond the quota, for those in limbo: a grace period is about 2 ms, a worker makes up to 1 M connections a second. */
+/* Entries beyond the quota, for those in limbo: a grace period is about 2 ms, a worker makes up to 1 M connections a
+ * second. */
 enum { SLACK_MIN = 1024, SLACK_MAX = 64 * 1024 };
 
 struct ct ct4, ct6 = { .v6 = true };

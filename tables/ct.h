@@ -40,15 +40,15 @@ extern const char *const ct_state_names[CT_STATES];
 struct conn {
 	uint8_t state; /* ct_state; relaxed atomics */
 	uint8_t proto;
-	uint8_t flags;                      /* conn_flag */
-	uint8_t fin_seen;                   /* bit 0 original, bit 1 reply */
-	uint32_t created;                   /* second */
-	uint32_t in;                        /* FLOW_IN_* of the original direction */
-	uint32_t identity, dst_identity;    /* of the original source (pre-SNAT) and destination (post-DNAT) */
-	uint32_t rule_egress, rule_ingress; /* policy rule ids that allowed it, 0 = default */
-	uint32_t mapping;                   /* nat.h, 0 = none; the connection holds a reference and a permit */
-	uint16_t src_port, dst_port;        /* unused for now; 0 */
-	uint32_t decided;                   /* times a packet of it was decided again */
+	uint8_t flags;                             /* conn_flag */
+	uint8_t fin_seen;                          /* bit 0 original, bit 1 reply */
+	uint32_t created;                          /* second */
+	uint32_t in;                               /* FLOW_IN_* of the original direction */
+	uint32_t identity, dst_identity;           /* of the original source (pre-SNAT) and destination (post-DNAT) */
+	uint32_t rule_egress, rule_ingress;        /* policy rule ids that allowed it, 0 = default */
+	uint32_t mapping;                          /* nat.h, 0 = none; the connection holds a reference and a permit */
+	uint16_t src_port, dst_port;               /* unused for now; 0 */
+	uint32_t decided;                          /* times a packet of it was decided again */
 	uint32_t carry_packets[2], carry_bytes[2]; /* what no longer fits the records' 32 bits, x 2^32 */
 	uint32_t reserved[2];
 };
@@ -124,7 +124,7 @@ enum ct_tcp_verdict ct_tcp(struct conn *c, bool reply, uint8_t flags);
 /* UDP, ICMP: a packet in direction 'reply' was seen. */
 void ct_datagram(struct conn *c, bool reply);
 uint32_t ct_next(const struct ct *c, uint32_t after); /* walk of LIVE connections */
-uint32_t ct_count(const struct ct *c);		      /* what counts against the quotas */
+uint32_t ct_count(const struct ct *c);                /* what counts against the quotas */
 
 /* Between ct.c and ct_age.c. */
 /* Makes room for one connection of the quota: deletes the best victim of a sample. False: nobody may go. */

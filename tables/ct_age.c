@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Time-outs, ageing and eviction of connections. Workers call it, each with clock hands of its own.
  *
- * A connection expires when neither direction was used for its state's time-out. Nothing is queued or sorted: ageing walks
- * its share of the pool in slices, and a full quota is relieved by looking at a sample behind a moving hand, which finds
- * approximately the oldest. */
+ * A connection expires when neither direction was used for its state's time-out. Nothing is queued or sorted: ageing
+ * walks its share of the pool in slices, and a full quota is relieved by looking at a sample behind a moving hand,
+ * which finds approximately the oldest. */
 #include "tables/ct.h"
 
 uint32_t ct_timeouts[CT_TIMEOUTS] = {
@@ -144,8 +144,8 @@ static uint32_t next_live(const struct ct *c, uint32_t i)
 	return i ? i : pool_next(&c->conns, 0);
 }
 
-/* The best victim of a sample of one quota, 0 if none. The walk ends early once enough embryonic ones were seen: under a
- * flood that is after a handful. */
+/* The best victim of a sample of one quota, 0 if none. The walk ends early once enough embryonic ones were seen: under
+ * a flood that is after a handful. */
 static uint32_t choose_victim(struct ct *c, uint32_t *hand, bool tcp, uint32_t now_s)
 {
 	uint32_t best = 0, first = 0;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The TCP machine, loose: it follows flags only, never windows, so that asymmetric and adopted connections work (design
- * section 5). Called by workers for the packets that leave replay: SYN, FIN, RST, and for what meets a connection that is
- * not established. Datagram protocols have the two-state machine at the end.
+ * section 5). Called by workers for the packets that leave replay: SYN, FIN, RST, and for what meets a connection that
+ * is not established. Datagram protocols have the two-state machine at the end.
  *
- * The machine is one constant table [state][direction][event]. What it cannot say, how many sides have sent a FIN, stands
- * in conn->fin_seen: FIN_WAIT with both is CLOSING. Two workers may feed one connection, hence the compare-and-swap. */
+ * The machine is one constant table [state][direction][event]. What it cannot say, how many sides have sent a FIN,
+ * stands in conn->fin_seen: FIN_WAIT with both is CLOSING. Two workers may feed one connection, hence the
+ * compare-and-swap. */
 #include "tables/ct.h"
 
 enum tcp_event { EV_SYN, EV_SYNACK, EV_ACK, EV_FIN, EV_RST, EVENTS, EV_NONSENSE = EVENTS };
@@ -38,11 +39,11 @@ const char *const ct_state_names[CT_STATES] = {
 /* clang-format off */
 static const uint8_t machine[CT_STATES][2][EVENTS] = {
 	/*		      SYN SYN+ACK ACK FIN RST */
-	/* An ACK or FIN out of the blue is picked up: the connection is older than this process. A SYN+ACK or RST is not:
-	 * it would let backscatter of spoofed SYNs make connections. */
+	/* An ACK or FIN out of the blue is picked up: the connection is older than this process. A SYN+ACK or RST is
+	 * not: it would let backscatter of spoofed SYNs make connections. */
 	[CT_NEW] =         { { SS, XX, ES, FW, XX }, { XX, XX, XX, XX, XX } },
-	/* An ACK alone answers a SYN when the peer still holds an old connection (RFC 5961 section 4): it proves nothing.
-	 * SYN against SYN: simultaneous open (RFC 5382 REQ-2). */
+	/* An ACK alone answers a SYN when the peer still holds an old connection (RFC 5961 section 4): it proves
+	 * nothing. SYN against SYN: simultaneous open (RFC 5382 REQ-2). */
 	[CT_SYN_SENT] =    { { SS, XX, SS, FW, RS }, { SR, SR, SS, XX, RS } },
 	/* The original side sends SYN+ACK in a simultaneous open only; no bare ACK follows then (RFC 9293 figure 8). */
 	[CT_SYN_RECV] =    { { SR, ES, ES, FW, RS }, { SR, SR, SR, FW, RS } },
@@ -51,7 +52,7 @@ static const uint8_t machine[CT_STATES][2][EVENTS] = {
 	[CT_FIN_WAIT] =    { { FW, FW, FW, FW, RS }, { FW, FW, FW, FW, RS } },
 	[CT_CLOSING] =     { { RO, CL, TW, CL, CL }, { RO, CL, TW, CL, CL } },
 	[CT_TIME_WAIT] =   { { RO, TW, TW, TW, TW }, { RO, TW, TW, TW, TW } },
-	/* Data restores it (RFC 7857 section 2.2); a SYN+ACK too, or a forged RST could stop a connection from opening. */
+	/* Data restores it (RFC 7857 section 2.2); a SYN+ACK too, or a forged RST could stop an opening. */
 	[CT_RST_SEEN] =    { { RO, SR, ES, FW, RS }, { RO, SR, ES, FW, RS } },
 	[CT_UNREPLIED] =   { { XX, XX, XX, XX, XX }, { XX, XX, XX, XX, XX } },
 	[CT_REPLIED] =     { { XX, XX, XX, XX, XX }, { XX, XX, XX, XX, XX } },

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Endpoints by id (an array of pointers) and by address (the hash engine, address -> id). Workers read both in the entry and
- * route steps; the control thread replaces an endpoint whole and frees the old one after a grace period.
+/* Endpoints by id (an array of pointers) and by address (the hash engine, address -> id). Workers read both in the
+ * entry and route steps; the control thread replaces an endpoint whole and frees the old one after a grace period.
  * endpoint_set either does everything or nothing: what can fail (new addresses) comes first and is taken back. */
 #include "tables/endpoint.h"
 

@@ -4,10 +4,10 @@
  * Every change of a key happens under the lock of its home bucket; a slot of a bucket changes under that bucket's lock.
  * So the holder of the home lock may read the alternate bucket as a reader does and knows that its key stays put.
  * Two locks are taken in address order, further ones (displacement) only by try-lock.
- * Displacement moves an entry only from its home to its alternate bucket, the copy first and the mark 'ovf' before it: a
- * reader, who looks in that order, cannot miss it. Moving guests back as well would gain less than 1 % of load (first refusal
- * at 97.5 % instead of 98.3 %), but a reader would now and then miss a present entry, and a longest prefix match, which
- * takes a miss for an answer, could not repair that. */
+ * Displacement moves an entry only from its home to its alternate bucket, the copy first and the mark 'ovf' before it:
+ * a reader, who looks in that order, cannot miss it. Moving guests back as well would gain less than 1 % of load (first
+ * refusal at 97.5 % instead of 98.3 %), but a reader would now and then miss a present entry, and a longest prefix
+ * match, which takes a miss for an answer, could not repair that. */
 #include <errno.h>
 #include <sched.h>
 
@@ -163,8 +163,8 @@ static bool is_held(const struct held *k, const struct bucket *b)
 	return false;
 }
 
-/* Frees a slot of the locked bucket 'x' by moving one of its home entries to that one's alternate bucket, which may make
- * room in the same way 'depth' levels deep. The slot, or -1. */
+/* Frees a slot of the locked bucket 'x' by moving one of its home entries to that one's alternate bucket, which may
+ * make room in the same way 'depth' levels deep. The slot, or -1. */
 static int make_room(const struct hidx *h, struct bucket *x, struct held *held, unsigned depth)
 {
 	for (int i = 0; i < BUCKET_SLOTS; i++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ipcache: who lives behind an address. Workers look up in the decision path; the control thread writes.
  *
- * Two sets of one lpm: LIVE holds what look-ups see, ASIDE the configured rows that a local endpoint of the same address
- * covers. They come back when the endpoint goes, so the order of commands in a file does not matter. */
+ * Two sets of one lpm: LIVE holds what look-ups see, ASIDE the configured rows that a local endpoint of the same
+ * address covers. They come back when the endpoint goes, so the order of commands in a file does not matter. */
 #include "tables/ipcache.h"
 
 #include "tables/room.h"
@@ -57,7 +57,8 @@ static struct ipcache_value *row(uint32_t set, const struct ipnet *n)
 	return i ? lpm_value(&cache, i) : NULL;
 }
 
-/* The row of a local address. A former one of the endpoint changes in place, which cannot fail: endpoint_set relies on it. */
+/* The row of a local address. A former one of the endpoint changes in place, which cannot fail: endpoint_set relies on
+ * it. */
 static int imply(const struct ipnet *n, uint32_t identity, struct err *e)
 {
 	struct ipcache_value v = { .identity = identity, .flags = IPCACHE_ENDPOINT }, aside;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Longest prefix match: one hash probe per length in use, longest first. Workers look up; the control thread writes.
  *
- * The bit of a length is set before its first entry is linked and cleared after its last one is unlinked, so a reader who
- * sees an entry's length absent looked before the entry existed; the bump that follows tells it so. */
+ * The bit of a length is set before its first entry is linked and cleared after its last one is unlinked, so a reader
+ * who sees an entry's length absent looked before the entry existed; the bump that follows tells it so. */
 #include "tables/lpm.h"
 
 #include <assert.h>
@@ -10,8 +10,9 @@
 
 _Static_assert(sizeof(struct lpm_key) == 24, "no padding");
 
-/* Netmasks: one load instead of two shifts and their branches. The key is stored as it will be loaded, 16 + 8 bytes: pieces
- * of another size would stall the loads of the hash (75 cycles a probe against 45). Filled in by the first lpm_open. */
+/* Netmasks: one load instead of two shifts and their branches. The key is stored as it will be loaded, 16 + 8 bytes:
+ * pieces of another size would stall the loads of the hash (75 cycles a probe against 45). Filled in by the first
+ * lpm_open. */
 static struct ipaddr netmask[129];
 
 static void fill_netmasks(void)

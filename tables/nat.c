@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Mappings and permits: what masquerade remembers of connections. Workers call all of it.
  *
- * Both are entries with a reference count. 0 is final: the thread that took it there unlinks the entry, and who meets such
- * an entry waits that moment and makes a new one. A port's bit is set before its mapping can be found and cleared after it
- * cannot be found any more, so steering never loses a packet of a live mapping and a port has one owner. */
+ * Both are entries with a reference count. 0 is final: the thread that took it there unlinks the entry, and who meets
+ * such an entry waits that moment and makes a new one. A port's bit is set before its mapping can be found and cleared
+ * after it cannot be found any more, so steering never loses a packet of a live mapping and a port has one owner. */
 #include "tables/nat.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Pools of outside addresses and their port bitmaps. The control thread adds and removes pools, workers claim and release
- * ports with one atomic operation each; XDP steering reads the same bits.
+/* Pools of outside addresses and their port bitmaps. The control thread adds and removes pools, workers claim and
+ * release ports with one atomic operation each; XDP steering reads the same bits.
  *
  * A removed pool drains: its slot, bits and owners stay until the last mapping is gone and every worker has passed a
  * quiescent state, because connections keep their outside port to the end. */
@@ -173,8 +173,8 @@ int nat_pool_by_addr(const struct ipaddr *addr)
 	return -1;
 }
 
-/* The weight of a pool for a source: the highest takes it, so that adding a pool moves only the sources it wins. Not keyed:
- * after a restart the same source gets the same address. */
+/* The weight of a pool for a source: the highest takes it, so that adding a pool moves only the sources it wins. Not
+ * keyed: after a restart the same source gets the same address. */
 static uint32_t weight(const struct ipaddr *src, const struct ipaddr *pool)
 {
 	uint64_t h = (src->d[0] ^ pool->d[1]) * 0x9e3779b97f4a7c15;

@@ -4,8 +4,9 @@
 
 #include "tables/nat.h"
 
-/* Claims a port of pool 'p' (one bit, atomic): 'want' when it is in the range and free, else the first free one from a random
- * place on, through the whole range. The port and its pool's address, or -ENOSPC: none free, or the pool was removed. */
+/* Claims a port of pool 'p' (one bit, atomic): 'want' when it is in the range and free, else the first free one from a
+ * random place on, through the whole range. The port and its pool's address, or -ENOSPC: none free, or the pool was
+ * removed. */
 int nat_port_claim(unsigned p, enum steer_proto which, uint16_t want, uint64_t random, struct ipaddr *addr);
 /* The port's bit must be set by the caller's claim; its owner is cleared first. */
 void nat_port_release(unsigned p, enum steer_proto which, uint16_t port);

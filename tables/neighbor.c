@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Neighbours: next hop -> MAC, state, adjacency. Workers look one up when they decide a flow; the control thread follows the
- * kernel's table and, behind network-mode tunnels, our own ARP and ND.
+/* Neighbours: next hop -> MAC, state, adjacency. Workers look one up when they decide a flow; the control thread
+ * follows the kernel's table and, behind network-mode tunnels, our own ARP and ND.
  *
- * An entry changes in place: MAC, state and source are one 8-byte store, adjacency and time another. When the table is full
- * the oldest stale ones of a sample go, a batch at a time, since their places return only after a grace period. */
+ * An entry changes in place: MAC, state and source are one 8-byte store, adjacency and time another. When the table is
+ * full the oldest stale ones of a sample go, a batch at a time, since their places return only after a grace period. */
 #include "tables/neighbor.h"
 
 #include <stdlib.h>
@@ -111,7 +111,8 @@ static void change(struct neighbor *to, const struct neighbor *from)
 	uint64_t link = ld64(from), use = ld64(&from->adj);
 
 	_Static_assert(offsetof(struct neighbor, adj) == 8 && offsetof(struct neighbor, updated) == 12, "two words");
-	/* Adjacency first when it becomes usable, last when it ceases to be: a worker that reads a usable state finds one. */
+	/* Adjacency first when it becomes usable, last when it ceases to be: a worker that reads a usable state finds
+	 * one. */
 	if (from->adj)
 		STORE_RELEASE(&w[1], use);
 	STORE_RELEASE(&w[0], link);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The control thread's side of policy: the rules as configured, which of them each endpoint gets, and the compiled sets.
+/* The control thread's side of policy: the rules as configured, which of them each endpoint gets, and the compiled
+ * sets.
  *
- * Rules hang on subjects (an endpoint id, an identity, the host). A commit visits the endpoints whose subjects changed,
- * finds or compiles their sets, and only then switches them over: what can fail comes first. Sets are named by number and
- * shared between endpoints with the same rules; a set without users is freed after a grace period.
- * A rule's number returns for new rules only after the commit that dropped it, and late: counters and connections name it. */
+ * Rules hang on subjects (an endpoint id, an identity, the host). A commit visits the endpoints whose subjects
+ * changed, finds or compiles their sets, and only then switches them over: what can fail comes first. Sets are named
+ * by number and shared between endpoints with the same rules; a set without users is freed after a grace period.
+ * A rule's number returns for new rules only after the commit that dropped it, and late: counters and connections name
+ * it. */
 #include "tables/policy.h"
 
 #include <stdlib.h>
@@ -18,7 +20,7 @@ enum { SETS_MAX = 2 * (ENDPOINT_ID_MAX + 2), SET_BUCKETS = 64 * 1024 };
 
 struct set {
 	uint32_t number, refs, n_rules, next; /* next of the same bucket */
-	uint32_t born;			      /* number of the commit that compiled it */
+	uint32_t born;                        /* number of the commit that compiled it */
 	uint64_t hash;
 	uint32_t *rules; /* sorted ids */
 	struct policy_set *compiled;
@@ -167,7 +169,8 @@ static int compare_ids(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The set for rules of subjects 'own' and 'identity' (either may be NULL), compiled if there is none; '*number' 0: no rules. */
+/* The set for rules of subjects 'own' and 'identity' (either may be NULL), compiled if there is none; '*number' 0: no
+ * rules. */
 static int set_for(struct subject *own, struct subject *identity, uint32_t *number, struct err *e)
 {
 	static uint32_t ids[POLICY_SET_RULES_MAX];
@@ -186,7 +189,8 @@ static int set_for(struct subject *own, struct subject *identity, uint32_t *numb
 	}
 	if (n > POLICY_SET_RULES_MAX)
 		return err_set(e, -ENOSPC,
-			       "policy of %s%s%s: %u rules, and a set holds %d: delete some or join them by ranges and prefixes",
+			       "policy of %s%s%s: %u rules, and a set holds %d: delete some or join them by ranges and "
+			       "prefixes",
 			       own ? subject_print(own, a) : "", own && identity ? " with " : "",
 			       identity ? subject_print(identity, b) : "", n, POLICY_SET_RULES_MAX);
 	n = policy_collect(own, ids, 0);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The rules an operator wrote, by number, by what they say (to refuse doubles) and by subject; and their packet counters.
+/* The rules an operator wrote, by number, by what they say (to refuse doubles) and by subject; and their packet
+ * counters.
  *
- * The control thread owns all of it. Workers touch the counters alone: one block for each 4096 rule numbers, with a run of
- * counters for each thread slot, so that no two threads write one line; pages of slots that never count are never backed. */
+ * The control thread owns all of it. Workers touch the counters alone: one block for each 4096 rule numbers, with a
+ * run of counters for each thread slot, so that no two threads write one line; pages of slots that never count are
+ * never backed. */
 #include "tables/policy_rules.h"
 
 #include <stdlib.h>
@@ -31,8 +33,8 @@ struct rule_key {
 _Static_assert(sizeof(struct rule_key) == 40, "no padding");
 
 static struct rule *chunks[CHUNKS];
-static uint64_t *counters[CHUNKS]; /* [slot * CHUNK + id % CHUNK]; workers count */
-static uint32_t *keys, n_keys;	   /* buckets, a power of two */
+static uint64_t *counters[CHUNKS];  /* [slot * CHUNK + id % CHUNK]; workers count */
+static uint32_t *keys, n_keys;      /* buckets, a power of two */
 static uint32_t n_rules, n_numbers; /* numbers 1..n_numbers were given out */
 static struct subject *subjects[SUBJECT_BUCKETS], *dirty;
 
@@ -159,8 +161,12 @@ void policy_rules_committed(void)
 
 static struct rule_key key_of(const struct policy_rule *r)
 {
-	struct rule_key k = { .subject = r->subject, .direction = r->direction, .verdict = r->verdict, .peer = r->peer,
-			      .proto = r->proto, .has_port = r->has_port };
+	struct rule_key k = { .subject = r->subject,
+			      .direction = r->direction,
+			      .verdict = r->verdict,
+			      .peer = r->peer,
+			      .proto = r->proto,
+			      .has_port = r->has_port };
 
 	if (r->subject != POLICY_HOST)
 		k.subject_id = r->subject_id;
@@ -244,7 +250,8 @@ static int check(const struct policy_rule *r, struct err *e)
 	if (r->subject == POLICY_IDENTITY && r->subject_id > 0xffffff)
 		return err_set(e, -EINVAL, "policy identity %u: the largest identity is %u", r->subject_id, 0xffffffu);
 	if (r->peer == POLICY_PEER_IDENTITY && r->peer_identity > 0xffffff)
-		return err_set(e, -EINVAL, "policy: peer identity %u: the largest identity is %u", r->peer_identity, 0xffffffu);
+		return err_set(e, -EINVAL, "policy: peer identity %u: the largest identity is %u", r->peer_identity,
+			       0xffffffu);
 	if (r->peer == POLICY_PEER_CIDR && r->peer_cidr.len > 128)
 		return err_set(e, -EINVAL, "policy: cidr prefix length %u is too long", r->peer_cidr.len);
 	if (r->verdict == POLICY_REDIRECT && !r->redirect_port)
@@ -260,7 +267,8 @@ static int exists(const struct policy_rule *r, uint32_t id, struct err *e)
 		return err_set(e, -EEXIST, "policy: this rule exists with precedence %u: use 'set' to change it",
 			       x->precedence);
 	if (strcmp(x->name, r->name))
-		return err_set(e, -EEXIST, "policy: this rule exists with the name \"%s\": use 'set' to change it", x->name);
+		return err_set(e, -EEXIST, "policy: this rule exists with the name \"%s\": use 'set' to change it",
+			       x->name);
 	return err_set(e, -EEXIST, "policy: this rule exists already");
 }
 
@@ -344,8 +352,8 @@ int policy_add(struct policy_rule *r, struct err *e)
 	if (!id) {
 		if (s)
 			touch(s); /* the next commit frees it if it stays empty */
-		return err_set(e, -ENOSPC, "policy: no room for another rule beside %u (the limit is %d): delete some", n_rules,
-			       POLICY_RULES_MAX);
+		return err_set(e, -ENOSPC, "policy: no room for another rule beside %u (the limit is %d): delete some",
+			       n_rules, POLICY_RULES_MAX);
 	}
 	r->id = id;
 	x = rule_at(id);

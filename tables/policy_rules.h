@@ -7,7 +7,7 @@
 #include "tables/policy.h"
 
 struct subject {
-	struct subject *next;	    /* of the same bucket */
+	struct subject *next;       /* of the same bucket */
 	struct subject *next_dirty; /* valid while 'dirty' */
 	uint32_t id;
 	uint8_t kind; /* enum policy_subject */
@@ -23,7 +23,7 @@ void policy_rules_fini(void);
 struct subject *subject_find(uint8_t kind, uint32_t id);
 bool subject_dirty(uint8_t kind, uint32_t id);
 const char *subject_print(const struct subject *s, char buf[static SUBJECT_STRLEN]);
-/* Appends the ids of a subject's rules (NULL: none) behind 'n'; the new count. The caller checked that there is room. */
+/* Appends the ids of a subject's rules (NULL: none) behind 'n'; the new count. The caller checked the room. */
 uint32_t policy_collect(const struct subject *s, uint32_t *ids, uint32_t n);
 /* The rules took effect: nothing is dirty, numbers of deleted rules may return. */
 void policy_rules_committed(void);

@@ -2,12 +2,12 @@
 /* The compiled form of a set of policy rules and its look-up, in workers once per decided packet.
  *
  * Every rule becomes one cell, a port range one for each of its prefixes, found by exact key {direction, peer kind and
- * prefix length, peer, protocol, port bits, port}. A direction knows its 'shapes', the peer kinds and lengths that occur, and
- * for each the port lengths that occur there: those combinations are probed and no others, 1 to 10 in a usual set. A cell
- * keeps the best deny and the best other rule of its key, with scores that order rules across cells.
- * Probes mostly miss: a miss compares eight 16-bit tags at once and takes no branch that depends on how full a bucket is
- * (open addressing at half load took 70 cycles a probe, mostly mispredicted). No bucket overflows: the compiler sees to it.
- * The hash is a plain multiply: keys come from the configuration alone, packets cannot fill a bucket. */
+ * prefix length, peer, protocol, port bits, port}. A direction knows its 'shapes', the peer kinds and lengths that
+ * occur, and for each the port lengths that occur there: those combinations are probed and no others, 1 to 10 in a
+ * usual set. A cell keeps the best deny and the best other rule of its key, with scores that order rules across cells.
+ * Probes mostly miss: a miss compares eight 16-bit tags at once and takes no branch that depends on how full a bucket
+ * is (open addressing would mispredict on every other probe). No bucket overflows: the compiler
+ * sees to it. The hash is a plain multiply: keys come from the configuration alone, packets cannot fill a bucket. */
 #include "tables/policy_set.h"
 
 #include <immintrin.h>
@@ -31,7 +31,7 @@ _Static_assert(sizeof(struct cell) == 56, "no padding");
 
 struct shape {
 	uint64_t mask[2];
-	uint64_t meta;	/* direction, kind, length at their places */
+	uint64_t meta;  /* direction, kind, length at their places */
 	uint32_t ports; /* bit per port_len in use */
 	uint32_t kind;
 };
@@ -130,7 +130,8 @@ void policy_set_check(const struct policy_set *s, enum policy_direction d, uint3
 	const struct dir *dir = &s->dir[d];
 	const bool v6 = !ip_is4(peer);
 	const uint64_t of_kind[4][2] = {
-		{ 0, 0 }, { identity, 0 }, { peer->d[0], peer->d[1] }, { peer->d[0], peer->d[1] } };
+		{ 0, 0 }, { identity, 0 }, { peer->d[0], peer->d[1] }, { peer->d[0], peer->d[1] }
+	};
 	const uint32_t lens = dir->protos[proto >> 6] >> (proto & 63) & 1 ? ~0u : 1u << PORT_NONE;
 	struct best best = { 0 };
 
@@ -259,8 +260,10 @@ static void add_cell(struct draft *draft, const struct policy_rule *r, unsigned 
 {
 	struct dir *d = &draft->set->dir[r->direction];
 	bool v6 = r->peer == POLICY_PEER_CIDR && !(r->peer_cidr.len >= 96 && ip_is4(&r->peer_cidr.addr));
-	unsigned kind = r->peer == POLICY_PEER_ANY ? KIND_ANY : r->peer == POLICY_PEER_IDENTITY ? KIND_IDENTITY :
-								  v6	? KIND_CIDR6 : KIND_CIDR4;
+	unsigned kind = r->peer == POLICY_PEER_ANY        ? KIND_ANY
+			: r->peer == POLICY_PEER_IDENTITY ? KIND_IDENTITY
+			: v6                              ? KIND_CIDR6
+							  : KIND_CIDR4;
 	unsigned len = kind == KIND_ANY ? 0 : kind == KIND_IDENTITY ? 128 : r->peer_cidr.len;
 	uint64_t peer[2] = { 0 }, meta = meta_peer(r->direction, kind, len);
 
@@ -311,7 +314,8 @@ static bool keep_shapes(struct policy_set *s)
 	return to != NULL;
 }
 
-/* Buckets for the draft's cells, so many that none overflows: one for each cell does it nearly always. False: no memory. */
+/* Buckets for the draft's cells, so many that none overflows: one for each cell does it nearly always. False: no
+ * memory. */
 static bool size_buckets(struct policy_set *s, const struct cell *cells)
 {
 	uint64_t n = 1;

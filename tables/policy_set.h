@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A compiled set of rules: immutable, looked up by workers (policy.h says in which order rules win). policy.c builds and
- * publishes sets, nobody else includes this. */
+/* A compiled set of rules: immutable, looked up by workers (policy.h says in which order rules win). policy.c builds
+ * and publishes sets, nobody else includes this. */
 #pragma once
 
 #include "tables/policy.h"

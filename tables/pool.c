@@ -2,9 +2,10 @@
 /* Entry pools: who owns which index. Workers and control thread, each under its own slot number.
  *
  * A slot holds a small stack of free indices and its limbo: lists of retired indices, one per epoch, linked through
- * pool.next, so that nothing is allocated and a list of any length ripens in one step. Order of reuse: own ripe limbo, own
- * stack, shared stack, never used indices, and last what other slots hold: an idle thread cannot keep a full pool's free
- * entries for itself. Each slot has a lock for that last case; it is the owner's otherwise (an uncontended exchange). */
+ * pool.next, so that nothing is allocated and a list of any length ripens in one step. Order of reuse: own ripe limbo,
+ * own stack, shared stack, never used indices, and last what other slots hold: an idle thread cannot keep a full pool's
+ * free entries for itself. Each slot has a lock for that last case; it is the owner's otherwise (an uncontended
+ * exchange). */
 #include <assert.h>
 #include <errno.h>
 #include <sched.h>
@@ -130,7 +131,8 @@ static uint32_t take(struct pool *p, struct pool_slot *s)
 	return s->cache[s->n_cache];
 }
 
-/* A batch from the shared stack, else of never used indices, to the locked slot. The first of them is returned, 0 if none. */
+/* A batch from the shared stack, else of never used indices, to the locked slot. The first of them is returned, 0 if
+ * none. */
 static uint32_t refill(struct pool *p, struct pool_slot *s)
 {
 	uint32_t want = p->batch + 1, got = 0, i = 0;

@@ -8,8 +8,8 @@
 #include "fwd/base/rcu.h"
 #include "tables/table.h"
 
-/* Control thread only. 'r' is what an insert answered, 'adds' false when it was to replace an entry. True: there may be room
- * now, try once more. Pointers to entries that were unlinked before this call are void after it. */
+/* Control thread only. 'r' is what an insert answered, 'adds' false when it was to replace an entry. True: there may
+ * be room now, try once more. Pointers to entries that were unlinked before this call are void after it. */
 static inline bool room_after_wait(const struct table *t, int r, bool adds)
 {
 	if (r != -ENOSPC || (adds && table_count(t) >= t->capacity))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tables: a pool and an index under one name, and the declared rows. Any thread.
  *
- * An entry is complete before it is linked and never changes its key; a new value is a new entry that takes the place of
- * the old one in the index with one store. */
+ * An entry is complete before it is linked and never changes its key; a new value is a new entry that takes the place
+ * of the old one in the index with one store. */
 #include "tables/table.h"
 
 #include <assert.h>

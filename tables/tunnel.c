@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* VTEPs, remote nodes, tunnel prefixes. Workers look up when they decapsulate and when they route; the control thread writes.
+/* VTEPs, remote nodes, tunnel prefixes. Workers look up when they decapsulate and when they route; the control thread
+ * writes.
  *
- * A remote node is an entry of a hash table, named by its index there: records and adjacencies keep that index. It lives as
- * long as a tunnel or an ipcache row names it; its reference count and VNI list change in place. */
+ * A remote node is an entry of a hash table, named by its index there: records and adjacencies keep that index. It
+ * lives as long as a tunnel or an ipcache row names it; its reference count and VNI list change in place. */
 #include "tables/tunnel.h"
 
 #include <stdlib.h>
@@ -67,7 +68,8 @@ int vtep_add(const struct vtep *v, struct err *e)
 
 	ip_print(&v->addr, b);
 	if (ip_is_zero(&v->addr) || ip_is_multicast(&v->addr) || ip_is_bcast4(&v->addr) || !v->port)
-		return err_set(e, -EINVAL, "vtep %s port %u: give a unicast address of this box and a UDP port", b, v->port);
+		return err_set(e, -EINVAL, "vtep %s port %u: give a unicast address of this box and a UDP port", b,
+			       v->port);
 	if (vtep_find(&v->addr, v->port) >= 0)
 		return err_set(e, -EEXIST, "vtep %s port %u exists already", b, v->port);
 	for (int i = VTEPS_MAX - 1; i >= 0; i--)
@@ -110,9 +112,10 @@ int vtep_del(const struct ipaddr *addr, uint16_t port, struct err *e)
 		return err_set(e, -ENOENT, "vtep %s port %u does not exist", b, port);
 	n = remotes_of(i, &first);
 	if (n)
-		return err_set(e, -EBUSY,
-			       "vtep %s port %u is used by %u remote node%s (%s%s): delete the tunnels and ipcache rows first", b,
-			       port, n, n > 1 ? "s" : "", ip_print(&first->addr, c), n > 1 ? " ..." : "");
+		return err_set(
+			e, -EBUSY,
+			"vtep %s port %u is used by %u remote node%s (%s%s): delete the tunnels and ipcache rows first",
+			b, port, n, n > 1 ? "s" : "", ip_print(&first->addr, c), n > 1 ? " ..." : "");
 	STORE_RELEASE(&n_vteps, n_vteps - 1);
 	STORE_RELEASE(&vteps[i].addr.d[1], 0);
 	STORE_RELEASE(&vteps[i].addr.d[0], 0);
@@ -205,7 +208,8 @@ uint32_t remote_get(const struct ipaddr *addr, struct err *e)
 	if (room_after_wait(&remotes, r, true))
 		r = table_insert(&remotes, SLOT_CONTROL, &k, &v, &i);
 	if (r) {
-		err_set(e, r, "remote %s: there are %u remote nodes already, which is the limit", b, table_count(&remotes));
+		err_set(e, r, "remote %s: there are %u remote nodes already, which is the limit", b,
+			table_count(&remotes));
 		return 0;
 	}
 	memset(vni_refs[i], 0, sizeof(vni_refs[i]));
@@ -343,8 +347,8 @@ int tunnel_set(const struct ipnet *n, const struct ipaddr *remote_addr, struct t
 	if (room_after_wait(&tunnels.t, r, !old_remote))
 		r = lpm_set(&tunnels, 0, n, v);
 	if (r) {
-		err_set(e, r, "tunnel %s: the table is full (%u prefixes): delete some or merge them into shorter ones", b,
-			tunnel_count());
+		err_set(e, r, "tunnel %s: the table is full (%u prefixes): delete some or merge them into shorter ones",
+			b, tunnel_count());
 		release(v->remote, v->vni);
 		return r;
 	}
@@ -358,7 +362,8 @@ int tunnel_del(const struct ipnet *n, struct err *e)
 	char b[IP_STRLEN];
 
 	if (!i)
-		return err_set(e, -ENOENT, "tunnel %s does not exist: 'show tunnel' lists what does", ipnet_print(n, b));
+		return err_set(e, -ENOENT, "tunnel %s does not exist: 'show tunnel' lists what does",
+			       ipnet_print(n, b));
 	remote = ((const struct tunnel_value *)lpm_value(&tunnels, i))->remote;
 	vni = ((const struct tunnel_value *)lpm_value(&tunnels, i))->vni;
 	lpm_delete(&tunnels, 0, n);

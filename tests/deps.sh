@@ -15,7 +15,14 @@ done
 sudo=()
 [ "$(id -u)" = 0 ] || sudo=(sudo)
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# Debian starts a service that it installs (nginx); ours run in namespaces only.
+policy=/usr/sbin/policy-rc.d
+if [ -e $policy ]; then
+	trap 'rm -f "$log"' EXIT
+else
+	trap 'rm -f "$log"; "${sudo[@]}" rm -f $policy' EXIT
+	printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" install -m 755 /dev/stdin $policy
+fi
 echo "installing: ${missing[*]}"
 if ! "${sudo[@]}" apt-get update >"$log" 2>&1 ||
 	! "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Rows of named columns as text or JSON. Control thread; nothing here knows what is shown.
  *
- * A row is collected as it comes, judged by the filters column by column and rendered at once when it is complete: a table
- * of a million entries is one growing text, not a tree of objects. For aligned text the cells are kept in one buffer and
- * padded at the end, when the widths are known. Out of memory is noted and reported by out_end. */
+ * A row is collected as it comes, judged by the filters column by column and rendered at once when it is complete: a
+ * table of a million entries is one growing text, not a tree of objects. For aligned text the cells are kept in one
+ * buffer and padded at the end, when the widths are known. Out of memory is noted and reported by out_end. */
 #include "fwd/base/out.h"
 
 #include <assert.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* RCU behind our own names.
  *
- * A helper thread waits for grace periods, so that neither workers nor the control thread ever do: it sleeps until somebody
- * asks (rcu_request), runs two grace periods and counts them in 'epoch'. Deferred functions run in the control thread.
- * Grace periods come one at a time under 'gp_lock' and are counted at their end: what was unlinked while the count was e
- * may have missed the start of number e + 1, but not that of e + 2.
+ * A helper thread waits for grace periods, so that neither workers nor the control thread ever do: it sleeps until
+ * somebody asks (rcu_request), runs two grace periods and counts them in 'epoch'. Deferred functions run in the control
+ * thread. Grace periods come one at a time under 'gp_lock' and are counted at their end: what was unlinked while the
+ * count was e may have missed the start of number e + 1, but not that of e + 2.
  * While the caller of rcu_poll_deferred is the only registered thread (unit tests, start-up), no reader can exist but
  * itself, and it counts a grace period on the spot. */
 #include "fwd/base/rcu.h"
@@ -20,7 +20,8 @@
 
 #include "fwd/base/log.h"
 
-/* Rest between grace periods: each one costs every worker a futex wake, a shorter one only makes limbo lists shorter. */
+/* Rest between grace periods: each one costs every worker a futex wake, a shorter one only makes limbo lists
+ * shorter. */
 enum { GP_PACE_NS = 1000000 };
 
 struct deferred {

@@ -15,8 +15,8 @@ struct pcap_files {
 	pcap_t *in, *out;
 	pcap_dumper_t *dumper;
 	bool dirty;
-	int fd;		  /* readable until the in file ends, so that the worker does not sleep before */
-	uint64_t skipped; /* frames we cannot hold, or that were cut when captured */
+	int fd;             /* readable until the in file ends, so that the worker does not sleep before */
+	uint64_t skipped;   /* frames we cannot hold, or that were cut when captured */
 	uint64_t unwritten; /* flushes of the out file that failed (disk full) */
 };
 
@@ -44,7 +44,8 @@ static int files_open(struct pcap_files *f, const struct port_conf *conf, struct
 		if (!f->in)
 			return err_set(e, -EINVAL, "port %s: cannot read capture file: %s", conf->name, text);
 		if (pcap_datalink(f->in) != DLT_EN10MB)
-			return err_set(e, -EINVAL, "port %s: %s holds link type %s; only Ethernet captures can be replayed",
+			return err_set(e, -EINVAL,
+				       "port %s: %s holds link type %s; only Ethernet captures can be replayed",
 				       conf->name, conf->in, pcap_datalink_val_to_name(pcap_datalink(f->in)));
 	}
 	if (conf->out[0]) {
@@ -121,7 +122,8 @@ static unsigned pcap_rx(struct port_queue *q, struct frame_cache *c, struct pkt 
 			continue;
 		}
 		memcpy(data, bytes, h->len);
-		pkts[n++] = (struct pkt){ .data = data, .len = h->len, .port = q->port->index, .csum = q->port->rx_csum };
+		pkts[n++] =
+			(struct pkt){ .data = data, .len = h->len, .port = q->port->index, .csum = q->port->rx_csum };
 	}
 	return n;
 }
@@ -133,7 +135,8 @@ static unsigned pcap_tx(struct port_queue *q, struct frame_cache *c, const struc
 	clock_gettime(CLOCK_REALTIME, &now);
 	for (unsigned i = 0; i < n; i++) {
 		struct pcap_pkthdr h = { .ts = { .tv_sec = now.tv_sec, .tv_usec = now.tv_nsec / 1000 },
-					 .caplen = d[i].len, .len = d[i].len };
+					 .caplen = d[i].len,
+					 .len = d[i].len };
 		if (f->dumper)
 			pcap_dump((u_char *)f->dumper, &h, d[i].data);
 		frame_put(c, d[i].data);

@@ -32,7 +32,7 @@ static unsigned n_open;
 
 /* ---- the device ---- */
 struct device {
-	bool veth;
+	bool veth, combined; /* queues are counted as combined channels */
 	uint32_t n_rx, n_tx; /* 0 = the driver does not tell */
 };
 
@@ -53,11 +53,13 @@ static int look_at(int fd, struct port *p, struct device *d, struct err *e)
 	if (ioctl(fd, SIOCGIFMTU, &r))
 		return err_set(e, -errno, "port %s: cannot read the MTU of %s: %s", p->conf.name, dev, strerror(errno));
 	if (r.ifr_mtu + FRAME_MAX_L2 > FRAME_ROOM)
-		return err_set(e, -ERANGE, "port %s: %s has MTU %d, at most %d is supported; 'ip link set dev %s mtu 1500'",
+		return err_set(e, -ERANGE,
+			       "port %s: %s has MTU %d, at most %d is supported; 'ip link set dev %s mtu 1500'",
 			       p->conf.name, dev, r.ifr_mtu, FRAME_ROOM - FRAME_MAX_L2, dev);
 	p->mtu = (uint16_t)r.ifr_mtu;
 	if (ioctl(fd, SIOCGIFFLAGS, &r))
-		return err_set(e, -errno, "port %s: cannot read the state of %s: %s", p->conf.name, dev, strerror(errno));
+		return err_set(e, -errno, "port %s: cannot read the state of %s: %s", p->conf.name, dev,
+			       strerror(errno));
 	bool admin_up = r.ifr_flags & IFF_UP, running = r.ifr_flags & IFF_RUNNING;
 	if (ioctl(fd, SIOCGIFHWADDR, &r))
 		return err_set(e, -errno, "port %s: cannot read the MAC of %s: %s", p->conf.name, dev, strerror(errno));
@@ -69,23 +71,32 @@ static int look_at(int fd, struct port *p, struct device *d, struct err *e)
 	p->up = admin_up && (ethtool(fd, &r, &link) ? running : link.data);
 	struct ethtool_channels ch = { .cmd = ETHTOOL_GCHANNELS };
 	if (ethtool(fd, &r, &ch) == 0) {
+		d->combined = ch.combined_count;
 		d->n_rx = ch.rx_count + ch.combined_count;
 		d->n_tx = ch.tx_count + ch.combined_count;
 	}
 	return 0;
 }
 
+/* Names the ethtool command that leaves 'n' queues. */
+static int refuse_queues(const struct port *p, const struct device *d, unsigned n, const char *why, struct err *e)
+{
+	char words[48];
+	if (d->combined)
+		snprintf(words, sizeof(words), "combined %u", n);
+	else
+		snprintf(words, sizeof(words), "rx %u tx %u", n, n);
+	return err_set(e, -EINVAL, "port %s: %s has %u receive queues, %s %u; 'ethtool -L %s %s'", p->conf.name,
+		       p->conf.device, d->n_rx, why, n, p->conf.device, words);
+}
+
 static int check_queues(const struct port *p, const struct device *d, struct err *e)
 {
 	const struct port_conf *conf = &p->conf;
 	if (d->n_rx > QUEUES_MAX)
-		return err_set(e, -E2BIG, "port %s: %s has %u receive queues, at most %d are supported; 'ethtool -L %s combined %d'",
-			       conf->name, conf->device, d->n_rx, QUEUES_MAX, conf->device, QUEUES_MAX);
+		return refuse_queues(p, d, QUEUES_MAX, "at most supported are", e);
 	if (conf->queues && conf->queues < d->n_rx)
-		return err_set(e, -EINVAL, "port %s: %s has %u receive queues and all must be served: drop 'queues %u', or "
-			       "'ethtool -L %s combined %u' ('rx %u tx %u' on a veth)",
-			       conf->name, conf->device, d->n_rx, conf->queues, conf->device, conf->queues, conf->queues,
-			       conf->queues);
+		return refuse_queues(p, d, conf->queues, "all must be served, not only", e);
 	if (conf->queues > d->n_rx && d->n_rx)
 		log_warn("port %s: %s has %u receive queues, not %u", conf->name, conf->device, d->n_rx, conf->queues);
 	return 0;
@@ -110,7 +121,8 @@ static int bind_queue(struct port *p, unsigned queue, bool generic)
 	struct xdp_port *xp = p->priv;
 	struct xdp_queue *x = &xp->queue[queue];
 	/* without XDP_COPY and XDP_ZEROCOPY the kernel tries zero-copy first and falls back */
-	struct xsk_socket_config c = { .rx_size = RX_SIZE, .tx_size = TX_SIZE,
+	struct xsk_socket_config c = { .rx_size = RX_SIZE,
+				       .tx_size = TX_SIZE,
 				       .libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
 				       .bind_flags = (uint16_t)(XDP_USE_NEED_WAKEUP | (generic ? XDP_COPY : 0)) };
 	for (unsigned tries = 0;; tries++) {
@@ -140,16 +152,16 @@ static int bind_all(struct port *p, const struct device *d, bool generic, struct
 		if (rc == -EINVAL && q && !d->n_rx)
 			break;
 		if (rc == -EBUSY)
-			return err_set(e, rc, "port %s: queue %u of %s is in use by another AF_XDP program", p->conf.name, q,
-				       p->conf.device);
+			return err_set(e, rc, "port %s: queue %u of %s is in use by another AF_XDP program",
+				       p->conf.name, q, p->conf.device);
 		if (rc)
-			return err_set(e, rc, "port %s: cannot bind to queue %u of %s: %s", p->conf.name, q, p->conf.device,
-				       strerror(-rc));
+			return err_set(e, rc, "port %s: cannot bind to queue %u of %s: %s", p->conf.name, q,
+				       p->conf.device, strerror(-rc));
 		p->n_queues = (uint16_t)(q + 1);
 		xdp_refill(&xp->queue[q], frames);
 		if (xp->queue[q].n_fill < FILL_MAX / 4)
-			return err_set(e, -ENOMEM, "port %s: not enough free frames for %u queues (%d each)", p->conf.name, n,
-				       FILL_MAX);
+			return err_set(e, -ENOMEM, "port %s: not enough free frames for %u queues (%d each)",
+				       p->conf.name, n, FILL_MAX);
 	}
 	p->n_tx_queues = d->n_tx && d->n_tx < p->n_queues ? (uint16_t)d->n_tx : p->n_queues;
 	return 0;
@@ -162,7 +174,8 @@ static int umem_create(struct port *p, struct err *e)
 	int rc = xsk_umem__create(&xp->umem, frame_area.base, (uint64_t)frame_area.n * FRAME_SIZE, &xp->queue[0].fill,
 				  &xp->queue[0].comp, &c);
 	if (rc == -ENOBUFS || rc == -EPERM)
-		return err_set(e, rc, "port %s: cannot lock %zu MiB for AF_XDP: needs CAP_IPC_LOCK, or a larger 'ulimit -l'",
+		return err_set(e, rc,
+			       "port %s: cannot lock %zu MiB for AF_XDP: needs CAP_IPC_LOCK, or a larger 'ulimit -l'",
 			       p->conf.name, frame_area.size >> 20);
 	if (rc)
 		return err_set(e, rc, "port %s: cannot register memory for AF_XDP: %s", p->conf.name, strerror(-rc));
@@ -175,14 +188,13 @@ static int show_to_programs(struct port *p, struct err *e)
 	for (unsigned q = 0; q < p->n_queues && !rc; q++)
 		rc = loader_xsk_set(port_loader, p->index, q, ((struct xdp_queue *)p->queue[q].priv)->fd);
 	if (!rc && p->index != PORT_GATE) {
-		struct steer_dev dev = { .slot = p->index,
-					 .on_exit = p->conf.on_exit == PORT_EXIT_PASS ? 2 : 1 };
+		struct steer_dev dev = { .slot = p->index, .on_exit = p->conf.on_exit == PORT_EXIT_PASS ? 2 : 1 };
 		memcpy(dev.mac, p->mac.b, 6);
 		rc = loader_steer_dev_set(port_loader, p->ifindex, &dev);
 	}
 	if (rc)
-		return err_set(e, rc, "port %s: cannot enter %s into the steering maps: %s", p->conf.name, p->conf.device,
-			       strerror(-rc));
+		return err_set(e, rc, "port %s: cannot enter %s into the steering maps: %s", p->conf.name,
+			       p->conf.device, strerror(-rc));
 	return 0;
 }
 
@@ -226,8 +238,9 @@ static int port_memory(struct port *p, struct err *e)
 
 static int xdp_open(struct port *p, struct err *e)
 {
-	static const enum loader_mode modes[] = { [PORT_MODE_AUTO] = LOADER_AUTO, [PORT_MODE_NATIVE] = LOADER_NATIVE,
-						  [PORT_MODE_GENERIC] = LOADER_GENERIC };
+	static const enum loader_mode modes[] = {
+		[PORT_MODE_AUTO] = LOADER_AUTO, [PORT_MODE_NATIVE] = LOADER_NATIVE, [PORT_MODE_GENERIC] = LOADER_GENERIC
+	};
 	enum loader_prog prog = p->index == PORT_GATE ? PROG_GATE : PROG_STEER;
 	enum loader_mode got = LOADER_NATIVE;
 	struct frame_cache frames = { 0 };
@@ -253,8 +266,9 @@ static int xdp_open(struct port *p, struct err *e)
 	if (rc)
 		goto fail_attached;
 	p->mode_text = got == LOADER_GENERIC ? "generic" : "native";
-	p->rx_csum = p->conf.checksum == PORT_CSUM_COMPLETE ? PKT_CSUM_COMPLETE :
-		     p->conf.checksum == PORT_CSUM_AUTO && d.veth ? PKT_CSUM_MAYBE_PARTIAL : PKT_CSUM_UNKNOWN;
+	p->rx_csum = p->conf.checksum == PORT_CSUM_COMPLETE         ? PKT_CSUM_COMPLETE
+		     : p->conf.checksum == PORT_CSUM_AUTO && d.veth ? PKT_CSUM_MAYBE_PARTIAL
+								    : PKT_CSUM_UNKNOWN;
 	log_info("port %s: %s, %u queues, XDP %s, %s", p->conf.name, p->conf.device, p->n_queues, p->mode_text,
 		 p->zero_copy ? "zero-copy" : "copy");
 	return 0;

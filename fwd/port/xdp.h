@@ -6,16 +6,17 @@
 
 #include "fwd/port/port.h"
 
-/* The fill ring is as long as what may be in flight: few chunks, used again while warm. Sending is deeper, since a slow
- * device makes it wait. */
-enum { FILL_MAX = 512, RX_SIZE = 512, TX_SIZE = 1024 };
+/* The fill ring holds all that may be in flight. 512 would keep fewer lines warm, but a worker that waits for its core loses
+ * what does not fit: on a busy two-core machine 2048 forwarded 1.5 times as much for the same CPU time, and one TCP stream
+ * lost nothing instead of 7000 segments. Frames are used again last in, first out either way. */
+enum { FILL_MAX = 2048, RX_SIZE = 2048, TX_SIZE = 1024 };
 
 struct xdp_queue {
 	struct xsk_ring_cons rx, comp;
 	struct xsk_ring_prod tx, fill;
 	struct xsk_socket *xsk;
 	int fd;
-	uint8_t holder;	   /* mark in xdp_holder[] */
+	uint8_t holder;    /* mark in xdp_holder[] */
 	uint32_t n_fill;   /* chunks the kernel has for receiving */
 	uint32_t n_unsent; /* submitted and not completed */
 	uint64_t wakeups;  /* system calls made to move frames */

@@ -73,10 +73,6 @@ static enum step create(struct decision *d)
 {
 	struct pkt *p = d->p;
 	uint32_t present = 0, conn;
-	if (p->proto == PROTO_TCP && p->tcp_flags & 4) { /* an RST for nothing makes no connection */
-		release_nat(d);
-		return decide_drop(d, DROP_CT_STATE);
-	}
 	conn = ct_alloc(d->ct, d->w->slot, p->proto, d->w->now_s);
 	if (!conn) {
 		release_nat(d);
@@ -95,17 +91,22 @@ static enum step create(struct decision *d)
 		return decide_drop(d, DROP_NAT_NO_MAPPING);
 	}
 	set_keys(d, conn);
-	if (p->proto == PROTO_TCP)
-		ct_tcp(c, false, p->tcp_flags);
-	else
+	if (p->proto != PROTO_TCP) {
 		ct_datagram(c, false);
+	} else if (ct_tcp(c, false, p->tcp_flags) == CT_TCP_INVALID) { /* RST or SYN+ACK for nothing */
+		if (d->inbound && d->mapping)
+			nat_unref(d->w->slot, d->mapping);
+		ct_abort(d->ct, d->w->slot, conn);
+		release_nat(d);
+		return decide_drop(d, DROP_CT_STATE);
+	}
 	int err = ct_publish(d->ct, d->w->slot, conn, &present);
 	if (err == 0) {
 		d->record = conn * 2;
 		d->conn = c;
 		return STEP_ON;
 	}
-	if (d->inbound)
+	if (d->inbound && d->mapping)
 		nat_unref(d->w->slot, d->mapping);
 	ct_abort(d->ct, d->w->slot, conn);
 	release_nat(d);

@@ -64,7 +64,7 @@ enum flow_in {
 /* Where frames go and what is put in front of them; changed in place when a MAC changes. Three lines. */
 enum adj_kind { ADJ_NONE = 0, ADJ_ETH = 1, ADJ_TUNNEL4 = 2, ADJ_TUNNEL6 = 3 };
 struct adj {
-	__u8 eth[14];   /* Ethernet header to write; type field included (for IPv4: see eth6) */
+	__u8 eth[14];   /* Ethernet header; senders write the type field themselves */
 	__u16 port;     /* engine port index */
 	__u16 mtu;      /* longest IP packet (inner one for tunnels) */
 	__u8 kind;      /* adj_kind; ADJ_NONE = no longer usable: decide again */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Golden packets: tests/golden/ ** /NAME.pkt, one scenario a file: configuration, packets in, packets out, all as text. Each
+/* Golden packets: tests/golden/TOPIC/NAME.pkt, one scenario a file: configuration, packets in, packets out, all as text. Each
  * file runs in a process of its own, on an empty box. 'golden [FILE...]' prints 'ok FILE' or 'FAIL FILE' and what differs.
  *
  *	# text				comment; a line that begins with a blank continues the one before
@@ -16,7 +16,8 @@
  *	drop NUMBER|SYMBOL [N]		packets dropped for that reason since the last 'in'
  *	held N, ct N, nat N, replayed N	now held; connections, mappings; replayed since the last 'in'
  *	expect show WORDS N		rows that 'show WORDS' has
- *	noreplay			from here on do not replay packets by itself
+ *	flood N				the last 'in' N times more, nobody takes what comes out; only the worker of its port runs
+ *	noreplay			from here on do not send packets twice by itself
  *
  * Everything that happens must be said: an 'in' whose frames and drops are not all named fails. A packet whose shape allows it
  * is sent a second time by itself: what was decided must now be replayed, what was replayed is decided, with equal bytes.
@@ -36,10 +37,10 @@ static unsigned read_line(FILE *f, char *line, size_t size)
 	char part[4096];
 	unsigned n = 0;
 	line[0] = 0;
-	while (fgets(part, sizeof(part), f)) {
+	for (long at = ftell(f); fgets(part, sizeof(part), f); at = ftell(f)) {
 		part[strcspn(part, "\r\n")] = 0;
 		if (n && part[0] != ' ' && part[0] != '\t') {
-			fseek(f, -(long)(strlen(part) + 1), SEEK_CUR);
+			fseek(f, at, SEEK_SET);
 			break;
 		}
 		strncat(line, part, size - strlen(line) - 1);

@@ -39,7 +39,9 @@ struct golden {
 	uint32_t in_len;
 	unsigned in_line;
 	struct counts before;
+	uint64_t in_replayed;
 	uint64_t dropped[256]; /* named by 'drop' lines */
+	bool named_none, named_held;
 	unsigned n_out;
 	struct out_frame frames[OUT_MAX];
 	struct {
@@ -57,6 +59,7 @@ void golden_end(struct golden *g); /* last checks; closes the box */
 void golden_in(struct golden *g, char *words);
 void golden_out(struct golden *g, char *words);
 void golden_again(struct golden *g);
+void golden_flood(struct golden *g, unsigned n);
 /* Before the next 'in' and at the end: was everything named? */
 void golden_finish_in(struct golden *g);
 void golden_collect(struct golden *g); /* frames that left go to g->frames */

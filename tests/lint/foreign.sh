@@ -15,7 +15,7 @@ xdp/(xsk|libxdp)\.h> fwd/port/xdp[a-z_]*\.[ch]|bench/.*
 bpf/(bpf|libbpf|btf)\.h xdp/[a-z0-9_]*\.[ch]|fwd/port/xdp[a-z_]*\.c|tests/bpf/.*|tests/support/.*|bench/.*
 bpf/bpf_(helpers|endian|tracing|core_read)\.h xdp/.*\.bpf\.[ch]|tests/bpf/.*\.bpf\.[ch]
 libmnl/ fwd/netlink.*\.c|xdp/[a-z0-9_]*\.[ch]|tests/.*
-pcap fwd/port/pcap\.c|bench/.*
+pcap fwd/port/pcap\.c|bench/.*|tests/.*
 (histedit|editline/readline)\.h cli/edit\.c
 rte_ fwd/port/dpdk\.c
 cmocka\.h tests/.*

@@ -41,7 +41,7 @@ demo_get() {
 	u=$(url "$2" blob)
 	typed "$1\$ curl $u | sha256sum"
 	# shellcheck disable=SC2016 # curl's own format
-	got=$(ns "$1" curl -sS -g -f -m 30 -w '%{stderr}%{size_download} bytes in %{time_total} s\n' "$u" 2>"$TMP/curl" | sha256sum) || {
+	got=$(ns "$1" curl -sS -g -f --speed-limit 1 --speed-time 5 -w '%{stderr}%{size_download} bytes in %{time_total} s\n' "$u" 2>"$TMP/curl" | sha256sum) || {
 		cat "$TMP/curl" >&2
 		fail "curl $1 -> $u"
 	}
@@ -95,7 +95,6 @@ slow_cut() {
 	rm -f "$TMP/$name"
 }
 
-# shellcheck disable=SC2119
 say "sluice joins containers, a remote VXLAN node and the outside. All of it is built now, in network namespaces:" '' \
 	'  c1 10.1.0.10 fd01::10 ---+      +--- up0 -- VXLAN -- node (Linux kernel) ---- rc 10.2.0.7 fd02::7' \
 	'                           +- gw -+' \
@@ -146,6 +145,10 @@ for t in 10.1.0.10,198.51.100.1 fd01::10,2001:db8:2::1; do
 done
 good "eight downloads of 100 MB in show ct, the two outside ones in show nat"
 
+say "What would a packet meet? No traffic is needed to ask:"
+gw explain packet "ip 10.1.0.10 > 198.51.100.2 | tcp 40000 > 80 S" from endpoint 10
+gw explain packet "ip fd01::10 > fd02::7 | udp 40000 > 53" from endpoint 10
+
 title "Policy: no rule, no restriction; the first rule of a direction closes the rest of it"
 say "c2 (endpoint 11) takes web requests from the remote node's containers (identity 2001) only: c1 has no rule, reason 133."
 gw add policy endpoint 11 ingress allow identity 2001 tcp port 80 name web-for-remote
@@ -174,10 +177,9 @@ demo_open c1 10.1.0.11
 demo_open c1 fd01::11
 gw show policy
 gw show drops
-if ctl help explain 2>/dev/null | grep -q 'explain packet'; then
-	say "The same question without a packet:"
-	gw explain packet "ip 10.1.0.10 > 10.2.0.7 | tcp 40000 > 80 S" from endpoint 10
-fi
+say "The same question without a packet: each step of the decision, and why."
+gw explain packet "ip 10.1.0.10 > 10.2.0.7 | tcp 40000 > 80 S" from endpoint 10
+gw explain packet "ip fd01::10 > fd01::11 | tcp 40000 > 80 S" from endpoint 10
 gw del policy endpoint 10 egress deny identity 2001 tcp port 80
 gw del policy endpoint 10 egress deny cidr 198.51.100.0/24
 gw del policy endpoint 10 egress deny cidr 2001:db8:2::/64
@@ -192,7 +194,7 @@ cut_rules=("identity 1002 tcp port 80" "identity 2001 tcp port 80" "identity 2 t
 cut_hosts=(10.1.0.11 fd01::11 10.2.0.7 fd02::7 198.51.100.2 2001:db8:2::2)
 # shellcheck disable=SC2086 # a rule is several words
 for r in "${cut_rules[@]}"; do gw add policy endpoint 10 egress allow $r; done
-for h in "${cut_hosts[@]}"; do slow_start c1 $h; done
+for h in "${cut_hosts[@]}"; do slow_start c1 "$h"; done
 for h in "${cut_hosts[@]}"; do need "[ \$(slow_size c1 $h) -gt 2000000 ]" 10 "the download c1 -> $h runs"; done
 good "six downloads run"
 refused=$(dropped_for 133)
@@ -201,14 +203,14 @@ gw show drops number=133
 gw add policy endpoint 10 egress allow identity 1002 icmp name something-else
 # shellcheck disable=SC2086
 for r in "${cut_rules[@]}"; do gw del policy endpoint 10 egress allow $r; done
-for h in "${cut_hosts[@]}"; do slow_cut c1 $h; done
+for h in "${cut_hosts[@]}"; do slow_cut c1 "$h"; done
 gw show drops number=133
 [ "$(dropped_for 133)" -ge $((refused + 6)) ] || fail "drops of reason 133: $refused before, $(dropped_for 133) after six downloads were cut"
 good "$(($(dropped_for 133) - refused)) packets more under reason 133"
 say "With the rules back, new connections pass:"
 # shellcheck disable=SC2086
 for r in "${cut_rules[@]}"; do gw add policy endpoint 10 egress allow $r; done
-for h in "${cut_hosts[@]}"; do demo_open c1 $h; done
+for h in "${cut_hosts[@]}"; do demo_open c1 "$h"; done
 
 title "The books balance: in = out + drops + held"
 gw show ports
@@ -220,19 +222,18 @@ if [ -n "${DEMO_SHELL:-}" ]; then
 	title "A shell inside: 'ctl show ct', 'ns c1 ping 10.2.0.7'; 'exit' ends the demo"
 	export B SOCK P
 	export -f ctl ns
-	# Background processes of a script ignore SIGINT; a shell's user wants it
-	env --default-signal=INT,QUIT bash --norc -i || true
+	bash --norc -i || true
 fi
 
 title "The end: sluiced stops and takes everything along"
-sluiced_stop
+sluiced_stop TERM
 [ "$STOP_RC" = 0 ] || fail "sluiced ended with $STOP_RC"
 for d in sluice_host sluice_net; do
 	! nsip gw link show $d >/dev/null 2>&1 || fail "$d is left"
 done
 ! nsip gw link show | grep -q xdp || fail "an XDP program is left"
 [ -z "$(ns gw tc filter show dev lxc1 ingress)" ] || fail "a tc filter is left on lxc1"
-left=$(find /sys/fs/bpf/sluice /dev/shm /run/sluice -mindepth 1 -path "$TMP" -prune -o -mindepth 1 -print 2>/dev/null)
+left=$(find /sys/fs/bpf/sluice /dev/shm /run/sluice -mindepth 1 -path "$TMP" -prune -o -print 2>/dev/null || :)
 [ -z "$left" ] || fail "left behind: $left"
 good "no gate, no program, no pin, no table file"
 printf '\nAll of it worked, in %d s.\n' $((SECONDS - DEMO_START))

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Library for namespace scenarios; the first line of each is:  . "$(dirname "$0")/_env.sh"
-# Sourcing re-executes the scenario in private mount and PID namespaces: its own /run/netns, /sys/fs/bpf, /run/sluice and
-# /dev/shm. Whatever kills it, even SIGKILL, every process, namespace, pin and veth it made goes with it.
+# Sourcing re-executes the scenario in private mount and PID namespaces: its own /run, /sys/fs/bpf and /dev/shm. Whatever
+# kills it, even SIGKILL, every process, namespace, pin and veth it made goes with it.
 # Environment: B (build directory), WORKERS (default 1), KEEP=1 (log directory kept also on success).
 # Topologies are in _topo.sh. Conditions are polled (wait_until); nothing sleeps for a fixed time.
 set -Eeuo pipefail
@@ -18,12 +18,13 @@ if [ -z "${SL_ID:-}" ]; then
 		exit 1
 	}
 	export SL_ID=$$ B WORKERS
-	mkdir -p /run/netns /run/sluice
 	# Not exec: this shell stays to pass SIGTERM on (the inner one is PID 1, whose death ends all the rest).
-	setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
-		bash "$ROOT/tests/net/$(basename "$0")" "$@" <&0 &
+	# Background processes of a script ignore SIGINT; then Ctrl-C would have to wait for the command that runs.
+	env --default-signal=INT setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child \
+		--mount-proc bash "$ROOT/tests/net/$(basename "$0")" "$@" <&0 &
 	sl_inner=$!
-	trap 'pkill -TERM -P $sl_inner; wait $sl_inner; exit 143' TERM INT
+	trap 'pkill -TERM -P $sl_inner; wait $sl_inner; exit 143' TERM
+	trap 'pkill -INT -P $sl_inner; wait $sl_inner; exit 130' INT
 	rc=0
 	wait $sl_inner || rc=$?
 	exit $rc
@@ -32,9 +33,9 @@ fi
 P=sl_${SL_ID}_ # prefix of namespace and instance names
 NAME=t$SL_ID
 SOCK=/run/sluice/$NAME.sock
-for d in /run/netns /run/sluice /dev/shm; do
-	[ ! -d $d ] || mount -t tmpfs tmpfs $d
-done
+mount -t tmpfs tmpfs /run
+mkdir /run/netns /run/sluice
+[ ! -d /dev/shm ] || mount -t tmpfs tmpfs /dev/shm
 mount -t bpf bpf /sys/fs/bpf
 LOG=$ROOT/$B/log/net/$SL_TEST.w$WORKERS.files
 [ "$B" = "${B#/}" ] || LOG=$B/log/net/$SL_TEST.w$WORKERS.files
@@ -71,7 +72,7 @@ sl_cleanup() {
 		echo "FAIL: ended without 'pass'" >&2
 		rc=1
 	fi
-	if [ $rc != 0 ] && [ $rc != 77 ]; then
+	if [ $rc != 0 ] && [ $rc != 77 ] && [ $rc != 130 ]; then
 		sl_dump >"$LOG/state" 2>&1
 		for n in "$LOG"/*.log; do
 			[ -s "$n" ] && echo "--- ${n#"$ROOT"/}" && tail -n 15 "$n"
@@ -87,12 +88,13 @@ sl_cleanup() {
 	for n in "${SL_NS[@]}"; do
 		ip netns del "$P$n" 2>/dev/null
 	done
-	umount -l /sys/fs/bpf /run/netns /run/sluice /dev/shm 2>/dev/null
+	umount -l /sys/fs/bpf /run /dev/shm 2>/dev/null
 	[ $rc = 0 ] && [ -z "${KEEP:-}" ] && rm -rf "$LOG"
 	exit $rc
 }
 trap sl_cleanup EXIT
-trap 'exit 143' TERM INT
+trap 'exit 143' TERM
+trap 'exit 130' INT
 trap 'echo "FAIL: ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
 
 # What the daemon and the namespaces looked like, for the log of a failure.

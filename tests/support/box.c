@@ -15,6 +15,7 @@
 #include "fwd/decide.h"
 #include "fwd/icmp.h"
 #include "fwd/resolve.h"
+#include "fwd/settings.h"
 #include "tables/ipmasq.h"
 #include "tables/nat.h"
 
@@ -30,7 +31,7 @@ static int prepare(struct err *e)
 {
 	const struct port_conf gate = { .name = "gate", .kind = "mem" };
 	int err;
-	if ((err = frames_init(limits.frames, e)) || (err = workers_init(1, e)) || (err = port_open(&gate, PORT_GATE, NULL, e)))
+	if ((err = frames_init(limits.frames, e)) || (err = workers_init(settings.worker_count, e)) || (err = port_open(&gate, PORT_GATE, NULL, e)))
 		return err;
 	icmp_host_ifindex = HOST_IFINDEX;
 	resolve_gate_changed(&box_host_mac, GATE_MTU);
@@ -114,11 +115,6 @@ bool box_close(struct err *e)
 	return whole;
 }
 
-struct worker *box_worker(void)
-{
-	return n_workers ? workers[0] : NULL;
-}
-
 /* ---- configuration ---- */
 
 int box_commands(const char *name, char *text, FILE *out, struct err *e)
@@ -164,8 +160,8 @@ void box_run(void)
 		resolve_tick(now_ns);
 		control_tick(now_ns);
 		rcu_poll_deferred();
-		if (box_worker())
-			worker_run_once(box_worker());
+		for (unsigned k = 0; k < n_workers; k++)
+			worker_run_once(workers[k]);
 	}
 }
 
@@ -183,7 +179,7 @@ int box_send(struct port *p, const void *frame, uint32_t len)
 {
 	int err = mem_port_put(p, 0, frame, len);
 	if (!err)
-		worker_run_once(box_worker());
+		worker_run_once(workers[p->queue[0].owner]);
 	return err;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A whole gateway in memory for golden tests, fuzzers and unit tests: all tables, the configuration as an operator types it,
- * mem ports instead of devices (the gate too), one worker, a clock that stands still. The calling thread is worker and control
+ * mem ports instead of devices (the gate too), a clock that stands still. The calling thread is all workers and the control
  * thread in turn. One box a process at a time. */
 #pragma once
 
@@ -16,7 +16,6 @@ struct box_limits {
 int box_open(const struct box_limits *l, struct err *e);
 /* Ends it. False when not every frame came back. */
 bool box_close(struct err *e);
-struct worker *box_worker(void); /* NULL before the first configuration command */
 
 /* Commands as in a file, one transaction; 'text' is cut into lines. */
 int box_commands(const char *name, char *text, FILE *out, struct err *e);
@@ -27,7 +26,7 @@ int box_local(const char *addr, const struct port *port, struct err *e);
 /* Everything there is to do: requests, timers, grace periods, worker loops. */
 void box_run(void);
 void box_advance(uint64_t ns); /* in steps of 100 ms, running; over 60 s in one */
-/* One frame into a port, and one loop of the worker. */
+/* One frame into a port, and one loop of the worker that owns it. */
 int box_send(struct port *p, const void *frame, uint32_t len);
 /* Next frame that left by 'p'; its length, 0 = none. 'buf' has BOX_FRAME_MAX bytes. */
 uint32_t box_take(struct port *p, void *buf);

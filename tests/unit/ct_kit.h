@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the tests of connections share: tables on a small or large scale, keys, creation. For one thread at a time, but for
- * create() and find(). */
+/* What the tests of connections share: tables on a small or large scale, keys, creation. For one thread at a time, but
+ * for create() and find(). */
 #pragma once
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Connections under random operations, against a list that does the same without any cleverness, and under two threads. */
+/* Connections under random operations, against a list without any cleverness, and under two threads. */
 #include "tests/unit/ct_kit.h"
 
 /* ---- random operations against a list ---- */

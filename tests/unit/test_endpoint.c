@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Endpoints: look-up by id and address, replacement, refusals that change nothing, the ipcache rows they imply, and a random
- * run against a plain array. */
+/* Endpoints: look-up by id and address, replacement, refusals that change nothing, the ipcache rows they imply, and a
+ * random run against a plain array. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -263,8 +263,9 @@ static void test_random(void **state)
 					if (ip_eq(&addr, &twin[i].addr[k]))
 						who = i;
 			assert_int_equal(got ? got->id : 0, who);
-			assert_int_equal(ipcache_identity(&addr, NULL), who ? twin[who].identity :
-							  configured[x] ? configured[x] : ID_WORLD);
+			assert_int_equal(ipcache_identity(&addr, NULL), who             ? twin[who].identity
+									: configured[x] ? configured[x]
+											: ID_WORLD);
 			rows += who || configured[x];
 		}
 		for (uint32_t i = endpoint_next(0); i; i = endpoint_next(i), count++)

@@ -57,7 +57,8 @@ static struct fib_route route(const char *prefix, uint32_t metric, const char *g
 {
 	struct fib_route r = { .kind = FIB_UNICAST, .metric = metric, .table = 254, .n = 1 };
 	assert_true(ipnet_parse(prefix, &r.prefix));
-	r.nh[0] = (struct fib_nexthop){ .gateway = gateway ? ip(gateway) : (struct ipaddr){ .d = { 0 } }, .ifindex = ifindex };
+	r.nh[0] = (struct fib_nexthop){ .gateway = gateway ? ip(gateway) : (struct ipaddr){ .d = { 0 } },
+					.ifindex = ifindex };
 	return r;
 }
 
@@ -339,7 +340,8 @@ static void test_ipv6_siblings(void **state)
 	unsigned hits[3];
 	struct err e;
 	(void)state;
-	struct fib_route a = route("2001:db8::/32", 1024, "fe80::1", 11), b = route("2001:db8::/32", 1024, "fe80::2", 12);
+	struct fib_route a = route("2001:db8::/32", 1024, "fe80::1", 11),
+			 b = route("2001:db8::/32", 1024, "fe80::2", 12);
 	assert_int_equal(fib_append(&a, &e), 0);
 	assert_int_equal(fib_append(&b, &e), 0);
 	count_paths("2001:db8::1", gateways, 3, hits, true);
@@ -374,7 +376,8 @@ static void test_resync(void **state)
 	struct err e;
 	(void)state;
 	struct fib_route keep = route("10.1.0.0/16", 0, "10.0.0.1", 11), drop = route("10.2.0.0/16", 0, "10.0.0.1", 11);
-	struct fib_route s1 = route("2001:db8::/32", 1024, "fe80::1", 11), s2 = route("2001:db8::/32", 1024, "fe80::2", 12);
+	struct fib_route s1 = route("2001:db8::/32", 1024, "fe80::1", 11),
+			 s2 = route("2001:db8::/32", 1024, "fe80::2", 12);
 	struct ipaddr a1 = ip("192.0.2.1"), a2 = ip("192.0.2.2"), found;
 	put(keep);
 	put(drop);

@@ -85,11 +85,13 @@ static void *churn(void *arg)
 			uint8_t *f = frame_get(c);
 			if (!f)
 				continue;
-			bad += __atomic_exchange_n(&mark[(f - frame_area.base) / FRAME_SIZE], me, __ATOMIC_RELAXED) != 0;
+			bad += __atomic_exchange_n(&mark[(f - frame_area.base) / FRAME_SIZE], me, __ATOMIC_RELAXED) !=
+			       0;
 			have[n++] = f;
 		} else if (n) {
 			uint8_t *f = have[--n];
-			bad += __atomic_exchange_n(&mark[(f - frame_area.base) / FRAME_SIZE], 0, __ATOMIC_RELAXED) != me;
+			bad += __atomic_exchange_n(&mark[(f - frame_area.base) / FRAME_SIZE], 0, __ATOMIC_RELAXED) !=
+			       me;
 			frame_put(c, f);
 		}
 	}

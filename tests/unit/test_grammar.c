@@ -96,7 +96,8 @@ static void test_good(void **state)
 		"add vtep 192.0.2.1",
 		"add vtep 2001:db8::1 vni-mode network port 4790",
 		"add endpoint 10 device lxc10 ipv4 10.1.0.10 identity 1001",
-		"add endpoint 10 identity 1001 attach veth ipv6 2001:db8::a mac 02:00:00:00:00:01 ipv4 10.1.0.10 ipv4 10.1.0.11 device l",
+		"add endpoint 10 identity 1 attach veth ipv6 2001:db8::a mac 02:00:00:00:00:01 ipv4 10.1.0.10 device l",
+		"add endpoint 10 identity 1 ipv4 10.1.0.10 ipv4 10.1.0.11 device l",
 		"add ipcache 10.2.0.0/24 identity 2001 remote 192.0.2.9",
 		"add tunnel 10.3.0.0/16 remote 192.0.2.9 vni 7 via 10.3.0.1",
 		"add tunnel 10.3.0.0/16 mac 02:00:00:00:00:01 remote 192.0.2.9",
@@ -152,22 +153,29 @@ static void test_errors(void **state)
 	static const struct {
 		const char *line, *text;
 	} bad[] = {
-		{ "add endpoint 10 devcie lxc10", "endpoint 10: unknown word 'devcie', expected device|ipv4|ipv6|mac|identity|attach" },
+		{ "add endpoint 10 devcie lxc10",
+		  "endpoint 10: unknown word 'devcie', expected device|ipv4|ipv6|mac|identity|attach" },
 		{ "add endpoint 10 device lxc10", "endpoint 10: identity is missing" },
 		{ "add endpoint 10 identity 5 device a device b", "endpoint 10: device is given twice" },
 		{ "add endpoint 70000 device a identity 1", "endpoint: '70000' is not an endpoint id from 1 to 65535" },
-		{ "add endpoint 10 device a identity x", "endpoint 10: identity: 'x' is not an identity from 1 to 16777215" },
-		{ "add endpoint 10 device a identity 1 ipv4 10.1.0.256", "endpoint 10: ipv4: '10.1.0.256' is not an IPv4 address" },
+		{ "add endpoint 10 device a identity x",
+		  "endpoint 10: identity: 'x' is not an identity from 1 to 16777215" },
+		{ "add endpoint 10 device a identity 1 ipv4 10.1.0.256",
+		  "endpoint 10: ipv4: '10.1.0.256' is not an IPv4 address" },
 		{ "add endpoint 10 device a identity 1 ipv4 ::1", "endpoint 10: ipv4: '::1' is not an IPv4 address" },
 		{ "add endpoint 10 device a identity 1 mac ff:ff:ff:ff:ff:ff",
 		  "endpoint 10: mac: 'ff:ff:ff:ff:ff:ff' is not a unicast MAC address such as 02:00:00:00:00:01" },
 		{ "add port up0 queues 2", "port up0: device|pcap|mem is missing" },
 		{ "add port up0 device eth1 queues 65", "port up0: queues: '65' is not a number from 1 to 64" },
 		{ "add port up0 device eth1 mode fast", "port up0: unknown word 'fast', expected native|generic|auto" },
-		{ "add ipcache 10.2.0.1/24 identity 1", "ipcache: '10.2.0.1/24' is not a prefix ADDR/LEN whose host bits are zero" },
-		{ "add policy endpoint 10 egress permit any", "policy endpoint 10: unknown word 'permit', expected allow|deny|redirect" },
-		{ "add ipmasq 10.0.0.0/8 please", "ipmasq 10.0.0.0/8: unexpected word 'please', nothing may follow here" },
-		{ "add", "something is missing, expected port|vtep|nat|ipmasq|tunnel|ipcache|endpoint|policy|service|backend" },
+		{ "add ipcache 10.2.0.1/24 identity 1",
+		  "ipcache: '10.2.0.1/24' is not a prefix ADDR/LEN whose host bits are zero" },
+		{ "add policy endpoint 10 egress permit any",
+		  "policy endpoint 10: unknown word 'permit', expected allow|deny|redirect" },
+		{ "add ipmasq 10.0.0.0/8 please",
+		  "ipmasq 10.0.0.0/8: unexpected word 'please', nothing may follow here" },
+		{ "add", "something is missing, expected "
+			 "port|vtep|nat|ipmasq|tunnel|ipcache|endpoint|policy|service|backend" },
 		{ "set worker count 0", "worker count: '0' is not a number from 1 to 32" },
 	};
 
@@ -181,7 +189,8 @@ static void test_errors(void **state)
 /* No line may do harm: every prefix and every one-byte change of good ones. */
 static void test_mutations(void **state)
 {
-	static const char line[] = "add policy endpoint 10 egress allow cidr 10.0.0.0/8 tcp port 80-90 precedence 5 name \"a b\"";
+	static const char line[] =
+		"add policy endpoint 10 egress allow cidr 10.0.0.0/8 tcp port 80-90 precedence 5 name \"a b\"";
 	char copy[sizeof(line)];
 
 	(void)state;
@@ -207,7 +216,8 @@ static void test_help(void **state)
 	(void)state;
 	grammar_help("add endpoint", f);
 	fclose(f);
-	assert_non_null(strstr(text, "add endpoint ID device DEV [ipv4 IP4]... [ipv6 IP6]... [mac MAC] identity IDENTITY"));
+	assert_non_null(
+		strstr(text, "add endpoint ID device DEV [ipv4 IP4]... [ipv6 IP6]... [mac MAC] identity IDENTITY"));
 	assert_null(strstr(text, "add port"));
 	assert_null(strchr(text, '~'));
 	f = fmemopen(text, sizeof(text), "w");
@@ -245,7 +255,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_words),  cmocka_unit_test(test_word_print), cmocka_unit_test(test_good),
-		cmocka_unit_test(test_values), cmocka_unit_test(test_errors),	  cmocka_unit_test(test_mutations),
+		cmocka_unit_test(test_values), cmocka_unit_test(test_errors),     cmocka_unit_test(test_mutations),
 		cmocka_unit_test(test_help),   cmocka_unit_test(test_complete),
 	};
 

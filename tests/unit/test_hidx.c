@@ -39,7 +39,8 @@ static unsigned count_slots(const struct hidx *h, unsigned *guests, unsigned *ma
 	return n;
 }
 
-/* Random operations on an index that is kept far fuller than a pool would fill it; the twin is 'linked', by key number. */
+/* Random operations on an index that is kept far fuller than a pool would fill it; the twin is 'linked', by key
+ * number. */
 static void twin(unsigned n_keys, unsigned n_index, unsigned ops, unsigned *most, unsigned *refused)
 {
 	struct entry *e = calloc(2 * n_keys + 1, sizeof(*e)); /* two entries a key, for replacement */
@@ -170,8 +171,8 @@ static void test_load(void **state)
 	free(e);
 }
 
-/* The overflow mark saturates: nothing may be lost then. All keys share one home and one alternate bucket cannot do it, so
- * hashes are made up: one home, many tags. */
+/* The overflow mark saturates: nothing may be lost then. All keys share one home and one alternate bucket cannot do it,
+ * so hashes are made up: one home, many tags. */
 static void test_saturation(void **state)
 {
 	(void)state;
@@ -286,8 +287,8 @@ static void test_rows(void **state)
 }
 
 /* ---- threads ---- */
-/* Index crowded to about 85 %: displacement never rests. Even keys stay for ever: readers must find each of them always.
- * Odd keys come and go, inserted by any writer: exactly one of the racing ones may win. */
+/* Index crowded to about 85 %: displacement never rests. Even keys stay for ever: readers must find each of them
+ * always. Odd keys come and go, inserted by any writer: exactly one of the racing ones may win. */
 enum { T_BUCKETS = 256, T_STAY = 1350, T_CHURN = 1000, T_CLAIM = 40, WRITERS = 2, READERS = 2 };
 static struct hidx crowd;
 static struct entry crowd_entries[1 + T_STAY + WRITERS * T_CHURN + WRITERS * T_CLAIM];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* tables/lpm against a naive twin under random changes. The property that flow records live on: after every change, every
- * address whose answer changed had its counter bumped. */
+/* tables/lpm against a naive twin under random changes. The property that flow records live on: after every change,
+ * every address whose answer changed had its counter bumped. */
 #include "tables/lpm.h"
 
 #include <errno.h>
@@ -231,8 +231,8 @@ static void test_families(void **state)
 	lpm_close(&l);
 }
 
-/* Rows above and below come and go under a reader; it must see one of the answers that are possible, and whenever it stores
- * an answer by the protocol of tables/gen.h and the sum still matches later, the answer must still be right. */
+/* Rows above and below come and go under a reader; it must see one of the answers that are possible, and whenever it
+ * stores an answer by the protocol of tables/gen.h and the sum still matches later, the answer must still be right. */
 static struct lpm shared;
 static int stop;
 static uint64_t n_checked;
@@ -253,8 +253,8 @@ static void *reader(void *arg)
 		if (v == 0)
 			abort(); /* 10.0.0.0/8 is always there */
 		if (gen_stable(begin)) {
-			/* later: while the sum matches, a look-up gives the same. Look first, compare after: what changed
-			 * before the look-up may be told only after it. */
+			/* later: while the sum matches, a look-up gives the same. Look first, compare after: what
+			 * changed before the look-up may be told only after it. */
 			uint32_t j = lpm_lookup(&shared, 0, &a, NULL);
 			uint64_t w = *(uint64_t *)lpm_value(&shared, j);
 			if (w != v) {

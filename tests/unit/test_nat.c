@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Masquerade state: pools and their choice, endpoint-independent mappings, ports to the last one, references, permits. */
+/* Masquerade state: pools and their choice, mappings, ports to the last one, references, permits. */
 #include "tests/unit/nat_kit.h"
 
 /* ---- pools ---- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Masquerade state under random operations, against arrays that do the same without any cleverness, and under two threads. */
+/* Masquerade state under random operations, against arrays that do the same without any cleverness, and under two
+ * threads. */
 #include "tables/nat_pool.h"
 #include "tests/unit/nat_kit.h"
 

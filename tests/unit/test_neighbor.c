@@ -136,14 +136,22 @@ static void test_eth(void **state)
 static void test_tunnel4(void **state)
 {
 	static const uint8_t want[64] = {
-		2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00,				     /* outer Ethernet */
-		0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 192, 0, 2, 1, 198, 51, 100, 7, /* IPv4, DF, TTL 64 */
-		0, 0, 0x21, 0x18, 0, 0, 0, 0,						     /* UDP to 8472, no checksum */
-		0x08, 0, 0, 0, 0x12, 0x34, 0x56, 0,					     /* VXLAN, flag I, VNI */
-		2, 0, 0, 0, 0, 4, 2, 0, 0, 0, 0, 3, 0x08, 0x00,				     /* inner Ethernet */
+		2,    0, 0,    0,    0,    2,    2,    0, 0,  0,  0, 1, 0x08, 0x00, /* outer Ethernet */
+		0x45, 0, 0,    0,    0,    0,    0x40, 0, 64, 17, 0, 0, 192,  0,
+		2,    1, 198,  51,   100,  7,                                       /* IPv4, DF, TTL 64 */
+		0,    0, 0x21, 0x18, 0,    0,    0,    0,                           /* UDP to 8472, no checksum */
+		0x08, 0, 0,    0,    0x12, 0x34, 0x56, 0,                           /* VXLAN, flag I, VNI */
+		2,    0, 0,    0,    0,    4,    2,    0, 0,  0,  0, 3, 0x08, 0x00, /* inner Ethernet */
 	};
-	struct adj_tunnel t = { .port = 2, .outer_src = m1, .outer_dst = m2, .inner_src = m3, .inner_dst = m4,
-				.local = ip("192.0.2.1"), .remote = ip("198.51.100.7"), .dport = 8472, .vni = 0x123456,
+	struct adj_tunnel t = { .port = 2,
+				.outer_src = m1,
+				.outer_dst = m2,
+				.inner_src = m3,
+				.inner_dst = m4,
+				.local = ip("192.0.2.1"),
+				.remote = ip("198.51.100.7"),
+				.dport = 8472,
+				.vni = 0x123456,
 				.link_mtu = 1500 };
 	struct err e = { "" };
 	(void)state;
@@ -179,11 +187,18 @@ static void test_tunnel4(void **state)
 
 static void test_tunnel6(void **state)
 {
-	struct adj_tunnel t = { .port = 2, .outer_src = m1, .outer_dst = m2, .inner_src = m3, .inner_dst = m4,
-				.local = ip("2001:db8::1"), .remote = ip("2001:db8::7"), .dport = 4789, .vni = 5,
+	struct adj_tunnel t = { .port = 2,
+				.outer_src = m1,
+				.outer_dst = m2,
+				.inner_src = m3,
+				.inner_dst = m4,
+				.local = ip("2001:db8::1"),
+				.remote = ip("2001:db8::7"),
+				.dport = 4789,
+				.vni = 5,
 				.link_mtu = 1500 };
-	static const uint8_t tail[30] = { 0, 0, 0x12, 0xb5, 0, 0, 0, 0, 0x08, 0, 0, 0, 0, 0, 5, 0,
-					  2, 0, 0, 0, 0, 4, 2, 0, 0, 0, 0, 3, 0x08, 0x00 };
+	static const uint8_t tail[30] = { 0, 0, 0x12, 0xb5, 0, 0, 0, 0, 0x08, 0, 0, 0, 0, 0,    5,
+					  0, 2, 0,    0,    0, 0, 4, 2, 0,    0, 0, 0, 3, 0x08, 0x00 };
 	static const uint8_t head[8] = { 0x60, 0, 0, 0, 0, 0, 17, 64 };
 	struct err e = { "" };
 	(void)state;

@@ -90,12 +90,14 @@ static int setup(void **state)
 	    mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0)
 		return -1;
 	sh("mkdir -p /run/netns; ip netns add peer; ip link set lo up");
-	sh("sysctl -qw net.ipv6.conf.default.accept_dad=0; ip netns exec peer sysctl -qw net.ipv6.conf.default.accept_dad=0");
+	sh("sysctl -qw net.ipv6.conf.default.accept_dad=0; ip netns exec peer sysctl -qw "
+	   "net.ipv6.conf.default.accept_dad=0");
 	for (unsigned i = 0; i < 2; i++) {
 		sh("ip link add e%u type veth peer name p%u netns peer", i, i);
 		sh("ip link set e%u up; ip -n peer link set p%u up", i, i);
 		sh("ip addr add 10.0.%u.1/24 dev e%u; ip -n peer addr add 10.0.%u.2/24 dev p%u", i, i, i, i);
-		sh("ip addr add fd00:%u::1/64 dev e%u nodad; ip -n peer addr add fd00:%u::2/64 dev p%u nodad", i, i, i, i);
+		sh("ip addr add fd00:%u::1/64 dev e%u nodad; ip -n peer addr add fd00:%u::2/64 dev p%u nodad", i, i, i,
+		   i);
 		char name[8];
 		snprintf(name, sizeof(name), "e%u", i);
 		up[i] = (struct port){ .index = port_index[i], .ifindex = if_nametoindex(name), .mtu = 1500 };
@@ -103,11 +105,7 @@ static int setup(void **state)
 	}
 	if (fib_init(&e) || neighbor_init(&e) || ipcache_init(&e) || tunnel_init(&e) || resolve_init(&e))
 		return -1;
-	if (netlink_init(&e) < 0) {
-		print_error("%s\n", e.text);
-		return -1;
-	}
-	return 0;
+	return netlink_init(&e);
 }
 
 static int teardown(void **state)
@@ -340,8 +338,7 @@ static void test_nexthop_objects_bare(void **state)
 
 static int neighbor_state(const struct neighbor_key *k)
 {
-	const struct neighbor *n = neighbor_find(k);
-	return n ? n->state : -1;
+	return neighbor_find(k) ? neighbor_find(k)->state : -1;
 }
 
 static bool reaches(const struct neighbor_key *k, int state)
@@ -363,7 +360,8 @@ static void want(const struct neighbor_key *k)
 
 static void test_neighbors(void **state)
 {
-	struct neighbor_key k4 = { .ip = ip("10.0.0.2"), .dev = PORT_FIRST }, k6 = { .ip = ip("fd00::2"), .dev = PORT_FIRST };
+	struct neighbor_key k4 = { .ip = ip("10.0.0.2"), .dev = PORT_FIRST },
+			    k6 = { .ip = ip("fd00::2"), .dev = PORT_FIRST };
 	struct neighbor_key nobody = { .ip = ip("10.0.0.99"), .dev = PORT_FIRST };
 	struct neighbor_key known = { .ip = ip("10.0.1.55"), .dev = PORT_FIRST + 1 };
 	(void)state;
@@ -437,7 +435,8 @@ static void test_many(void **state)
 	uint64_t start = clock_ns();
 	sh("ip link set e1 down");
 	settle();
-	print_message("link down with %d routes: %llu ms\n", MANY, (unsigned long long)((clock_ns() - start) / 1000000));
+	print_message("link down with %d routes: %llu ms\n", MANY,
+		      (unsigned long long)((clock_ns() - start) / 1000000));
 	assert_int_equal(look("60.78.31.9", 0).kind, FIB_NONE);
 }
 
@@ -490,26 +489,29 @@ static void test_oracle(void **state)
 		FILE *f = fopen("/run/batch", "w");
 		assert_non_null(f);
 		for (unsigned i = 0; i < 60; i++) {
-			unsigned e = (unsigned)random() & 1, len = 16 + (unsigned)random() % 4 * 4, b = (unsigned)random() % 4;
+			unsigned e = (unsigned)random() & 1, len = 16 + (unsigned)random() % 4 * 4,
+				 b = (unsigned)random() % 4;
 			if (random() & 1)
 				fprintf(f, "route %s 70.%u.%u.0/%u via 10.0.%u.%u metric %u\n", verbs[random() % 4], b,
 					(unsigned)random() % 4 * 64 & (0xff00 >> (len - 16) & 0xff), len, e,
 					2 + (unsigned)random() % 3, (unsigned)random() % 3);
 			else
 				fprintf(f, "-6 route %s 2001:db8:%u::/48 via fd00:%u::%u metric %u\n",
-					verbs[random() % 3], b, e, 2 + (unsigned)random() % 3, 1 + (unsigned)random() % 3);
+					verbs[random() % 3], b, e, 2 + (unsigned)random() % 3,
+					1 + (unsigned)random() % 3);
 		}
 		fclose(f);
 		/* many of them fail: exists, does not exist */
 		assert_int_not_equal(system("ip -force -batch /run/batch >/run/batch.log 2>&1"), -1);
 		if (round % 4 == 3)
-			sh("ip link set e%u down; ip link set e%u up; ip addr add fd00:%u::1/64 dev e%u nodad", round / 4 & 1,
-			   round / 4 & 1, round / 4 & 1, round / 4 & 1);
+			sh("ip link set e%u down; ip link set e%u up; ip addr add fd00:%u::1/64 dev e%u nodad",
+			   round / 4 & 1, round / 4 & 1, round / 4 & 1, round / 4 & 1);
 		settle();
 		for (unsigned i = 0; i < 24; i++) {
 			char addr[64], a[128], b[128];
 			if (i & 1)
-				snprintf(addr, sizeof(addr), "70.%u.%u.%u", i / 2 % 4, (unsigned)random() % 4 * 64 + 3, i);
+				snprintf(addr, sizeof(addr), "70.%u.%u.%u", i / 2 % 4, (unsigned)random() % 4 * 64 + 3,
+					 i);
 			else
 				snprintf(addr, sizeof(addr), "2001:db8:%u::%u", i / 2 % 4, i);
 			kernel_answer(addr, a, sizeof(a));
@@ -529,19 +531,16 @@ static void test_host_route(void **state)
 	(void)state;
 	assert_true(ipnet_parse("10.1.0.10", &n4) && ipnet_parse("fd00:9::/64", &n6));
 	assert_int_equal(netlink_host_route(true, &n4, &e), -ENODEV);
-	sh("ip link add sluice_host type veth peer name sluice_net; ip link set sluice_host up; ip link set sluice_net up");
-	for (int twice = 0; twice < 2; twice++) {
-		assert_int_equal(netlink_host_route(true, &n4, &e), 0);
-		assert_int_equal(netlink_host_route(true, &n6, &e), 0);
-	}
+	sh("ip link add sluice_host type veth peer name sluice_net; ip link set sluice_host up; ip link set sluice_net "
+	   "up");
+	for (int i = 0; i < 4; i++) /* twice each */
+		assert_int_equal(netlink_host_route(true, i & 1 ? &n4 : &n6, &e), 0);
 	sh("ip route show 10.1.0.10 | grep -q 'dev sluice_host proto 196 scope link'");
 	sh("ip -6 route show fd00:9::/64 | grep -q 'dev sluice_host proto 196'");
 	settle();
 	assert_int_equal(look("10.1.0.10", 0).kind, FIB_NONE); /* not mirrored back */
-	for (int twice = 0; twice < 2; twice++) {
-		assert_int_equal(netlink_host_route(false, &n4, &e), 0);
-		assert_int_equal(netlink_host_route(false, &n6, &e), 0);
-	}
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(netlink_host_route(false, i & 1 ? &n4 : &n6, &e), 0);
 	sh("! ip route show 10.1.0.10 | grep .");
 	/* somebody else's route of that prefix stays */
 	sh("ip route add 10.1.0.10/32 dev sluice_host");
@@ -575,8 +574,18 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-		T(test_start), T(test_routes), T(test_multipath), T(test_link_down), T(test_addresses), T(test_nexthop_objects),
-		T(test_nexthop_objects_bare), T(test_neighbors), T(test_many), T(test_oracle), T(test_host_route), T(test_links),
+		T(test_start),
+		T(test_routes),
+		T(test_multipath),
+		T(test_link_down),
+		T(test_addresses),
+		T(test_nexthop_objects),
+		T(test_nexthop_objects_bare),
+		T(test_neighbors),
+		T(test_many),
+		T(test_oracle),
+		T(test_host_route),
+		T(test_links),
 	};
 	if (geteuid() != 0) {
 		print_message("needs root\n");

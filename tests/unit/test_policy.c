@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Policy against a naive twin: rules come and go at random, and after every commit each probe must agree in verdict,
- * enforcement and cause, and name one of the rules that tie. Then what is hard to meet at random: limits, sharing, undo,
- * counters, and a reader while sets are replaced. */
+ * enforcement and cause, and name one of the rules that tie. Then what is hard to meet at random: limits, sharing,
+ * undo, counters, and a reader while sets are replaced. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -14,6 +14,7 @@
 #include "fwd/base/rcu.h"
 #include "tables/ipcache.h"
 #include "tables/policy.h"
+#include "tables/policy_set.h"
 #include "tables/tunnel.h"
 
 enum { ENDPOINTS = 4, RULES = 60 };
@@ -69,8 +70,8 @@ static int teardown(void **state)
 static struct policy_rule twin[RULES];
 static bool in_twin[RULES];
 
-/* Length of the port prefix of [lo, hi]'s decomposition that holds 'port': walk down the binary trie of ports until the node
- * lies inside the range. */
+/* Length of the port prefix of [lo, hi]'s decomposition that holds 'port': walk down the binary trie of ports until
+ * the node lies inside the range. */
 static unsigned piece_bits(uint32_t lo, uint32_t hi, uint32_t port)
 {
 	uint32_t a = 0, size = 65536;
@@ -96,9 +97,9 @@ struct probe {
 static bool applies(const struct policy_rule *r, const struct probe *p)
 {
 	uint32_t identity = p->endpoint ? identity_of[p->endpoint] : 1;
-	bool mine = r->subject == POLICY_IDENTITY ? r->subject_id == identity :
-		    r->subject == POLICY_HOST	  ? p->endpoint == 0 :
-						    p->endpoint && r->subject_id == p->endpoint;
+	bool mine = r->subject == POLICY_IDENTITY ? r->subject_id == identity
+		    : r->subject == POLICY_HOST   ? p->endpoint == 0
+						  : p->endpoint && r->subject_id == p->endpoint;
 	return mine && r->direction == p->direction;
 }
 
@@ -172,10 +173,11 @@ static void expect(const struct probe *p, const struct policy_result *got)
 
 /* ---- random rules and packets: small worlds, so that much matches ---- */
 
-static const char *const nets[] = { "10.2.0.0/16", "10.2.3.0/24", "10.2.3.4", "0.0.0.0/0", "10.2.3.128/25", "10.0.0.0/8",
-				    "::/0", "fd00::/8", "fd00:1::/32", "fd00:1::5", "fd00:1::/127" };
-static const char *const peers[] = { "10.2.3.4", "10.2.3.200", "10.2.9.9", "10.77.0.1", "192.0.2.1", "fd00:1::5",
-				     "fd00:1::4", "fd00:2::1", "2001:db8::1" };
+static const char *const nets[] = { "10.2.0.0/16",   "10.2.3.0/24", "10.2.3.4",    "0.0.0.0/0",
+				    "10.2.3.128/25", "10.0.0.0/8",  "::/0",        "fd00::/8",
+				    "fd00:1::/32",   "fd00:1::5",   "fd00:1::/127" };
+static const char *const peers[] = { "10.2.3.4",  "10.2.3.200", "10.2.9.9",  "10.77.0.1",  "192.0.2.1",
+				     "fd00:1::5", "fd00:1::4",  "fd00:2::1", "2001:db8::1" };
 static const uint8_t protos[] = { PROTO_TCP, PROTO_UDP, PROTO_SCTP, PROTO_ICMP, PROTO_ICMP6 };
 
 static uint16_t random_port(uint8_t proto)
@@ -233,8 +235,10 @@ static void mutate(void)
 static void probe_all(unsigned n)
 {
 	while (n--) {
-		struct probe p = { .endpoint = rnd(ENDPOINTS + 1), .direction = (enum policy_direction)rnd(2),
-				   .identity = 2000 + rnd(5), .peer = ip(peers[rnd(ARRAY_LEN(peers))]) };
+		struct probe p = { .endpoint = rnd(ENDPOINTS + 1),
+				   .direction = (enum policy_direction)rnd(2),
+				   .identity = 2000 + rnd(5),
+				   .peer = ip(peers[rnd(ARRAY_LEN(peers))]) };
 		struct policy_result got;
 		p.proto = rnd(10) ? protos[rnd(ARRAY_LEN(protos))] : (uint8_t)rnd(256);
 		p.port = random_port(p.proto);
@@ -275,9 +279,16 @@ static void test_twin(void **state)
 
 static struct policy_rule allow_tcp(uint32_t identity, uint32_t peer, uint16_t port)
 {
-	return (struct policy_rule){ .subject = POLICY_IDENTITY, .subject_id = identity, .direction = POLICY_INGRESS,
-				     .verdict = POLICY_ALLOW, .peer = POLICY_PEER_IDENTITY, .peer_identity = peer,
-				     .proto = PROTO_TCP, .has_port = true, .port_lo = port, .port_hi = port };
+	return (struct policy_rule){ .subject = POLICY_IDENTITY,
+				     .subject_id = identity,
+				     .direction = POLICY_INGRESS,
+				     .verdict = POLICY_ALLOW,
+				     .peer = POLICY_PEER_IDENTITY,
+				     .peer_identity = peer,
+				     .proto = PROTO_TCP,
+				     .has_port = true,
+				     .port_lo = port,
+				     .port_hi = port };
 }
 
 static enum policy_verdict ask(uint32_t endpoint, uint32_t identity, uint16_t port)
@@ -442,6 +453,31 @@ static void test_set_limit(void **state)
 	assert_int_equal(ask(2, 16, 500), POLICY_DENY);
 }
 
+/* Sets so large that some bucket has too many keys at the first size: every rule is still found. */
+static void test_crowded_buckets(void **state)
+{
+	enum { N = POLICY_SET_RULES_MAX, SETS = 150 };
+	static struct policy_rule rules[N];
+	static const struct policy_rule *list[N];
+	struct ipaddr peer = ip("192.0.2.1");
+	(void)state;
+	for (uint32_t set = 0; set < SETS; set++) {
+		for (uint32_t i = 0; i < N; i++) {
+			rules[i] = allow_tcp(1001, set * N + i, 80);
+			rules[i].id = i + 1;
+			list[i] = &rules[i];
+		}
+		struct policy_set *s = policy_set_compile(list, N);
+		assert_non_null(s);
+		for (uint32_t i = 0; i < N; i++) {
+			struct policy_result r;
+			policy_set_check(s, POLICY_INGRESS, set * N + i, &peer, PROTO_TCP, 80, &r);
+			assert_int_equal(r.rule, i + 1);
+		}
+		policy_set_free(s);
+	}
+}
+
 static void test_counters(void **state)
 {
 	struct policy_rule r = allow_tcp(1001, 7, 80), many;
@@ -535,6 +571,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_new_endpoint, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_set_limit, setup, teardown),
+		cmocka_unit_test(test_crowded_buckets),
 		cmocka_unit_test_setup_teardown(test_counters, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_concurrent, setup, teardown),
 	};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* tables/pool and arena, and the RCU wrapper under them: nobody gets an index twice, nothing is reused too early, nothing is
- * lost, and idle threads keep nothing for themselves. */
+/* tables/pool and arena, and the RCU wrapper under them: nobody gets an index twice, nothing is reused too early,
+ * nothing is lost, and idle threads keep nothing for themselves. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -134,8 +134,8 @@ static void test_defer(void **state)
 	assert_int_equal(n_ran, 4);
 }
 
-/* Several threads take, stamp, publish, retire. A reader that saw an entry must find it unchanged until it is quiescent;
- * an owner must never meet another owner. */
+/* Several threads take, stamp, publish, retire. A reader that saw an entry must find it unchanged until it is
+ * quiescent; an owner must never meet another owner. */
 enum { CHURNERS = 3, CHURN_CAPACITY = 2000 };
 static struct pool churn;
 static uint32_t shown[64]; /* what a retired entry was found under */

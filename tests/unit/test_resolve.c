@@ -95,7 +95,8 @@ static int setup(void **state)
 	ports[PORT_FIRST] = &up0;
 	ports[PORT_FIRST + 1] = &up1;
 	n_asked = n_changed = n_injected = 0;
-	if (fib_init(&e) || neighbor_init(&e) || ipcache_init(&e) || tunnel_init(&e) || endpoint_init(&e) || resolve_init(&e))
+	if (fib_init(&e) || neighbor_init(&e) || ipcache_init(&e) || tunnel_init(&e) || endpoint_init(&e) ||
+	    resolve_init(&e))
 		return -1;
 	resolve_ask_kernel = ask;
 	struct vtep v4 = { .addr = ip("192.0.2.1"), .port = 4789, .mode = VNI_NETWORK };
@@ -305,7 +306,8 @@ static void test_port_goes(void **state)
 static void test_tunnel(void **state)
 {
 	struct neighbor_key k = { .dev = NEIGHBOR_REMOTE | remote("198.51.100.7"), .vni = 5 };
-	struct neighbor_key m = k, via = on_port("10.0.0.254", PORT_FIRST), via1 = on_port("10.1.0.254", PORT_FIRST + 1);
+	struct neighbor_key m = k, via = on_port("10.0.0.254", PORT_FIRST),
+			    via1 = on_port("10.1.0.254", PORT_FIRST + 1);
 	(void)state;
 	m.ip = resolve_mac_key(&mac_b);
 	resolve(&k);
@@ -517,7 +519,8 @@ static void test_many(void **state)
 	for (unsigned i = 0; i < 200; i++)
 		assert_int_equal(state_of(&t[i]), i >= 100 ? -1 : i % 4 == 0 ? NEIGHBOR_REACHABLE : NEIGHBOR_FAILED);
 	seconds(90);
-	assert_int_equal(neighbor_count(), 25 + 50); /* those that work: remotes, and their and former underlay neighbours */
+	assert_int_equal(neighbor_count(),
+			 25 + 50); /* those that work: remotes, and their and former underlay neighbours */
 }
 
 int main(void)

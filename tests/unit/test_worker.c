@@ -175,16 +175,16 @@ static void ring_overflow_is_counted(void **state)
 	(void)state;
 	struct worker *wa = workers[a->queue[0].owner], *wb = workers[b->queue[0].owner];
 	uint32_t n, got = 0;
-	for (uint32_t i = 0; i < 1000; i++)
+	for (uint32_t i = 0; i < 3000; i++)
 		put(a, 0, i, 60);
 	while (worker_run_once(wa))
 		;
-	assert_int_equal(workers_drops(DROP_RING_FULL).packets, 1000 - 512);
-	assert_int_equal(workers_port(a->index).dropped.packets, 1000 - 512);
+	assert_int_equal(workers_drops(DROP_RING_FULL).packets, 3000 - 2048);
+	assert_int_equal(workers_port(a->index).dropped.packets, 3000 - 2048);
 	worker_run_once(wb);
 	for (; take(b, &n); got++)
 		assert_int_equal(n, got); /* order is kept, the tail is what was dropped */
-	assert_int_equal(got, 512);
+	assert_int_equal(got, 2048);
 	assert_balance();
 }
 
@@ -287,7 +287,7 @@ static void start(void)
 static void hands_over_between_threads(void **state)
 {
 	(void)state;
-	enum { TOTAL = 100000, WINDOW = 400 };
+	enum { TOTAL = 100000, WINDOW = 1500 };
 	struct port *p[2] = { a, b };
 	uint32_t sent[2] = { 0 }, got[2] = { 0 }, n;
 	start();
@@ -336,7 +336,8 @@ static void balance_under_overload(void **state)
 			workers_resume();
 		}
 	}
-	for (unsigned i = 0; i < 25000 && workers_port(a->index).rx.packets + workers_port(b->index).rx.packets < sent; i++)
+	for (unsigned i = 0; i < 25000 && workers_port(a->index).rx.packets + workers_port(b->index).rx.packets < sent;
+	     i++)
 		nap();
 	nap();
 	workers_stop();
