@@ -260,6 +260,10 @@ static void check_occupied(void *arg, const char *word)
 	struct check_ctx *c = arg;
 	const struct config_object *other = model_occupant(c->tx->m, word, c->o);
 
+	/* of two that are new, the later line is to blame: its own check will find the earlier one */
+	for (unsigned i = 0; other && i < c->tx->net.n; i++)
+		if (c->tx->net.c[i].now == other && other->line > c->o->line)
+			return;
 	if (other && !c->r)
 		c->r = err_set(c->e, -EEXIST, "%s: %s is used by %s already", c->o->key, word, other->key);
 }

@@ -8,7 +8,7 @@
  *	route PREFIX port NAME|kernel [via GW]		noroute ... (the same words)
  *	local ADDR port NAME|host	an address of the box
  *	neigh NAME ADDR MAC|failed|gone	what the kernel says about a neighbour on a port
- *	port NAME down|up|mtu N		the device
+ *	port NAME down|up|veth|mtu N	the device; what comes by a veth may have an unfinished checksum
  *	clock +SECONDS
  *	in NAME PACKET			in gate from endpoint N PACKET		in host PACKET
  *	out NAME PACKET|none		out gate to endpoint N PACKET		out host PACKET

@@ -338,7 +338,7 @@ static void find_values(const char *want, const char *have, struct variables *v)
 {
 	while (*want && *have) {
 		size_t a = strcspn(want, " ="), b = strcspn(have, " =");
-		unsigned i = (unsigned)strtoul(want, NULL, 10) - PLACEHOLDER;
+		unsigned i = (unsigned)strtoul(want, NULL, 0) - PLACEHOLDER;
 		if (i < v->n)
 			snprintf(v->value[i], sizeof(v->value[i]), "%.*s", (int)MIN(b, (size_t)15), have);
 		want += a + (want[a] != 0);

@@ -174,8 +174,10 @@ static void do_port(struct golden *g, char *words)
 		p->mtu = (uint16_t)to_number(g, golden_word(&words));
 	else if (what && (!strcmp(what, "up") || !strcmp(what, "down")))
 		p->up = !strcmp(what, "up");
+	else if (what && !strcmp(what, "veth"))
+		p->rx_csum = PKT_CSUM_MAYBE_PARTIAL;
 	else
-		golden_fail(g, "port NAME down|up|mtu N was expected");
+		golden_fail(g, "port NAME down|up|veth|mtu N was expected");
 	resolve_port_changed(p->index);
 	changed(g);
 }

@@ -21,8 +21,10 @@ gw() {
 		words+=" $w"
 	done
 	typed "gw\$ sluicectl$words"
-	ctl "$@" | indent
+	ctl "$@" | tee "$TMP/gw" | indent
 }
+# says WORD: the last answer to gw has it
+says() { grep -qF "$1" "$TMP/gw" || fail "the answer lacks '$1'"; }
 url() { case $1 in *:*) echo "http://[$1]/$2" ;; *) echo "http://$1/$2" ;; esac }
 
 # demo_ping NS ADDRESS
@@ -71,7 +73,7 @@ demo_refused() {
 	after=$(dropped_for "$1")
 	[ "$after" -gt "$before" ] || fail "$2 -> $3 refused, but reason $1 did not count"
 	[ "$(field drops packets ".number != $1")" = "$others" ] || fail "$2 -> $3 counted under another reason than $1 too"
-	good "refused, $((after - before)) packets more under reason $1"
+	good "refused; $((after - before)) more dropped for reason $1"
 }
 
 # ---- the cut of established downloads ----
@@ -147,6 +149,7 @@ good "eight downloads of 100 MB in show ct, the two outside ones in show nat"
 
 say "What would a packet meet? No traffic is needed to ask:"
 gw explain packet "ip 10.1.0.10 > 198.51.100.2 | tcp 40000 > 80 S" from endpoint 10
+says "pool 198.51.100.1"
 gw explain packet "ip fd01::10 > fd02::7 | udp 40000 > 53" from endpoint 10
 
 title "Policy: no rule, no restriction; the first rule of a direction closes the rest of it"
@@ -179,7 +182,9 @@ gw show policy
 gw show drops
 say "The same question without a packet: each step of the decision, and why."
 gw explain packet "ip 10.1.0.10 > 10.2.0.7 | tcp 40000 > 80 S" from endpoint 10
+says "(181)"
 gw explain packet "ip fd01::10 > fd01::11 | tcp 40000 > 80 S" from endpoint 10
+says forwarded
 gw del policy endpoint 10 egress deny identity 2001 tcp port 80
 gw del policy endpoint 10 egress deny cidr 198.51.100.0/24
 gw del policy endpoint 10 egress deny cidr 2001:db8:2::/64
@@ -206,7 +211,7 @@ for r in "${cut_rules[@]}"; do gw del policy endpoint 10 egress allow $r; done
 for h in "${cut_hosts[@]}"; do slow_cut c1 "$h"; done
 gw show drops number=133
 [ "$(dropped_for 133)" -ge $((refused + 6)) ] || fail "drops of reason 133: $refused before, $(dropped_for 133) after six downloads were cut"
-good "$(($(dropped_for 133) - refused)) packets more under reason 133"
+good "$(($(dropped_for 133) - refused)) more dropped for reason 133"
 say "With the rules back, new connections pass:"
 # shellcheck disable=SC2086
 for r in "${cut_rules[@]}"; do gw add policy endpoint 10 egress allow $r; done

@@ -29,13 +29,14 @@ nsip gw link add jumbo mtu 9000 type veth peer name jumbo2 mtu 9000
 nsip gw link set jumbo up
 nsip gw link set jumbo2 up
 nsip gw link add br9 type bridge
+nsip gw link add lxc3 type veth peer name lxc3p
 before=$(state)
 refused 'mtu' add port p9 device jumbo
 refused 'br9|xdp' add port p9 device br9 mode native
-refused '10\.1\.0\.10.*endpoint|endpoint.*10\.1\.0\.10' add endpoint 12 device lxc2 ipv4 10.1.0.10 identity 7
+refused '10\.1\.0\.10.*endpoint|endpoint.*10\.1\.0\.10' add endpoint 12 device lxc3 ipv4 10.1.0.10 identity 7
 refused 'set' add endpoint 10 device lxc1 ipv4 10.1.0.99 identity 7
 refused 'vtep|VTEP' add ipcache 10.9.0.0/24 identity 5 remote 2001:db8::9
-refused 'identity' add endpoint 12 device lxc2 ipv4 10.1.0.12 identity 99999999
+refused 'identity' add endpoint 12 device lxc3 ipv4 10.1.0.12 identity 99999999
 refused 'host bits|prefix|10\.2\.0\.1/24' add ipcache 10.2.0.1/24 identity 5
 refused 'port' add nat pool 198.51.100.1 port nosuch
 refused '' del endpoint 99
@@ -51,6 +52,8 @@ refused 'pool|198\.51\.100\.1' add nat pool 198.51.100.1 ports 20005-20020 port 
 	for i in $(seq 1 400); do echo "add ipcache 10.79.$((i / 256)).$((i % 256)) identity 5"; done
 } >"$TMP/thousand"
 refused 'thousand:601:.*banana' -f "$TMP/thousand"
+for i in $(seq 0 16384); do echo "add ipmasq 10.$((i / 65536)).$((i / 256 % 256)).$((i % 256))"; done >"$TMP/full"
+refused 'full:[0-9]+:.*16384' -f "$TMP/full"
 rc=0
 ctl no such command >/dev/null 2>&1 || rc=$?
 [ $rc = 1 ] || [ $rc = 2 ] || fail "an unknown command exits $rc"
@@ -78,9 +81,12 @@ echo "add port up9 device up9" >>"$TMP/conf"
 start_fails "conf:$(wc -l <"$TMP/conf"):.*up9" "$B/sluiced" -n "$NAME" -s "$SOCK" -c "$TMP/conf"
 nsip gw link show up0 | grep -q xdp && fail "a refused start left XDP on up0"
 nsip gw link show sluice_host >/dev/null 2>&1 && fail "a refused start left the gate"
-start_fails 'up9' "$B/sluiced" -t -c "$TMP/conf"
 sed -i '$d' "$TMP/conf"
-for cap in net_admin bpf net_raw; do
+echo "add endpoint 12 device lxc3 ipv4 10.1.0.11 identity 7" >>"$TMP/conf"
+start_fails '10\.1\.0\.11.*endpoint 11' "$B/sluiced" -t -c "$TMP/conf"
+sed -i '$d' "$TMP/conf"
+"$B/sluiced" -t -c "$TMP/conf" | grep -q ok || fail "-t refuses a good file"
+for cap in net_admin net_raw sys_admin; do
 	start_fails "CAP_${cap^^}" setpriv --bounding-set -$cap --inh-caps -$cap --ambient-caps -$cap "$B/sluiced" -n "$NAME" -s "$SOCK" -c "$TMP/conf"
 done
 start_fails 'no such file|cannot open|No such' "$B/sluiced" -n "$NAME" -s "$SOCK" -c /nosuch.conf
