@@ -76,4 +76,6 @@ void nl_neigh(const struct nlmsghdr *n)
 		memcpy(mac.b, mnl_attr_get_payload(tb[NDA_LLADDR]), sizeof(mac));
 	resolve_kernel_neighbor((uint32_t)m->ndm_ifindex, &ip, has_mac ? &mac : NULL,
 				here && m->ndm_state & USABLE && has_mac, here && m->ndm_state & NUD_FAILED);
+	if (here && m->ndm_state & (NUD_PERMANENT | NUD_NOARP))
+		resolve_kernel_fixed((uint32_t)m->ndm_ifindex, &ip);
 }

@@ -205,6 +205,8 @@ void replay_one(struct worker *w, struct pkt *p, struct ct *c, uint32_t r)
 
 /* ---- the burst ---- */
 
+enum { IDLE_CHECK_S = 8 };
+
 struct lane {
 	uint8_t slow;	/* shape does not fit replay */
 	uint32_t first; /* guessed record */
@@ -225,7 +227,7 @@ INLINE bool plain4(struct pkt *p, uint8_t *l3, uint32_t room)
 	if (tcp)
 		bad = (l4[13] & 7) | !(l4[13] & 0x3f) | ((l4[12] >> 4) < 5) | (IP4_HLEN + (l4[12] >> 4) * 4u > total);
 	else
-		bad = (rd16(l4 + 4) < UDP_HLEN) | (rd16(l4 + 4) + (uint32_t)IP4_HLEN > total);
+		bad = (uint32_t)(rd16(l4 + 4) < UDP_HLEN) | (rd16(l4 + 4) + (uint32_t)IP4_HLEN > total);
 	bad |= csum_fold(s) ^ 0xffff;
 	p->flags = 0;
 	p->l3 = l3;
@@ -252,7 +254,7 @@ INLINE bool plain6(struct pkt *p, uint8_t *l3, uint32_t room)
 	if (tcp)
 		bad = (l4[13] & 7) | !(l4[13] & 0x3f) | ((l4[12] >> 4) < 5) | ((l4[12] >> 4) * 4u > payload);
 	else
-		bad = (rd16(l4 + 4) < UDP_HLEN) | (rd16(l4 + 4) > payload);
+		bad = (uint32_t)(rd16(l4 + 4) < UDP_HLEN) | (rd16(l4 + 4) > payload);
 	p->flags = PKT_IP6;
 	p->l3 = l3;
 	p->l4 = l4;
@@ -336,7 +338,7 @@ INLINE bool key_equal(const struct pkt *p, uint32_t r)
 }
 
 /* The record that may replay 'p' now, or 0. */
-INLINE uint32_t valid_record(const struct pkt *p, uint32_t r)
+INLINE uint32_t valid_record(const struct pkt *p, uint32_t r, uint32_t now_s)
 {
 	bool v6 = p->flags & PKT_IP6;
 	if (unlikely(r == 0 || !key_equal(p, r))) {
@@ -344,20 +346,26 @@ INLINE uint32_t valid_record(const struct pkt *p, uint32_t r)
 		if (r == 0)
 			return 0;
 	}
-	uint32_t in, adj, sum, have;
+	uint32_t in, adj, sum, have, seen;
 	if (v6) {
 		const struct flow6 *f = ct_flow6(r);
 		have = LOAD_ACQUIRE(&f->gensum);
 		sum = gen_sum(f->dep);
 		in = f->in;
 		adj = f->adj;
+		seen = f->seen;
 	} else {
 		const struct flow4 *f = ct_flow4(r);
 		have = LOAD_ACQUIRE(&f->gensum);
 		sum = gen_sum(f->dep);
 		in = f->in;
 		adj = f->adj;
+		seen = f->seen;
 	}
+	/* ageing may be late: a NAT filter must not let in by an expired connection. No time-out is checked for what was idle
+	 * for a few seconds only, which saves the connection's line. */
+	if (unlikely(now_s - seen > IDLE_CHECK_S) && !ct_remaining(ct_of(v6), r >> 1, now_s))
+		return 0;
 	const struct adj *a = adj_at(adj);
 	if (unlikely(have != sum || in != p->in || a->kind == ADJ_NONE || p->l3_len > a->mtu))
 		return 0;
@@ -389,7 +397,7 @@ void engine_burst(struct worker *w, struct pkt *p, unsigned n)
 	}
 	for (unsigned i = 0; i < n; i++) {
 		struct pkt *q = &p[i];
-		uint32_t r = lane[i].slow ? 0 : valid_record(q, lane[i].first);
+		uint32_t r = lane[i].slow ? 0 : valid_record(q, lane[i].first, w->now_s);
 		if (unlikely(r == 0)) {
 			w->decided++;
 			decide(w, q);

@@ -27,6 +27,7 @@ struct kneigh {
 	uint32_t ifindex, epoch;
 	struct ipaddr ip;
 	struct mac mac;
+	bool fixed; /* PERMANENT or NOARP: the operator's */
 };
 
 static uint32_t n_buckets, n_kbuckets;
@@ -142,7 +143,15 @@ static void kernel_set(uint32_t ifindex, const struct ipaddr *ip, const struct m
 		n_kernel++;
 	}
 	(*p)->mac = *mac;
+	(*p)->fixed = false;
 	(*p)->epoch = kepoch;
+}
+
+void resolve_kernel_fixed(uint32_t ifindex, const struct ipaddr *ip)
+{
+	struct kneigh *k = *kernel_slot(ifindex, ip);
+	if (k)
+		k->fixed = true;
 }
 
 /* ---- records ---- */
@@ -295,9 +304,12 @@ void record_publish(struct record *r, enum neighbor_state s)
 
 static void ask_kernel(struct record *r, uint64_t now_ns)
 {
+	const struct kneigh *k = *kernel_slot(r->ifindex, &r->key.ip);
 	if (r->asked_ns && now_ns - r->asked_ns < ASK_NS)
 		return;
 	r->asked_ns = now_ns;
+	if (k && k->fixed) /* NTF_USE would take the PERMANENT off it, and ARP would overwrite what the operator set */
+		return;
 	resolve_ask_kernel(r->ifindex, &r->key.ip);
 }
 

@@ -26,6 +26,8 @@ void resolve_tick(uint64_t now_ns); /* about ten times a second: retries, refres
 /* netlink events */
 void resolve_kernel_neighbor(uint32_t ifindex, const struct ipaddr *ip, const struct mac *mac, bool usable,
 			     bool failed);
+/* After the above: the entry is PERMANENT or NOARP and must never be asked for. */
+void resolve_kernel_fixed(uint32_t ifindex, const struct ipaddr *ip);
 void resolve_routes_changed(void); /* rebuild tunnel adjacencies whose underlay moved */
 void resolve_port_changed(uint16_t port);
 /* Around a re-dump of the kernel's neighbours: those not fed again between the two count as deleted. */

@@ -262,10 +262,21 @@ static uint8_t *put_outer(uint8_t *p, const struct record *r, uint16_t inner)
 	wr16(p, (uint16_t)(0xc000 | (hash_key(&r->key, sizeof(r->key)) & 0x3fff)));
 	wr16(p + 2, v->port);
 	wr16(p + 4, udp);
-	wr16(p + 6, 0); /* RFC 7348 5, RFC 6935 */
+	wr16(p + 6, 0); /* RFC 7348 5; over IPv6 finished by finish_outer() */
 	wr32(p + 8, 0x08000000);
 	wr32(p + 12, r->key.vni << 8);
 	return p + UDP_HLEN + VXLAN_HLEN;
+}
+
+/* UDP over IPv6 has a checksum (RFC 8200 8.1). */
+static void finish_outer(uint8_t *frame)
+{
+	uint8_t *ip = frame + ETH_HLEN_, *udp = ip + IP6_HLEN;
+	if (rd16(frame + 12) != ET_IP6)
+		return;
+	uint16_t n = rd16(udp + 4);
+	uint16_t c = (uint16_t)~csum_fold(csum_add(udp, n, csum_pseudo(ip + 8, ip + 24, 16, PROTO_UDP, n)));
+	st16(udp + 6, c ? c : 0xffff);
 }
 
 void tunnel_ask(struct record *r, uint64_t now_ns)
@@ -276,6 +287,7 @@ void tunnel_ask(struct record *r, uint64_t now_ns)
 	end = ip_is4(&r->key.ip) ? put_arp(inner, &r->key.ip) : put_solicitation(inner, &r->key.ip);
 	uint16_t n = (uint16_t)(end - inner);
 	end = put(put_outer(frame, r, n), inner, n);
+	finish_outer(frame);
 	r->asked_ns = now_ns;
 	r->tries++;
 	record_pending(r, true);

@@ -113,10 +113,18 @@ static enum step create(struct decision *d)
 	return err == -EEXIST ? STEP_AGAIN /* another worker was faster: adopt its connection */ : decide_drop(d, DROP_CT_FULL);
 }
 
+/* A cut connection whose packet passed policy again goes on: for TCP as after an RST (data restores it, a SYN starts anew). */
+static void restore(struct conn *c)
+{
+	uint8_t refused = CT_REFUSED, next = c->proto == PROTO_TCP ? CT_RST_SEEN : CT_NEW;
+	__atomic_compare_exchange_n(&c->state, &refused, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 static enum step refresh(struct decision *d)
 {
 	struct pkt *p = d->p;
 	struct conn *c = d->conn;
+	restore(c);
 	if (p->proto != PROTO_TCP) {
 		ct_datagram(c, d->reply);
 	} else {

@@ -33,9 +33,12 @@ static enum step entry_endpoint(struct decision *d, uint32_t id)
 	p->identity = ep->identity;
 	p->entry_index = id;
 	source_of(p, &src);
-	/* probes (ARP sender 0, DAD from ::) and link-local ND carry no address that could be spoofed; step_l2 ends them */
+	/* Probes (ARP sender 0, DAD from ::) and link-local ND carry no address that could be spoofed: step_l2 ends them. Nor does
+	 * link-local multicast (MLD, mDNS of every Linux container): it is dropped as such, not counted as spoofing. */
 	bool nd = p->proto == PROTO_ICMP6 && p->flags & PKT_IP6 && p->l4[0] >= 133 && p->l4[0] <= 137;
-	bool mine = owns(ep, &src) || (p->flags & PKT_ARP && ip_is_zero(&src)) || (nd && (ip_is_zero(&src) || ip_is_linklocal6(&src)));
+	bool on_link = p->flags & PKT_IP6 && (nd || p->l3[24] == 0xff);
+	bool mine = owns(ep, &src) || (p->flags & PKT_ARP && ip_is_zero(&src)) ||
+		    (on_link && (ip_is_zero(&src) || ip_is_linklocal6(&src)));
 	bool mac_ok = mac_is_zero(&ep->mac) || memcmp(ep->mac.b, p->data, 6) == 0;
 	if (!mine || !mac_ok) {
 		decide_say(d, "entry", "endpoint %u sent with a source %s that is not its own", id, mac_ok ? "address" : "MAC");

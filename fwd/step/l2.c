@@ -95,8 +95,16 @@ static void answer_nd(struct pkt *p, const struct l2 *q, const struct mac *me)
 	p->l3_len = IP6_HLEN + 32;
 }
 
+/* UDP over IPv6 has a checksum (RFC 8200 8.1). */
+static void finish_outer6(uint8_t *o, uint8_t *udp)
+{
+	uint16_t n = rd16(udp + 4), c;
+	c = (uint16_t)~csum_fold(csum_add(udp, n, csum_pseudo(o + 22, o + 38, 16, PROTO_UDP, n)));
+	st16(udp + 6, c ? c : 0xffff);
+}
+
 /* Sends the answer, now in p->l3 .. p->l3 + l3_len, back through the headers it came with. */
-static enum step send_back(struct decision *d, const struct l2 *q, const struct mac *me)
+static enum step send_back(struct decision *d, const struct mac *me)
 {
 	struct pkt *p = d->p;
 	uint8_t *e = p->inner, asker[6];
@@ -104,7 +112,7 @@ static enum step send_back(struct decision *d, const struct l2 *q, const struct 
 	if (p->flags & PKT_OVERLAY) { /* the outer header turns round too: same VTEP pair, same VNI */
 		uint8_t *o = p->data;
 		bool o6 = rd16(o + 12) == ET_IP6;
-		uint32_t oh = ETH_HLEN_ + (o6 ? IP6_HLEN : (o[14] & 15) * 4u), inner = ETH_HLEN_ + p->l3_len;
+		uint32_t oh = (uint32_t)(e - VXLAN_HLEN - UDP_HLEN - o), inner = ETH_HLEN_ + p->l3_len;
 		uint8_t t[16], *src = o + ETH_HLEN_ + (o6 ? 8 : 12);
 		size_t n = o6 ? 16 : 4;
 		memcpy(t, o, 6);
@@ -117,8 +125,8 @@ static enum step send_back(struct decision *d, const struct l2 *q, const struct 
 		wr16(o + oh + 4, (uint16_t)(UDP_HLEN + VXLAN_HLEN + inner));
 		st16(o + oh + 6, 0);
 		if (o6) {
-			wr16(o + 18, (uint16_t)(UDP_HLEN + VXLAN_HLEN + inner));
-			o[21] = 64;
+			wr16(o + 18, (uint16_t)(oh - ETH_HLEN_ - IP6_HLEN + UDP_HLEN + VXLAN_HLEN + inner));
+			o[21] = 64; /* the checksum is finished below */
 		} else {
 			wr16(o + 16, (uint16_t)(oh - ETH_HLEN_ + UDP_HLEN + VXLAN_HLEN + inner));
 			o[22] = 64;
@@ -134,7 +142,8 @@ static enum step send_back(struct decision *d, const struct l2 *q, const struct 
 		memcpy(e, asker, 6);
 		memcpy(e + 6, me->b, 6);
 	}
-	(void)q;
+	if (p->flags & PKT_OVERLAY && rd16(p->data + 12) == ET_IP6)
+		finish_outer6(p->data, e - VXLAN_HLEN - UDP_HLEN);
 	worker_tx(d->w, p->port, p->data, (uint32_t)(p->l3 + p->l3_len - p->data), p->port);
 	return STEP_DONE;
 }
@@ -153,7 +162,7 @@ static enum step answer(struct decision *d, const struct l2 *q, const struct mac
 		answer_arp(p, q, me);
 	else
 		answer_nd(p, q, me);
-	return send_back(d, q, me);
+	return send_back(d, me);
 }
 
 static enum step from_container(struct decision *d, const struct l2 *q)

@@ -64,6 +64,7 @@ void golden_flood(struct golden *g, unsigned n);
 void golden_finish_in(struct golden *g);
 void golden_collect(struct golden *g); /* frames that left go to g->frames */
 void golden_counts(struct counts *c);
+uint64_t golden_held(void); /* packets that wait now */
 /* The next word of '*s', cut off; NULL at the end. */
 char *golden_word(char **s);
 struct port *golden_port(struct golden *g, const char *name);

@@ -122,11 +122,57 @@ static uint32_t build(struct golden *g, const char *text, uint8_t *frame)
 	return n < 0 ? 0 : (uint32_t)n;
 }
 
+/* ---- variables ---- */
+
+struct variables {
+	unsigned n;
+	char name[8][16]; /* "*" or the name; its placeholder is PLACEHOLDER + index */
+	char value[8][16];
+};
+
+/* 'text' with '*' and $NAME replaced: by values where there are some, else by placeholders. */
+static void expand(struct golden *g, const char *text, char *to, struct variables *v)
+{
+	unsigned n = 0;
+	while (*text) {
+		bool star = *text == '*';
+		if (!star && *text != '$') {
+			*to++ = *text++;
+			continue;
+		}
+		size_t len = 1;
+		while (!star && isalnum((unsigned char)text[len]))
+			len++;
+		char name[16];
+		const char *value = NULL;
+		snprintf(name, sizeof(name), "%.*s", (int)len, text);
+		text += len;
+		for (unsigned i = 0; i < g->n_names && !star; i++)
+			if (!strcmp(g->names[i].name, name))
+				value = g->names[i].value;
+		if (value) {
+			to += sprintf(to, "%s", value);
+			continue;
+		}
+		n = MIN(n, (unsigned)ARRAY_LEN(v->name) - 1);
+		snprintf(v->name[n], sizeof(v->name[n]), "%s", name);
+		to += v->value[n][0] ? sprintf(to, "%s", v->value[n]) : sprintf(to, "%u", PLACEHOLDER + n);
+		n++;
+	}
+	*to = 0;
+	v->n = n;
+}
+
 /* ---- in ---- */
 
 static uint32_t build_in(struct golden *g, const struct place *at, const char *packet, uint8_t *frame)
 {
-	char text[TEXT_MAX], from[MAC_STRLEN], to[MAC_STRLEN];
+	char text[TEXT_MAX + 64], given[TEXT_MAX], from[MAC_STRLEN], to[MAC_STRLEN];
+	struct variables v = { 0 };
+	expand(g, packet, given, &v);
+	if (v.n)
+		golden_fail(g, "%s has no value yet", v.name[0]);
+	packet = given;
 	const struct mac *gateway = at->stamped ? &gate_gateway_mac : &at->port->mac;
 	if (has_eth(packet))
 		snprintf(text, sizeof(text), "%s", packet);
@@ -208,7 +254,7 @@ static void send_it(struct golden *g)
 	golden_collect(g);
 	golden_counts(&now);
 	g->in_replayed = now.replayed - g->before.replayed;
-	if (!g->noreplay && g->n_out == 1 && all_drops(&now) == all_drops(&g->before) &&
+	if (!g->noreplay && g->n_out == 1 && !golden_held() && all_drops(&now) == all_drops(&g->before) &&
 	    plain(g->in, g->in_len, g->in_port->index != PORT_GATE))
 		other_way(g);
 }
@@ -294,45 +340,6 @@ void golden_finish_in(struct golden *g)
 
 /* ---- out ---- */
 
-struct variables {
-	unsigned n;
-	char name[8][16]; /* "*" or the name; its placeholder is PLACEHOLDER + index */
-	char value[8][16];
-};
-
-/* 'text' with '*' and $NAME replaced: by values where there are some, else by placeholders. */
-static void expand(struct golden *g, const char *text, char *to, struct variables *v)
-{
-	unsigned n = 0;
-	while (*text) {
-		bool star = *text == '*';
-		if (!star && *text != '$') {
-			*to++ = *text++;
-			continue;
-		}
-		size_t len = 1;
-		while (!star && isalnum((unsigned char)text[len]))
-			len++;
-		char name[16];
-		const char *value = NULL;
-		snprintf(name, sizeof(name), "%.*s", (int)len, text);
-		text += len;
-		for (unsigned i = 0; i < g->n_names && !star; i++)
-			if (!strcmp(g->names[i].name, name))
-				value = g->names[i].value;
-		if (value) {
-			to += sprintf(to, "%s", value);
-			continue;
-		}
-		n = MIN(n, (unsigned)ARRAY_LEN(v->name) - 1);
-		snprintf(v->name[n], sizeof(v->name[n]), "%s", name);
-		to += v->value[n][0] ? sprintf(to, "%s", v->value[n]) : sprintf(to, "%u", PLACEHOLDER + n);
-		n++;
-	}
-	*to = 0;
-	v->n = n;
-}
-
 /* Values of placeholders: the words that stand at their places in the text of what came. */
 static void find_values(const char *want, const char *have, struct variables *v)
 {
@@ -361,7 +368,7 @@ static void bind_names(struct golden *g, const struct variables *v)
 
 static void compare(struct golden *g, const char *text, const struct out_frame *f)
 {
-	char expanded[TEXT_MAX], want[PKTTEXT_MAX], have[PKTTEXT_MAX];
+	char expanded[2 * TEXT_MAX], want[PKTTEXT_MAX], have[PKTTEXT_MAX];
 	uint8_t frame[BOX_FRAME_MAX];
 	struct variables v = { 0 };
 	pkttext_print(f->data, f->len, have);
@@ -401,7 +408,7 @@ static void show_all(struct golden *g)
 void golden_out(struct golden *g, char *words)
 {
 	struct place at;
-	char text[TEXT_MAX], from[MAC_STRLEN], to[MAC_STRLEN];
+	char text[TEXT_MAX + 64], from[MAC_STRLEN], to[MAC_STRLEN];
 	golden_collect(g);
 	if (!strcmp(words, "none")) {
 		g->named_none = true;

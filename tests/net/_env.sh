@@ -6,6 +6,7 @@
 # Environment: B (build directory), WORKERS (default 1), KEEP=1 (log directory kept also on success).
 # Topologies are in _topo.sh. Conditions are polled (wait_until); nothing sleeps for a fixed time.
 set -Eeuo pipefail
+SELF=$(realpath "$0")
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$ROOT"
 B=${B:-build}
@@ -21,7 +22,7 @@ if [ -z "${SL_ID:-}" ]; then
 	# Not exec: this shell stays to pass SIGTERM on (the inner one is PID 1, whose death ends all the rest).
 	# Background processes of a script ignore SIGINT; then Ctrl-C would have to wait for the command that runs.
 	env --default-signal=INT setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child \
-		--mount-proc bash "$ROOT/tests/net/$(basename "$0")" "$@" <&0 &
+		--mount-proc bash "$SELF" "$@" <&0 &
 	sl_inner=$!
 	trap 'pkill -TERM -P $sl_inner; wait $sl_inner; exit 143' TERM
 	trap 'pkill -INT -P $sl_inner; wait $sl_inner; exit 130' INT

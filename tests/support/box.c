@@ -167,7 +167,7 @@ void box_run(void)
 
 void box_advance(uint64_t ns)
 {
-	const uint64_t end = now_ns + ns, step = ns > 60 * NS_PER_S ? ns : NS_PER_S / 10;
+	const uint64_t end = now_ns + ns, step = ns > 60 * NS_PER_S ? ns : NS_PER_S / 100; /* workers age each 10 ms */
 	while (now_ns < end) {
 		now_ns = MIN(end, now_ns + step);
 		clock_set(now_ns);

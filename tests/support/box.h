@@ -25,7 +25,7 @@ int box_local(const char *addr, const struct port *port, struct err *e);
 
 /* Everything there is to do: requests, timers, grace periods, worker loops. */
 void box_run(void);
-void box_advance(uint64_t ns); /* in steps of 100 ms, running; over 60 s in one */
+void box_advance(uint64_t ns); /* in steps of 10 ms, running; over 60 s in one */
 /* One frame into a port, and one loop of the worker that owns it. */
 int box_send(struct port *p, const void *frame, uint32_t len);
 /* Next frame that left by 'p'; its length, 0 = none. 'buf' has BOX_FRAME_MAX bytes. */

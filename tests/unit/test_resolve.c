@@ -253,6 +253,22 @@ static void test_failure_and_retry(void **state)
 	assert_int_equal(state_of(&f), -1); /* forgotten */
 }
 
+static void test_operators_own(void **state)
+{
+	struct neighbor_key k = on_port("10.0.0.9", PORT_FIRST);
+	(void)state;
+	resolve_kernel_neighbor(11, &k.ip, &mac_a, true, false);
+	resolve_kernel_fixed(11, &k.ip);
+	resolve(&k);
+	seconds(100);
+	/* never: the kernel's NTF_USE turns PERMANENT into INCOMPLETE */
+	assert_int_equal(n_asked, 0);
+	assert_int_equal(state_of(&k), NEIGHBOR_REACHABLE);
+	resolve_kernel_neighbor(11, &k.ip, &mac_b, true, false); /* no longer permanent: refreshed like any other */
+	seconds(100);
+	assert_true(n_asked > 0);
+}
+
 static void test_refresh_and_loss(void **state)
 {
 	struct neighbor_key k = on_port("10.0.0.5", PORT_FIRST);
@@ -529,6 +545,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ask_and_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_known_already, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failure_and_retry, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_operators_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refresh_and_loss, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_port_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tunnel, setup, teardown),
