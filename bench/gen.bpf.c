@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
 /* Traffic for veth: every frame of a live-frame test run gets a random flow and leaves by the configured device
  * (bench/gen.c). Frames are recycled with what the receiver wrote into them, so the whole header is put back. */
 #include <linux/bpf.h>

@@ -13,7 +13,7 @@ urcu fwd/base/rcu\.c
 jansson\.h fwd/base/out\.c|tests/.*
 xdp/(xsk|libxdp)\.h> fwd/port/xdp[a-z_]*\.[ch]|bench/.*
 bpf/(bpf|libbpf|btf)\.h xdp/[a-z0-9_]*\.[ch]|fwd/port/xdp[a-z_]*\.c|tests/bpf/.*|tests/support/.*|bench/.*
-bpf/bpf_(helpers|endian|tracing|core_read)\.h xdp/.*\.bpf\.[ch]|tests/bpf/.*\.bpf\.[ch]
+bpf/bpf_(helpers|endian|tracing|core_read)\.h (xdp|bench)/.*\.bpf\.[ch]|tests/bpf/.*\.bpf\.[ch]
 libmnl/ fwd/netlink.*\.c|xdp/[a-z0-9_]*\.[ch]|tests/.*
 pcap fwd/port/pcap\.c|bench/.*|tests/.*
 (histedit|editline/readline)\.h cli/edit\.c

@@ -10,7 +10,7 @@ mapfile -t all < <(sources '*.c' '*.h' '*.S' '*.def' '*.sh' '*.md' Makefile .ci/
 for f in "${code[@]}"; do
 	want='SPDX-License-Identifier: BSD-2-Clause'
 	case $f in
-	xdp/*.bpf.[ch] | tables/abi/*) want='SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)' ;;
+	xdp/*.bpf.[ch] | bench/*.bpf.c | tables/abi/*) want='SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)' ;;
 	esac
 	case $(head -n 1 "$f") in
 	"/* $want */" | "// $want") ;;

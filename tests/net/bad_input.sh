@@ -70,13 +70,13 @@ start_fails() { # PATTERN COMMAND...: ends with an error line that matches
 	local want=$1 text rc=0
 	shift
 	text=$(timeout 10 nsenter --net=/run/netns/"$P"gw "$@" 2>&1) || rc=$?
-	[ $rc != 0 ] && [ $rc != 124 ] || fail "'$*' did not fail ($rc)"
+	if [ $rc = 0 ] || [ $rc = 124 ]; then fail "'$*' did not fail ($rc)"; fi
 	grep -Eqi -- "$want" <<<"$text" || fail "'$*' says: $text (not /$want/)"
 	ok "start refused: $(tail -n 1 <<<"$text")"
 }
 start_fails 'runs already' "$B/sluiced" -n "$NAME" -c "$TMP/conf"
 ping_ok c1 10.1.0.11
-sluiced_stop
+sluiced_stop TERM
 echo "add port up9 device up9" >>"$TMP/conf"
 start_fails "conf:$(wc -l <"$TMP/conf"):.*up9" "$B/sluiced" -n "$NAME" -s "$SOCK" -c "$TMP/conf"
 nsip gw link show up0 | grep -q xdp && fail "a refused start left XDP on up0"

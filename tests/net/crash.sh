@@ -37,7 +37,7 @@ for i in 1 2 3; do
 	sluiced_stop KILL
 done
 sluiced_restart
-sluiced_stop
+sluiced_stop TERM
 nsip gw link show sluice_host >/dev/null 2>&1 && fail "a clean stop left the gate"
 ping_ok gw 198.51.100.2
 pass

@@ -41,7 +41,7 @@ ctl -j show nat | jq -e 'map(select(.outside == "198.51.100.1" and .inside == "1
 ctl -j show nat | jq -e 'map(select(.outside == "2001:db8:2::1" and .inside == "fd01::10")) | length > 0' >/dev/null ||
 	fail "show nat lacks the IPv6 masquerade"
 balance_check
-sluiced_stop
+sluiced_stop TERM
 [ "$STOP_RC" = 0 ] || fail "sluiced ended with $STOP_RC"
 nsip gw link show sluice_host >/dev/null 2>&1 && fail "a clean stop left the gate"
 [ -z "$(ls -A /sys/fs/bpf/sluice 2>/dev/null)" ] || fail "a clean stop left pins"

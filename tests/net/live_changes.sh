@@ -24,8 +24,13 @@ grows() { # SECONDS WHAT
 	ok "$2"
 }
 # Megabytes in socket buffers are read out at 4 MB/s first, with pauses: stands = the same size for 1.5 s.
+quiet() {
+	local at
+	at=$(got)
+	! wait_until "[ \$(got) != $at ]" 1.5
+}
 stands() {
-	need 'a=$(got); ! wait_until "[ \$(got) != $a ]" 1.5' 15 "$1"
+	need quiet 15 "$1"
 	ok "$1"
 }
 grows 5 "download runs"

@@ -38,8 +38,8 @@ send() {
 		    s.send(bytes.fromhex('02e900000001') + mac + et + ip + udp)
 	PY
 }
-for fam in "10.1.0.10 198.51.100.2" "10.1.0.10 10.2.0.7" "fd01::10 fd02::7"; do
-	set -- $fam
+while read -r src dst; do
+	set -- "$src" "$dst"
 	ping_ok c1 "$2" # resolves the neighbour: else only three packets would wait
 	send c1 eth0 "$1" "$2" 5
 	need "[ \$(field ct packets '.src == \"$1\" and .dst == \"$2\" and .sport == 4000') = 5 ]" 5 "c1's own packets pass"
@@ -48,7 +48,11 @@ for fam in "10.1.0.10 198.51.100.2" "10.1.0.10 10.2.0.7" "fd01::10 fd02::7"; do
 	need "[ \$(dropped_for 132) = $((before + 20)) ]" 5 "20 spoofed packets are counted as 132"
 	[ "$(field ct packets ".src == \"$1\" and .dst == \"$2\" and .sport == 4000")" = 5 ] || fail "spoofed packets count for c1's connection"
 	ok "c2 as $1 > $2: refused and counted"
-done
+done <<-'PAIRS'
+	10.1.0.10 198.51.100.2
+	10.1.0.10 10.2.0.7
+	fd01::10 fd02::7
+PAIRS
 # and from outside, with a container's address or a remote container's
 for src in 10.1.0.10 10.2.0.7; do
 	before=$(dropped_for 132)

@@ -13,8 +13,8 @@ scenario() {
 	# replies: identity 2001 in the VNI, the gateway as the only inner neighbour
 	nsip node neigh replace 10.3.9.1 lladdr 02:e9:00:00:00:01 dev vxe nud permanent
 	nsip node -6 neigh replace fd03:9::1 lladdr 02:e9:00:00:00:01 dev vxe nud permanent
-	nsip node route replace 10.1.0.0/24 encap $fam id 2001 dst "$vtep" via 10.3.9.1 dev vxe onlink
-	nsip node -6 route replace fd01::/64 encap $fam id 2001 dst "$vtep" via fd03:9::1 dev vxe onlink
+	nsip node route replace 10.1.0.0/24 encap "$fam" id 2001 dst "$vtep" via 10.3.9.1 dev vxe onlink
+	nsip node -6 route replace fd01::/64 encap "$fam" id 2001 dst "$vtep" via fd03:9::1 dev vxe onlink
 	{
 		echo "add port up0 device up0"
 		echo "add vtep $vtep port 8472 vni-mode identity"
@@ -39,11 +39,11 @@ scenario() {
 	ctl set policy mode never
 	ping_ok rc 10.1.0.11
 	# host must not come from the wire: 171
-	nsip node route replace 10.1.0.0/24 encap $fam id 1 dst "$vtep" via 10.3.9.1 dev vxe onlink
+	nsip node route replace 10.1.0.0/24 encap "$fam" id 1 dst "$vtep" via 10.3.9.1 dev vxe onlink
 	ping_no rc 10.1.0.10
 	[ "$(dropped_for 171)" -gt 0 ] || fail "identity 1 from the wire is not counted as 171"
 	balance_check
-	sluiced_stop
+	sluiced_stop TERM
 	nsip node link del vxe
 	ok "identity mode over $fam"
 }

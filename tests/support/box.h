@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A whole gateway in memory for golden tests, fuzzers and unit tests: all tables, the configuration as an operator types it,
  * mem ports instead of devices (the gate too), a clock that stands still. The calling thread is all workers and the control
- * thread in turn. One box a process at a time. */
+ * thread in turn. One box a process, and not a second one after it. */
 #pragma once
 
 #include "fwd/worker.h"
