@@ -285,7 +285,16 @@ static uint32_t build_reply(uint8_t *b, const struct bench_case *c, uint32_t f)
 static void one(uint8_t *f, uint32_t len, uint16_t port)
 {
 	struct pkt p = { .data = f, .len = len, .port = port };
+	uint64_t sent = w->replayed + w->decided, dropped = w->port[port].dropped.packets;
 	engine_burst(w, &p, 1);
+	if (w->port[port].dropped.packets != dropped || w->n_held || w->replayed + w->decided != sent + 1) {
+		fprintf(stderr, "bench-core: a packet was dropped or held:");
+		for (unsigned i = 0; i < ARRAY_LEN(w->drops); i++)
+			if (w->drops[i].packets)
+				fprintf(stderr, " %s", drop_text(i));
+		fprintf(stderr, "\n");
+		exit(1);
+	}
 }
 
 static int by_value(const void *a, const void *b)
@@ -367,7 +376,7 @@ static void run(const struct bench_case *c, uint32_t flows)
 	}
 	qsort(round, ROUNDS, sizeof(round[0]), by_value);
 	print(c->name, flows, round[ROUNDS / 2]);
-	if (flows > 1000) {
+	if (flows > 10000) { /* fewer: page faults of fresh arenas, not decisions */
 		snprintf(name, sizeof(name), "decide-%s", c->name);
 		print(name, flows, setup_cycles);
 	}

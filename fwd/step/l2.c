@@ -158,6 +158,7 @@ static enum step answer(struct decision *d, const struct l2 *q, const struct mac
 		return STEP_DONE;
 	if (!q->arp && frame_tailroom(p->l4 + 24) < 8)
 		return decide_drop(d, DROP_NO_FRAME);
+	frame_unpoison(p->data); /* the answer may be longer than the question */
 	if (q->arp)
 		answer_arp(p, q, me);
 	else

@@ -16,6 +16,7 @@
  *	drop NUMBER|SYMBOL [N]		packets dropped for that reason since the last 'in'
  *	held N, ct N, nat N, replayed N	now held; connections, mappings; replayed since the last 'in'
  *	expect show WORDS N		rows that 'show WORDS' has
+ *	explain PACKET from ...		as the command; must change nothing. says STEP TEXT: a line of it contains that
  *	flood N				the last 'in' N times more, nobody takes what comes out; only the worker of its port runs
  *	noreplay			from here on do not send packets twice by itself
  *

@@ -48,6 +48,8 @@ struct golden {
 		char name[16], value[16];
 	} names[NAMES_MAX];
 	unsigned n_names;
+	bool did_explain;
+	char *explained; /* text of the last 'explain' */
 };
 
 __attribute__((format(printf, 2, 3))) void golden_fail(struct golden *g, const char *fmt, ...);

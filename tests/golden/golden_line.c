@@ -274,6 +274,51 @@ static bool frame_line(struct golden *g, const char *verb, char *rest)
 	return true;
 }
 
+/* "STEP TEXT ...": a line of the last explanation says that. */
+static void do_says(struct golden *g, char *words)
+{
+	char *step = golden_word(&words), *save = NULL, *copy = g->explained ? strdup(g->explained) : NULL;
+	bool found = false;
+	for (char *l = copy ? strtok_r(copy, "\n", &save) : NULL; l && step; l = strtok_r(NULL, "\n", &save))
+		found |= !strncmp(l, step, strlen(step)) && strstr(l, words);
+	if (!found)
+		golden_fail(g, "no '%s' that says '%s' in\n%s", step, words, g->explained ? g->explained : "nothing explained");
+	free(copy);
+}
+
+/* "PACKET from ...": as an operator asks; nothing may change by it. */
+static void do_explain(struct golden *g, char *words)
+{
+	struct err e = { "" };
+	struct counts before, after;
+	char line[8192], *from = strstr(words, " from ");
+	uint32_t entries = ct_count(&ct4) + ct_count(&ct6) + nat_count(), free_before = frames_free();
+	size_t size;
+	if (!from) {
+		golden_fail(g, "explain PACKET from ... was expected");
+		return;
+	}
+	golden_finish_in(g);
+	g->n_out = 0;
+	free(g->explained);
+	*from++ = 0;
+	snprintf(line, sizeof(line), "explain packet \"%s\" %s", words, from);
+	golden_counts(&before);
+	FILE *f = open_memstream(&g->explained, &size);
+	check_err(g, cli_execute(line, false, f, &e), &e);
+	fclose(f);
+	box_run();
+	golden_counts(&after);
+	golden_collect(g);
+	if (g->n_out)
+		golden_fail(g, "explain sent something");
+	if (memcmp(&before, &after, sizeof(before)) || entries != ct_count(&ct4) + ct_count(&ct6) + nat_count() ||
+	    frames_free() != free_before)
+		golden_fail(g, "explain changed something");
+	g->has_in = false;
+	g->did_explain = true;
+}
+
 static bool expect_line(struct golden *g, const char *verb, char *rest)
 {
 	if (!strcmp(verb, "drop")) {
@@ -287,6 +332,10 @@ static bool expect_line(struct golden *g, const char *verb, char *rest)
 		expect_count(g, "held", golden_held(), to_number(g, golden_word(&rest)));
 	} else if (!strcmp(verb, "replayed")) {
 		expect_count(g, "replayed", g->in_replayed, to_number(g, golden_word(&rest)));
+	} else if (!strcmp(verb, "explain")) {
+		do_explain(g, rest);
+	} else if (!strcmp(verb, "says")) {
+		do_says(g, rest);
 	} else if (!strcmp(verb, "expect")) {
 		do_expect(g, rest);
 	} else {
@@ -349,10 +398,11 @@ void golden_end(struct golden *g)
 	open_box(g);
 	if (!g->failed)
 		golden_finish_in(g);
-	if (!g->failed && !g->has_in)
+	if (!g->failed && !g->has_in && !g->did_explain)
 		golden_fail(g, "nothing was sent: a test that cannot fail");
 	if (!box_balanced(&e))
 		golden_fail(g, "%s", e.text);
 	if (!box_close(&e))
 		golden_fail(g, "%s", e.text);
+	free(g->explained);
 }
