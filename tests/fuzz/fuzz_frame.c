@@ -39,7 +39,7 @@ static uint64_t judge(const uint8_t *in, uint32_t n, bool veth)
 	for (unsigned p = 0; p < FIXED_PORTS; p++)
 		for (uint32_t len; (len = box_take(fixed_ports[p], out));) {
 			unsigned is = check_frame(out, len);
-			if (is & FRAME_SHORT)
+			if (is & FRAME_SHORT || (is & FRAME_INNER && !(was & FRAME_INNER)))
 				wrong("an ill-formed frame left", in, n, out, len);
 			if (is & FRAME_IP_CSUM)
 				wrong("a wrong IPv4 header checksum left", in, n, out, len);

@@ -225,6 +225,9 @@ wait_until balance_holds 5 || fail "in != out + drops + held"
 good "every frame is accounted for"
 
 if [ -n "${DEMO_SHELL:-}" ]; then
+	title "All rules go, then it is yours"
+	# shellcheck disable=SC2086
+	for r in "${cut_rules[@]}" "identity 1002 icmp"; do gw del policy endpoint 10 egress allow $r; done
 	title "A shell inside: 'ctl show ct', 'ns c1 ping 10.2.0.7'; 'exit' ends the demo"
 	export B SOCK P
 	export -f ctl ns

@@ -24,7 +24,9 @@ static unsigned ethernet(const uint8_t *f, uint32_t n, unsigned depth);
 
 static unsigned vxlan(const uint8_t *p, uint32_t n, unsigned depth)
 {
-	return n < 8 ? FRAME_SHORT : depth < DEEP ? ethernet(p + 8, n - 8, depth + 1) : 0;
+	unsigned bad = n < 8 ? FRAME_SHORT : depth < DEEP ? ethernet(p + 8, n - 8, depth + 1) : 0;
+	const unsigned own = FRAME_SHORT | FRAME_IP_CSUM;
+	return bad & own ? (bad & ~own) | FRAME_INNER : bad;
 }
 
 /* TCP, UDP, ICMP; 'pseudo' is the sum of addresses. */
@@ -55,9 +57,11 @@ static unsigned layer4(const uint8_t *p, uint32_t n, unsigned proto, uint32_t ps
 
 static unsigned ip4(const uint8_t *h, uint32_t n, unsigned depth)
 {
-	uint32_t hl = (h[0] & 15) * 4u, total = n >= 20 ? word(h + 2) : 0;
 	unsigned bad = 0;
-	if (n < 20 || h[0] >> 4 != 4 || hl < 20 || hl > total || total > n)
+	if (n < 20)
+		return FRAME_SHORT;
+	uint32_t hl = (h[0] & 15) * 4u, total = word(h + 2);
+	if (h[0] >> 4 != 4 || hl < 20 || hl > total || total > n)
 		return FRAME_SHORT;
 	if (sum(h, hl, 0) != 0xffff)
 		bad |= FRAME_IP_CSUM;

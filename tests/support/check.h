@@ -11,6 +11,7 @@ enum {
 	FRAME_PARTIAL = 8,  /* the innermost TCP or UDP checksum is the pseudo-header's sum: unfinished, not wrong */
 	FRAME_FRAGMENT = 16,
 	FRAME_OTHER = 32, /* not IP */
+	FRAME_INNER = 64, /* the first two, inside a tunnel if it is one */
 };
 /* Bits of the above, of all layers together. VXLAN is looked into on UDP ports 8472 and 4789. */
 unsigned check_frame(const uint8_t *f, uint32_t n);
