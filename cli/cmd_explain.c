@@ -86,15 +86,13 @@ static int explain(const struct parse *a, struct printer *to, struct frame_cache
 static int run_explain(struct call *c, struct err *e)
 {
 	struct printer to = { .x = { print_line }, .text = c->out, .json = c->json ? out_new(true, NULL, 0, 0) : NULL };
-	struct frame_cache *frames = calloc(1, sizeof(*frames));
+	static struct frame_cache frames; /* empty between calls */
 	char *text = NULL;
-	int r = frames && (!c->json || to.json) ? 0 : err_set(e, -ENOMEM, "out of memory");
+	int r = !c->json || to.json ? 0 : err_set(e, -ENOMEM, "out of memory");
 
 	if (!r)
-		r = explain(c->p, &to, frames, e);
-	if (frames)
-		frame_cache_flush(frames);
-	free(frames);
+		r = explain(c->p, &to, &frames, e);
+	frame_cache_flush(&frames);
 	if (!r && to.json)
 		r = out_end(to.json, &text, e);
 	if (!r && text)
@@ -106,7 +104,7 @@ static int run_explain(struct call *c, struct err *e)
 }
 
 const struct command commands_explain[] = {
-	{ "explain packet TEXT from (endpoint ID|port NAME|host)", "what would happen to a packet, step by step, and why", run_explain,
-	  0, NULL },
+	{ "explain packet TEXT from (endpoint ID|port NAME|host)",
+	  "what would happen to a packet, step by step, and why", run_explain, 0, NULL },
 	{ NULL, NULL, NULL, 0, NULL },
 };

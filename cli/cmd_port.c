@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fwd/base/log.h"
+#include "tables/gen.h"
 
 static const char *const modes[] = { "auto", "native", "generic" };
 static const char *const checksums[] = { "auto", "trust", "complete" };
@@ -146,6 +147,7 @@ static int apply(const void *old_data, const void *now_data, struct err *e)
 		return port_open(now, -1, NULL, e);
 	if (port && only_transit_differs(old, now)) {
 		port->conf.transit = now->transit;
+		gen_bump_extra();
 		return 0;
 	}
 	return reopen(old, now, e);

@@ -500,11 +500,11 @@ static const struct {
 	const char *name;
 	void (*read)(struct build *b);
 } rows[] = {
-	{ "eth", read_eth },	   { "vlan", read_vlan },     { "ip", read_ip },      { "hopopts", read_ext },
-	{ "dstopts", read_ext },   { "routing", read_ext },   { "frag", read_frag },  { "tcp", read_tcp },
-	{ "udp", read_udp },	   { "sctp", read_sctp },     { "icmp", read_icmp },  { "icmp6", read_icmp },
-	{ "vxlan", read_vxlan },   { "arp", read_arp },	      { "ns", read_nd },      { "na", read_nd },
-	{ "data", read_data },	   { "hex", read_data },      { "cut", read_cut },    { "pad", read_pad },
+	{ "eth", read_eth },     { "vlan", read_vlan },   { "ip", read_ip },     { "hopopts", read_ext },
+	{ "dstopts", read_ext }, { "routing", read_ext }, { "frag", read_frag }, { "tcp", read_tcp },
+	{ "udp", read_udp },     { "sctp", read_sctp },   { "icmp", read_icmp }, { "icmp6", read_icmp },
+	{ "vxlan", read_vxlan }, { "arp", read_arp },     { "ns", read_nd },     { "na", read_nd },
+	{ "data", read_data },   { "hex", read_data },    { "cut", read_cut },   { "pad", read_pad },
 	{ "trunc", read_trunc },
 };
 
@@ -529,7 +529,8 @@ static void read_layer(struct build *b, char *text)
 	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
 		if (strcmp(rows[i].name, b->w[0]) != 0)
 			continue;
-		if (b->n_layers == 0 && rows[i].read != read_eth && rows[i].read != read_data && rows[i].read != read_trunc) {
+		if (b->n_layers == 0 && rows[i].read != read_eth && rows[i].read != read_data &&
+		    rows[i].read != read_trunc) {
 			static const struct mac from = { { 2, 0, 0, 0, 0, 9 } }, to = { { 2, 0, 0, 0, 0, 1 } };
 			unsigned n = b->n_words;
 			b->n_words = 1; /* its words are not for eth */

@@ -35,5 +35,8 @@ int pkttext_parse(const char *text, uint8_t *frame, struct err *e);
 const char *pkttext_print(const uint8_t *frame, uint32_t len, char *text);
 
 /* Between pkttext.c and pkttext_print.c. */
-enum { PKTTEXT_ETHERTYPE = 0x88b5, PKTTEXT_PROTO = 253 }; /* of payload without a name: IEEE 802, RFC 3692 experimental */
+enum {
+	PKTTEXT_ETHERTYPE = 0x88b5,
+	PKTTEXT_PROTO = 253
+};                                                     /* of payload without a name: IEEE 802, RFC 3692 experimental */
 uint32_t pkttext_crc32c(const uint8_t *p, uint32_t n); /* RFC 9260 appendix A */

@@ -64,7 +64,9 @@ static void fill_checksum(struct build *b, struct layer *l, uint32_t at)
 		return;
 	uint8_t proto = proto_of(l, v6), *p = b->f + l->at;
 	const uint8_t *h = ip ? b->f + ip->at : NULL;
-	uint64_t s = !ip || proto == PROTO_ICMP ? 0 : csum_pseudo(h + (v6 ? 8 : 12), h + (v6 ? 24 : 16), v6 ? 16 : 4, proto, n);
+	uint64_t s = !ip || proto == PROTO_ICMP
+			     ? 0
+			     : csum_pseudo(h + (v6 ? 8 : 12), h + (v6 ? 24 : 16), v6 ? 16 : 4, proto, n);
 	if (l->partial) {
 		st16(p + at, csum_fold(s));
 		return;
@@ -87,28 +89,17 @@ static void fill_ip4(struct build *b, struct layer *l, const struct layer *next)
 		st16(h + 10, (uint16_t)~csum_fold(csum_add(h, hl, 0)));
 }
 
-void pkttext_fill(struct build *b, struct layer *l, const struct layer *next)
+/* Where an IPv6 or extension header says what follows, counted from the layer. */
+static void fill_next(struct build *b, const struct layer *l, uint32_t at, const struct layer *next)
+{
+	if (!l->type)
+		b->f[l->at + at] = next ? proto_of(next, true) : PKTTEXT_PROTO;
+}
+
+static void fill_l4(struct build *b, struct layer *l)
 {
 	uint8_t *p = b->f + l->at;
 	switch (l->kind) {
-	case K_ETH:
-	case K_VLAN:
-		if (!l->type && length(b, l) >= 4)
-			wr16(p + (l->kind == K_ETH ? 12 : 2), next ? ethertype_of(next) : PKTTEXT_ETHERTYPE);
-		break;
-	case K_IP4:
-		fill_ip4(b, l, next);
-		break;
-	case K_IP6:
-		if (!l->len && length(b, l) >= IP6_HLEN)
-			wr16(p + 4, (uint16_t)(length(b, l) - IP6_HLEN));
-		if (!l->type)
-			p[6] = next ? proto_of(next, true) : PKTTEXT_PROTO;
-		break;
-	case K_EXT:
-		if (!l->type)
-			p[0] = next ? proto_of(next, true) : PKTTEXT_PROTO;
-		break;
 	case K_UDP:
 		if (!l->len && length(b, l) >= UDP_HLEN)
 			wr16(p + 4, (uint16_t)length(b, l));
@@ -125,6 +116,32 @@ void pkttext_fill(struct build *b, struct layer *l, const struct layer *next)
 			st32(p + 8, pkttext_crc32c(p, length(b, l)));
 		break;
 	default:
+		break;
+	}
+}
+
+void pkttext_fill(struct build *b, struct layer *l, const struct layer *next)
+{
+	uint8_t *p = b->f + l->at;
+	switch (l->kind) {
+	case K_ETH:
+	case K_VLAN:
+		if (!l->type && length(b, l) >= 4)
+			wr16(p + (l->kind == K_ETH ? 12 : 2), next ? ethertype_of(next) : PKTTEXT_ETHERTYPE);
+		break;
+	case K_IP4:
+		fill_ip4(b, l, next);
+		break;
+	case K_IP6:
+		if (!l->len && length(b, l) >= IP6_HLEN)
+			wr16(p + 4, (uint16_t)(length(b, l) - IP6_HLEN));
+		fill_next(b, l, 6, next);
+		break;
+	case K_EXT:
+		fill_next(b, l, 0, next);
+		break;
+	default:
+		fill_l4(b, l);
 		break;
 	}
 }

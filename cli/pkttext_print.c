@@ -215,33 +215,36 @@ static bool is_error(const uint8_t *p, bool v6)
 	return v6 ? p[0] >= 1 && p[0] <= 4 : p[0] == 3 || p[0] == 4 || p[0] == 5 || p[0] == 11 || p[0] == 12;
 }
 
-static void print_icmp(struct printer *t, struct span s, struct above *a)
+/* Type, code and the four bytes behind the checksum. */
+static void say_icmp_header(struct printer *t, const uint8_t *p, bool v6)
 {
-	const uint8_t *p = s.p;
-	if (s.n < ICMP_HLEN || !begin(t, "icmp")) {
-		print_data(t, s);
-		return;
-	}
-	bool request = p[0] == (a->v6 ? 128 : 8), reply = p[0] == (a->v6 ? 129 : 0);
+	bool request = p[0] == (v6 ? 128 : 8), reply = p[0] == (v6 ? 129 : 0);
 	if (request || reply) {
 		say(t, reply ? " echo-reply" : " echo");
 		say_if(t, "id", rd16(p + 4), 0);
 		say_if(t, "seq", rd16(p + 6), 0);
 	} else {
-		bool big = a->v6 ? p[0] == 2 : p[0] == 3 && p[1] == 4 && rd16(p + 4) == 0;
 		say(t, " type=%u", p[0]);
-		if (big)
-			say(t, " code=%u mtu=%u", p[1], a->v6 ? rd32(p + 4) : rd16(p + 6));
-		else if (rd32(p + 4))
+		if (v6 ? p[0] == 2 : p[0] == 3 && p[1] == 4 && rd16(p + 4) == 0) {
+			say(t, " code=%u mtu=%u", p[1], v6 ? rd32(p + 4) : rd16(p + 6));
+			return;
+		}
+		if (rd32(p + 4))
 			say(t, " rest=0x%08x", rd32(p + 4));
-		if (!big)
-			say_if(t, "code", p[1], 0);
 	}
-	if (request || reply)
-		say_if(t, "code", p[1], 0);
+	say_if(t, "code", p[1], 0);
+}
+
+static void print_icmp(struct printer *t, struct span s, struct above *a)
+{
+	if (s.n < ICMP_HLEN || !begin(t, "icmp")) {
+		print_data(t, s);
+		return;
+	}
+	say_icmp_header(t, s.p, a->v6);
 	say_checksum(t, s, 2, a->v6 ? PROTO_ICMP6 : PROTO_ICMP, a);
 	struct above quoted = { .quoted = true };
-	if (is_error(p, a->v6) && s.n > ICMP_HLEN)
+	if (is_error(s.p, a->v6) && s.n > ICMP_HLEN)
 		print_ip(t, after(s, ICMP_HLEN), &quoted);
 	else
 		print_data(t, after(s, ICMP_HLEN));
@@ -251,10 +254,12 @@ static void print_icmp(struct printer *t, struct span s, struct above *a)
 static bool print_nd(struct printer *t, struct span s)
 {
 	const uint8_t *h = s.p, *i = h + IP6_HLEN;
-	if (s.n < IP6_HLEN + 24 || rd16(h + 4) + (uint32_t)IP6_HLEN > s.n || rd32(h) != 0x60000000 || h[6] != PROTO_ICMP6)
+	if (s.n < IP6_HLEN + 24 || rd16(h + 4) + (uint32_t)IP6_HLEN > s.n || rd32(h) != 0x60000000 ||
+	    h[6] != PROTO_ICMP6)
 		return false;
 	uint32_t n = rd16(h + 4);
-	bool ask = i[0] == 135, option = n == 32 && i[24] == (ask ? 1 : 2) && i[25] == 1 && (ld32(i + 26) || ld16(i + 30));
+	bool ask = i[0] == 135,
+	     option = n == 32 && i[24] == (ask ? 1 : 2) && i[25] == 1 && (ld32(i + 26) || ld16(i + 30));
 	if ((!ask && i[0] != 136) || i[1] || (n != 24 && !option) || rd32(i + 4) & (ask ? UINT32_MAX : 0x1fffffff))
 		return false;
 	struct above a = { .src = h + 8, .dst = h + 24, .v6 = true };
@@ -311,7 +316,8 @@ static bool has_words(unsigned proto, bool v6, struct span s, const struct above
 }
 
 /* Says proto= or nh= where the next layer will not tell; returns whether it has words. */
-static bool say_next(struct printer *t, const char *key, unsigned proto, struct span s, const struct above *a, bool later)
+static bool say_next(struct printer *t, const char *key, unsigned proto, struct span s, const struct above *a,
+		     bool later)
 {
 	bool words = !later && t->layers < t->max && has_words(proto, a->v6, s, a);
 	if (!words)
@@ -325,7 +331,10 @@ static void print_ext(struct printer *t, unsigned proto, struct span s, struct a
 {
 	const uint8_t *p = s.p;
 	const uint32_t size = proto == PROTO_FRAGMENT ? 8 : (p[1] + 1u) * 8;
-	begin(t, proto == PROTO_FRAGMENT ? "frag" : proto == PROTO_ROUTING ? "routing" : proto == PROTO_HOPOPTS ? "hopopts" : "dstopts");
+	begin(t, proto == PROTO_FRAGMENT  ? "frag"
+		 : proto == PROTO_ROUTING ? "routing"
+		 : proto == PROTO_HOPOPTS ? "hopopts"
+					  : "dstopts");
 	struct span rest = after(s, size);
 	bool later = false;
 	if (proto == PROTO_FRAGMENT) {

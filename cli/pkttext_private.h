@@ -10,9 +10,9 @@ enum { LAYERS_MAX = 32, WORDS_MAX = 32 };
 
 struct layer {
 	enum kind kind;
-	uint8_t proto;	 /* of K_EXT, and of K_IP4, K_IP6 when quoted in IP */
-	uint32_t at;	 /* in the frame */
-	unsigned scope;	 /* how many eth layers stand in front */
+	uint8_t proto;                 /* of K_EXT, and of K_IP4, K_IP6 when quoted in IP */
+	uint32_t at;                   /* in the frame */
+	unsigned scope;                /* how many eth layers stand in front */
 	bool type, len, csum, partial; /* given */
 };
 

@@ -57,12 +57,12 @@ static enum step check_protocol(struct decision *d)
 }
 
 /* The counter that stands for the side a real address is on. */
-static uint16_t side_dep(const struct endpoint *ep, uint32_t in, const struct ipaddr *a)
+static uint16_t side_dep(const struct endpoint *ep, bool host, const struct ipaddr *a)
 {
 	uint16_t dep;
 	if (ep)
 		return ep->gen;
-	if (in == FLOW_IN_HOST)
+	if (host)
 		return policy_host_gen();
 	ipcache_lookup(a, &dep);
 	return dep;
@@ -78,20 +78,29 @@ static void find_ends(struct decision *d)
 	else if (d->src_endpoint)
 		d->src_identity = d->src_endpoint->identity;
 	else
-		d->src_identity = d->conn->identity;
+		d->src_identity = entry_identity(d->conn->in, &d->osrc, d->conn->identity);
+}
+
+static uint64_t original_hash(const struct decision *d)
+{
+	const uint32_t original = d->record & ~1u;
+	return hash_key(d->ct->v6 ? (const void *)&ct_flow6(original)->key : (const void *)&ct_flow4(original)->key,
+			d->ct->idx.key_len);
 }
 
 static enum step find_routes(struct decision *d)
 {
 	struct pkt *p = d->p;
 	struct route *other = &d->from;
-	step_route(&d->odst, (uint32_t)p->hash, d->src_identity, d->reply ? &d->from : &d->to);
+	/* the same among several paths whichever way the packet goes: the pool depends on the port */
+	const uint32_t hash = (uint32_t)(d->reply ? original_hash(d) : p->hash);
+	step_route(&d->odst, hash, d->src_identity, d->reply ? &d->from : &d->to);
 	d->dst_identity = (d->reply ? &d->from : &d->to)->identity;
 	if (d->reply) {
-		step_route(&d->osrc, (uint32_t)p->hash, d->dst_identity, &d->to);
-		d->dep[0] = side_dep(d->dst_endpoint, d->from.in, &d->odst);
+		step_route(&d->osrc, hash, d->dst_identity, &d->to);
+		d->dep[0] = side_dep(d->dst_endpoint, d->from.in == FLOW_IN_HOST && d->dst_identity == ID_HOST, &d->odst);
 	} else {
-		d->dep[0] = side_dep(d->src_endpoint, p->in, &d->osrc);
+		d->dep[0] = side_dep(d->src_endpoint, p->in == FLOW_IN_HOST && d->src_identity == ID_HOST, &d->osrc);
 	}
 	memcpy(&d->dep[1], d->to.dep, sizeof(d->to.dep));
 	if (!d->record)
@@ -101,7 +110,7 @@ static enum step find_routes(struct decision *d)
 	if (p->in == expected)
 		return STEP_ON;
 	if (!d->reply) {
-		step_route(&d->osrc, (uint32_t)p->hash, d->dst_identity, other);
+		step_route(&d->osrc, hash, d->dst_identity, other);
 		if (other->in == p->in)
 			return STEP_ON;
 	}
@@ -146,7 +155,7 @@ static enum step check_route(struct decision *d)
 		decide_say(d, "route", "UDP to a tunnel port from a container must not leave the overlay");
 		return decide_drop(d, DROP_ENCAP_PROHIBITED);
 	}
-	if (p->ttl <= 1 && r->kind != ROUTE_HOST)
+	if (p->ttl <= (r->kind != ROUTE_HOST)) /* the box takes 1, but 0 would come out as 255 */
 		return decide_drop(d, DROP_TTL);
 	if (r->failed)
 		return decide_drop(d, DROP_NO_NEIGHBOR);
@@ -174,8 +183,11 @@ static enum step connection(struct decision *d)
 		return s;
 	if ((s = step_masquerade(d)) != STEP_ON)
 		return s;
-	if ((s = step_size(d)) != STEP_ON)
+	if ((s = step_size(d)) != STEP_ON) {
+		if (!d->record)
+			decide_release_nat(d);
 		return s;
+	}
 	return step_commit(d);
 }
 

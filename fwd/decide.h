@@ -72,12 +72,16 @@ enum step { STEP_ON, STEP_DROP /* d->drop */, STEP_HOLD /* for d->wait */, STEP_
 enum step decide_drop(struct decision *d, enum drop reason);
 __attribute__((format(printf, 3, 4))) void decide_say(struct decision *d, const char *step, const char *fmt, ...);
 
+/* Gives back what step_masquerade took for a connection that does not come to be. */
+void decide_release_nat(struct decision *d);
 /* ct_on_delete: gives back the connection's NAT mapping and permit. */
 void decide_connection_gone(unsigned slot, bool v6, uint32_t conn);
 
 /* ---- the steps, in order ---- */
 /* Who sends this? Sets p->in, p->identity; a VXLAN packet's p->l3 .. become the inner packet's. */
 enum step step_entry(struct decision *d);
+/* Identity of who sends from 'src' by ingress 'in'; 'claimed' is the one that only the sender could tell. */
+uint32_t entry_identity(uint32_t in, const struct ipaddr *src, uint32_t claimed);
 /* ARP and ND of a sender that is known: answered, learned from, or dropped. STEP_ON when 'p' is neither. */
 enum step step_l2(struct decision *d);
 enum step step_icmp_error(struct decision *d); /* related by the embedded tuple */

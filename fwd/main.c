@@ -213,7 +213,7 @@ static void on_signal(int fd)
 
 static void tick(uint64_t now)
 {
-	static uint64_t next_ns, next_check_ns;
+	static uint64_t next_ns, next_check_ns, steered;
 	struct err e = { "" };
 	if (now < next_ns)
 		return;
@@ -224,6 +224,9 @@ static void tick(uint64_t now)
 	if (!run.loader)
 		return;
 	netlink_tick(now);
+	if (steered != fib_version()) /* transit routes, and which addresses are the kernel's */
+		steering_dirty();
+	steered = fib_version();
 	if (now < next_check_ns)
 		return;
 	next_check_ns = now + 5 * NS_PER_S;

@@ -44,37 +44,53 @@ static void record_write6(struct flow6 *f, const struct tuple *out, uint16_t pd)
 	f->xlated = memcmp(f->src, f->key.src, 32) != 0 || f->sport != f->key.sport || f->dport != f->key.dport;
 }
 
+static uint32_t *record_gensum(const struct ct *c, uint32_t r)
+{
+	return c->v6 ? &ct_flow6(r)->gensum : &ct_flow4(r)->gensum;
+}
+
 void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t adj, uint32_t in, const uint16_t dep[4],
 		  uint32_t begin)
 {
-	struct flow4 *f4 = c->v6 ? NULL : ct_flow4(r);
-	struct flow6 *f6 = c->v6 ? ct_flow6(r) : NULL;
-	uint32_t *gensum = f6 ? &f6->gensum : &f4->gensum, sum = gen_sum(dep);
+	uint32_t *gensum = record_gensum(c, r), sum = gen_sum(dep);
 	STORE_RELEASE(gensum, sum - 1);
-	if (f6) {
-		record_write6(f6, out, delta_ports(f6->key.sport, f6->key.dport, out->sport, out->dport));
-		f6->adj = adj;
-		f6->in = in;
-		memcpy(f6->dep, dep, sizeof(f6->dep));
+	if (c->v6) {
+		struct flow6 *f = ct_flow6(r);
+		record_write6(f, out, delta_ports(f->key.sport, f->key.dport, out->sport, out->dport));
+		f->adj = adj;
+		f->in = in;
+		memcpy(f->dep, dep, sizeof(f->dep));
 	} else {
-		record_write4(f4, out, delta_ports(f4->key.sport, f4->key.dport, out->sport, out->dport));
-		f4->adj = adj;
-		f4->in = in;
-		memcpy(f4->dep, dep, sizeof(f4->dep));
+		struct flow4 *f = ct_flow4(r);
+		record_write4(f, out, delta_ports(f->key.sport, f->key.dport, out->sport, out->dport));
+		f->adj = adj;
+		f->in = in;
+		memcpy(f->dep, dep, sizeof(f->dep));
 	}
 	if (gen_stable(begin))
 		STORE_RELEASE(gensum, sum);
 }
 
+void record_stop_both(struct ct *c, uint32_t r)
+{
+	for (unsigned i = 0; i < 2; i++, r ^= 1) {
+		uint32_t *gensum = record_gensum(c, r);
+		STORE_RELEASE(gensum, LOAD_RELAXED(gensum) - 1); /* sums only grow */
+	}
+}
+
 /* ---- out ---- */
 
-INLINE void put_tunnel(uint8_t *o, const struct adj *a, uint32_t inner_len, uint8_t inner_tos, uint64_t hash, bool v6)
+/* What stands in front of the inner IP packet (tables/abi/flow.h). */
+enum { TUNNEL4_SIZE = 64, TUNNEL6_SIZE = 84 };
+
+INLINE void put_tunnel(uint8_t *o, const struct adj *a, uint8_t kind, uint32_t inner_len, uint8_t inner_tos, uint64_t hash, bool v6)
 {
 	uint32_t ecn = inner_tos & 3; /* RFC 6040 normal mode: ECN is copied out, DSCP is not */
 	uint32_t udp_len = UDP_HLEN + VXLAN_HLEN + inner_len;
 	uint16_t sport = (uint16_t)(hash >> 20) | htons(0xc000); /* 49152-65535: RFC 7348 section 5 */
 	memcpy(o, a->tmpl, 64);
-	if (a->kind == ADJ_TUNNEL4) {
+	if (kind == ADJ_TUNNEL4) {
 		uint16_t total = htons((uint16_t)(udp_len + IP4_HLEN));
 		st16(o + 16, total);
 		o[15] |= (uint8_t)ecn;
@@ -98,14 +114,18 @@ INLINE void put_tunnel(uint8_t *o, const struct adj *a, uint32_t inner_len, uint
 void emit_l3(struct worker *w, uint8_t *l3, uint32_t l3_len, bool v6, uint32_t adj, uint16_t in_port, uint64_t hash)
 {
 	const struct adj *a = adj_at(adj);
+	const uint8_t kind = LOAD_ACQUIRE(&a->kind); /* once: the control thread may change it meanwhile */
 	uint8_t *o = l3 - ETH_HLEN_;
-	if (a->kind == ADJ_ETH) {
+	if (kind == ADJ_ETH) {
 		memcpy(o, a->eth, 12);
 		wr16(o + 12, v6 ? ET_IP6 : ET_IP4);
-	} else {
-		o = l3 - a->tmpl_size;
+	} else if (likely(kind != ADJ_NONE)) {
+		o = l3 - (kind == ADJ_TUNNEL4 ? TUNNEL4_SIZE : TUNNEL6_SIZE);
 		uint8_t tos = v6 ? (uint8_t)((l3[0] << 4) | (l3[1] >> 4)) : l3[1];
-		put_tunnel(o, a, l3_len + ETH_HLEN_, tos, hash, v6);
+		put_tunnel(o, a, kind, l3_len + ETH_HLEN_, tos, hash, v6);
+	} else {
+		worker_drop(w, &(struct pkt){ .data = l3, .len = l3_len, .port = in_port }, DROP_NO_NEIGHBOR);
+		return;
 	}
 	worker_tx(w, a->port, o, l3_len + (uint32_t)(l3 - o), in_port);
 }
@@ -113,9 +133,9 @@ void emit_l3(struct worker *w, uint8_t *l3, uint32_t l3_len, bool v6, uint32_t a
 void emit(struct worker *w, struct pkt *p, uint32_t adj)
 {
 	const struct adj *a = adj_at(adj);
-	size_t need = a->kind == ADJ_ETH ? ETH_HLEN_ : a->tmpl_size;
-	if (unlikely(a->kind == ADJ_NONE || frame_headroom(p->l3) < need)) {
-		worker_drop(w, p, a->kind == ADJ_NONE ? DROP_NO_NEIGHBOR : DROP_NO_FRAME);
+	const size_t need = a->kind == ADJ_ETH ? ETH_HLEN_ : TUNNEL6_SIZE;
+	if (unlikely(frame_headroom(p->l3) < need)) {
+		worker_drop(w, p, DROP_NO_FRAME);
 		return;
 	}
 	emit_l3(w, p->l3, p->l3_len, p->flags & PKT_IP6, adj, p->port, p->hash);
@@ -372,11 +392,10 @@ INLINE uint32_t valid_record(const struct pkt *p, uint32_t r, uint32_t now_s)
 	return r;
 }
 
-void engine_burst(struct worker *w, struct pkt *p, unsigned n)
+/* Passes of the burst: headers, hash and bucket prefetch; tag match and record prefetch; compare, rewrite, send. */
+INLINE void pass_classify(struct pkt *p, struct lane *lane, unsigned n)
 {
-	struct lane lane[BURST_MAX];
 	const uint32_t ahead = 8; /* flow core findings, section 4: flat from 8 to 16 */
-	const uint32_t account = settings.ct_accounting ? ~0u : 0;
 
 	for (unsigned i = 0; i < ahead && i < n; i++)
 		__builtin_prefetch(p[i].data);
@@ -387,6 +406,10 @@ void engine_burst(struct worker *w, struct pkt *p, unsigned n)
 		if (!lane[i].slow)
 			hidx_prefetch(p[i].flags & PKT_IP6 ? &ct6.idx : &ct4.idx, p[i].hash);
 	}
+}
+
+INLINE void pass_match(const struct pkt *p, struct lane *lane, unsigned n)
+{
 	for (unsigned i = 0; i < n; i++) {
 		lane[i].first = 0;
 		if (lane[i].slow)
@@ -395,6 +418,15 @@ void engine_burst(struct worker *w, struct pkt *p, unsigned n)
 		uint32_t r = lane[i].first = hidx_first(v6 ? &ct6.idx : &ct4.idx, p[i].hash);
 		__builtin_prefetch(v6 ? (void *)ct_flow6(r) : (void *)ct_flow4(r));
 	}
+}
+
+void engine_burst(struct worker *w, struct pkt *p, unsigned n)
+{
+	struct lane lane[BURST_MAX];
+	const uint32_t account = settings.ct_accounting ? ~0u : 0;
+
+	pass_classify(p, lane, n);
+	pass_match(p, lane, n);
 	for (unsigned i = 0; i < n; i++) {
 		struct pkt *q = &p[i];
 		uint32_t r = lane[i].slow ? 0 : valid_record(q, lane[i].first, w->now_s);

@@ -12,6 +12,8 @@
  * and only if nothing changed since gen_begin() gave 'begin': else the next packet decides again. The key is there already. */
 void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t adj, uint32_t in, const uint16_t dep[4],
 		  uint32_t begin);
+/* No packet of the connection is replayed before one of its direction was decided again. 'r': either record. */
+void record_stop_both(struct ct *c, uint32_t r);
 /* Rewrites 'p' as record 'r' says and sends it, in fragments where it is too long (the caller has refused what must not be
  * fragmented). The other checks of the list above are the caller's. Owns the frame. */
 void replay_one(struct worker *w, struct pkt *p, struct ct *c, uint32_t r);

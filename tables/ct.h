@@ -121,6 +121,13 @@ void ct_age(struct ct *c, unsigned slot, unsigned n, unsigned budget, uint32_t n
  * or rst-seen connection answers CT_TCP_REOPEN: delete it and start anew. */
 enum ct_tcp_verdict { CT_TCP_OK, CT_TCP_REOPEN, CT_TCP_INVALID };
 enum ct_tcp_verdict ct_tcp(struct conn *c, bool reply, uint8_t flags);
+/* May its packets be replayed? Those of a TCP connection that opens or ends all go by the machine, also plain ACKs and data: an
+ * ACK establishes it, data restores one that saw an RST. */
+INLINE bool ct_replayable(const struct conn *c)
+{
+	uint8_t s = LOAD_RELAXED(&c->state);
+	return c->proto != PROTO_TCP || s == CT_ESTABLISHED || s == CT_FIN_WAIT;
+}
 /* UDP, ICMP: a packet in direction 'reply' was seen. */
 void ct_datagram(struct conn *c, bool reply);
 uint32_t ct_next(const struct ct *c, uint32_t after); /* walk of LIVE connections */

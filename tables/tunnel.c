@@ -219,22 +219,21 @@ uint32_t remote_get(const struct ipaddr *addr, struct err *e)
 void remote_put(uint32_t index)
 {
 	struct remote *r;
-	uint16_t gen;
 
 	if (!index)
 		return;
 	r = remote_rw(index);
 	if (--r->refs)
 		return;
-	gen = r->gen;
 	struct remote_key k = { .addr = r->addr, .vtep = r->vtep };
 	table_delete(&remotes, SLOT_CONTROL, &k);
-	gen_bump(gen);
+	/* Records name the ingress by this index, and depend on no counter of the remote: another node may get it next. */
+	gen_bump_extra();
 }
 
 bool remote_has_vni(const struct remote *r, uint32_t vni)
 {
-	unsigned n = LOAD_ACQUIRE(&r->n_vnis);
+	unsigned n = r ? LOAD_ACQUIRE(&r->n_vnis) : 0;
 
 	for (unsigned i = 0; i < n; i++)
 		if (LOAD_RELAXED(&r->vni[i]) == vni)

@@ -38,7 +38,7 @@ uint32_t remote_find(uint32_t vtep, const struct ipaddr *addr);
 /* Takes a reference, creating the remote; 0 with err text when there is no VTEP of that family or no room. */
 uint32_t remote_get(const struct ipaddr *addr, struct err *e);
 void remote_put(uint32_t index);
-bool remote_has_vni(const struct remote *r, uint32_t vni);
+bool remote_has_vni(const struct remote *r, uint32_t vni); /* false for NULL: one that is just being deleted */
 uint32_t remote_next(uint32_t after);
 
 enum tunnel_flag { TUNNEL_MAC = 1, TUNNEL_VIA = 2, TUNNEL_VNI = 4 };

@@ -46,12 +46,11 @@ enum step step_ct(struct decision *d)
 	return STEP_ON;
 }
 
-static void release_nat(struct decision *d)
+void decide_release_nat(struct decision *d)
 {
 	if (!d->mapping || d->inbound)
 		return;
-	uint8_t pool = nat_at(d->mapping)->pool;
-	nat_unpermit(d->w->slot, d->mapping, &d->odst, nat_pools[pool].filter == NAT_APDF ? ntohs(d->wire.dport) : 0);
+	nat_unpermit(d->w->slot, d->mapping, &d->odst, ntohs(d->wire.dport));
 	nat_unref(d->w->slot, d->mapping);
 	d->mapping = 0;
 }
@@ -75,7 +74,7 @@ static enum step create(struct decision *d)
 	uint32_t present = 0, conn;
 	conn = ct_alloc(d->ct, d->w->slot, p->proto, d->w->now_s);
 	if (!conn) {
-		release_nat(d);
+		decide_release_nat(d);
 		return decide_drop(d, DROP_CT_FULL);
 	}
 	struct conn *c = ct_conn(d->ct, conn);
@@ -97,7 +96,7 @@ static enum step create(struct decision *d)
 		if (d->inbound && d->mapping)
 			nat_unref(d->w->slot, d->mapping);
 		ct_abort(d->ct, d->w->slot, conn);
-		release_nat(d);
+		decide_release_nat(d);
 		return decide_drop(d, DROP_CT_STATE);
 	}
 	int err = ct_publish(d->ct, d->w->slot, conn, &present);
@@ -109,7 +108,7 @@ static enum step create(struct decision *d)
 	if (d->inbound && d->mapping)
 		nat_unref(d->w->slot, d->mapping);
 	ct_abort(d->ct, d->w->slot, conn);
-	release_nat(d);
+	decide_release_nat(d);
 	return err == -EEXIST ? STEP_AGAIN /* another worker was faster: adopt its connection */ : decide_drop(d, DROP_CT_FULL);
 }
 
@@ -140,6 +139,8 @@ static enum step refresh(struct decision *d)
 	}
 	if (!d->reply)
 		STORE_RELAXED(&c->in, p->in);
+	STORE_RELAXED(&c->identity, d->src_identity);
+	STORE_RELAXED(&c->dst_identity, d->dst_identity);
 	STORE_RELAXED(&c->rule_egress, d->rule_egress);
 	STORE_RELAXED(&c->rule_ingress, d->rule_ingress);
 	STORE_RELAXED(&c->decided, c->decided + 1);
@@ -155,19 +156,31 @@ void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 	if (cn->flags & CONN_SNAT) {
 		struct tuple reply;
 		tuple_of_key(v6, record_key(c, conn * 2 + 1), &reply);
-		bool apdf = nat_pools[nat_at(cn->mapping)->pool].filter == NAT_APDF;
-		nat_unpermit(slot, cn->mapping, &reply.src, apdf ? ntohs(reply.sport) : 0);
+		nat_unpermit(slot, cn->mapping, &reply.src, ntohs(reply.sport));
 	}
 	nat_unref(slot, cn->mapping);
+}
+
+/* What TCP will say, on a copy. */
+static enum step rehearse(struct decision *d)
+{
+	struct conn c = d->conn ? *d->conn : (struct conn){ .proto = d->p->proto };
+	restore(&c);
+	if (d->p->proto != PROTO_TCP || ct_tcp(&c, d->reply, d->p->tcp_flags) != CT_TCP_INVALID)
+		return STEP_ON;
+	decide_say(d, "ct", "these TCP flags do not fit %s", d->conn ? "the state of the connection" : "a new connection");
+	return decide_drop(d, DROP_CT_STATE);
 }
 
 enum step step_commit(struct decision *d)
 {
 	if (d->x)
-		return STEP_ON;
+		return rehearse(d);
 	enum step s = d->record ? refresh(d) : create(d);
 	if (s != STEP_ON)
 		return s;
 	record_write(d->ct, d->record, &d->out, d->to.adj, d->p->in, d->dep, d->begin);
+	if (!ct_replayable(d->conn))
+		record_stop_both(d->ct, d->record);
 	return STEP_ON;
 }

@@ -35,7 +35,7 @@ static enum step entry_endpoint(struct decision *d, uint32_t id)
 	source_of(p, &src);
 	/* Probes (ARP sender 0, DAD from ::) and link-local ND carry no address that could be spoofed: step_l2 ends them. Nor does
 	 * link-local multicast (MLD, mDNS of every Linux container): it is dropped as such, not counted as spoofing. */
-	bool nd = p->proto == PROTO_ICMP6 && p->flags & PKT_IP6 && p->l4[0] >= 133 && p->l4[0] <= 137;
+	bool nd = p->proto == PROTO_ICMP6 && (p->flags & (PKT_IP6 | PKT_FRAG)) == PKT_IP6 && p->l4[0] >= 133 && p->l4[0] <= 137;
 	bool on_link = p->flags & PKT_IP6 && (nd || p->l3[24] == 0xff);
 	bool mine = owns(ep, &src) || (p->flags & PKT_ARP && ip_is_zero(&src)) ||
 		    (on_link && (ip_is_zero(&src) || ip_is_linklocal6(&src)));
@@ -53,6 +53,53 @@ static enum step entry_endpoint(struct decision *d, uint32_t id)
 	return STEP_ON;
 }
 
+static bool is_own(const struct ipaddr *a)
+{
+	struct fib_result f;
+	fib_lookup(a, 0, &f);
+	return f.kind == FIB_LOCAL;
+}
+
+/* Does a packet from 'src' come by the gate's endpoints or a tunnel only? The same order as in step_route. */
+static bool lives_elsewhere(struct decision *d, const struct ipaddr *src, const struct ipcache_value *c)
+{
+	bool tunnel = (c && c->remote) || tunnel_lookup(src, NULL);
+	if (!tunnel && !(c && c->flags & IPCACHE_ENDPOINT))
+		return false;
+	decide_say(d, "entry", "the source lives %s: it cannot come in here", tunnel ? "behind a tunnel" : "in a container");
+	return true;
+}
+
+uint32_t entry_identity(uint32_t in, const struct ipaddr *src, uint32_t claimed)
+{
+	switch (in & 0xff000000) {
+	case FLOW_IN_UPLINK:
+		return ipcache_identity(src, NULL);
+	case FLOW_IN_HOST: /* what the kernel routes for others is not the box */
+		return is_own(src) ? ID_HOST : ipcache_identity(src, NULL);
+	case FLOW_IN_REMOTE: {
+		const struct remote *r = remote_at(in & 0xffffff);
+		return r && vteps[r->vtep].mode == VNI_NETWORK ? ipcache_identity(src, NULL) : claimed;
+	}
+	default:
+		return claimed;
+	}
+}
+
+static enum step entry_host(struct decision *d)
+{
+	struct pkt *p = d->p;
+	struct ipaddr src;
+	source_of(p, &src);
+	p->flags &= (uint16_t)~PKT_BCAST;
+	p->in = FLOW_IN_HOST;
+	p->identity = entry_identity(FLOW_IN_HOST, &src, ID_HOST);
+	if (p->identity != ID_HOST && lives_elsewhere(d, &src, ipcache_lookup(&src, NULL)))
+		return decide_drop(d, DROP_INVALID_SOURCE);
+	decide_say(d, "entry", "%s, identity %u", p->identity == ID_HOST ? "the box itself" : "routed by the box's kernel", p->identity);
+	return STEP_ON;
+}
+
 static enum step entry_gate(struct decision *d)
 {
 	uint32_t id;
@@ -65,11 +112,7 @@ static enum step entry_gate(struct decision *d)
 		p->flags &= (uint16_t)~PKT_BCAST;
 		return entry_endpoint(d, id);
 	case GATE_HOST:
-		p->flags &= (uint16_t)~PKT_BCAST;
-		p->in = FLOW_IN_HOST;
-		p->identity = ID_HOST;
-		decide_say(d, "entry", "the box itself, identity %u", ID_HOST);
-		return STEP_ON;
+		return entry_host(d);
 	default:
 		return decide_drop(d, DROP_GATE);
 	}
@@ -113,8 +156,10 @@ static enum step inner_identity(struct decision *d, const struct vtep *v, uint32
 		if (vni == ID_REMOTE_NODE && p->identity == ID_WORLD)
 			p->identity = ID_REMOTE_NODE;
 	}
-	if (endpoint_by_addr(&src))
+	if (endpoint_by_addr(&src) || is_own(&src)) {
+		decide_say(d, "entry", "the source lives on this box: it cannot come out of a tunnel");
 		return decide_drop(d, DROP_INVALID_SOURCE);
+	}
 	return STEP_ON;
 }
 
@@ -173,8 +218,10 @@ static enum step entry_uplink(struct decision *d)
 	if (v >= 0)
 		return entry_overlay(d, &t, (uint32_t)v);
 	const struct ipcache_value *c = ipcache_lookup(&t.src, NULL);
-	if (c && (c->flags & IPCACHE_ENDPOINT || c->remote)) {
-		decide_say(d, "entry", "came in by an uplink, but its source lives %s", c->remote ? "behind a tunnel" : "here");
+	if (lives_elsewhere(d, &t.src, c))
+		return decide_drop(d, DROP_INVALID_SOURCE);
+	if (is_own(&t.src)) {
+		decide_say(d, "entry", "the source is an address of this box");
 		return decide_drop(d, DROP_INVALID_SOURCE);
 	}
 	p->identity = c ? c->identity : ID_WORLD;

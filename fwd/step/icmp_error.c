@@ -116,6 +116,20 @@ static void finish(struct pkt *p, const struct ipaddr *src, const struct ipaddr 
 	st16(p->l4 + 2, (uint16_t)~csum_fold(csum_add(p->l4, p->l4_len, 0)));
 }
 
+/* Any router on the way may send an error, but only from the side that the packets of record 'r' come from: else a container or
+ * somebody outside could end or slow down connections it has no part in (RFC 5927 4). 'src': source in the record's key. */
+static bool from_its_side(const struct decision *d, const struct conn *cn, uint32_t r, const struct ipaddr *src)
+{
+	struct route from = { .in = LOAD_RELAXED(&cn->in) };
+	uint32_t in = d->p->in, class = in & 0xff000000;
+	if (r & 1)
+		step_route(src, (uint32_t)d->p->hash, ID_UNKNOWN, &from);
+	if (class == FLOW_IN_REMOTE)
+		return (from.in & 0xff000000) == FLOW_IN_REMOTE;
+	/* the kernel may have routed it here from a device that is no port of ours */
+	return from.in == in || (class == FLOW_IN_HOST && from.in == FLOW_IN_UPLINK);
+}
+
 static enum step forward(struct decision *d, const struct ipaddr *dst)
 {
 	struct pkt *p = d->p;
@@ -151,6 +165,10 @@ enum step step_icmp_error(struct decision *d)
 	}
 	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r)->key : (const void *)&ct_flow4(r)->key, &key);
 	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r ^ 1)->key : (const void *)&ct_flow4(r ^ 1)->key, &sibling);
+	if (!from_its_side(d, ct_conn(c, r >> 1), r, &key.src)) {
+		decide_say(d, "ct", "related to a connection whose packets come from elsewhere");
+		return decide_drop(d, DROP_INVALID_SOURCE);
+	}
 	decide_say(d, "ct", "related to a connection");
 	/* 'sibling' is the quoted packet as we first saw it; its sender is where the error goes */
 	struct ipaddr src = d->wire.src;

@@ -14,12 +14,11 @@ static be16 inside_port(const struct tuple *t)
 enum step step_unnat(struct decision *d)
 {
 	const struct tuple *t = &d->wire;
-	int pool;
 	d->out = *t;
 	d->osrc = t->src;
 	d->odst = t->dst;
 	d->odport = t->dport;
-	if (d->p->in != FLOW_IN_UPLINK || (pool = nat_pool_by_addr(&t->dst)) < 0)
+	if (d->p->in != FLOW_IN_UPLINK || nat_pool_by_addr(&t->dst) < 0)
 		return STEP_ON;
 	uint32_t m = nat_proto_supported(t->proto) ? nat_by_outside(&t->dst, t->proto, ntohs(t->dport)) : 0;
 	if (!m) {
@@ -30,8 +29,7 @@ enum step step_unnat(struct decision *d)
 		decide_say(d, "nat", "no mapping for this port of pool address");
 		return decide_drop(d, DROP_NAT_NO_MAPPING);
 	}
-	uint8_t filter = nat_pools[pool].filter;
-	if (filter != NAT_EIF && !nat_permitted(m, &t->src, filter == NAT_APDF ? ntohs(t->sport) : 0)) {
+	if (!nat_permitted(m, &t->src, ntohs(t->sport))) {
 		decide_say(d, "nat", "the mapping never talked to this remote address");
 		return decide_drop(d, DROP_NAT_FILTERED);
 	}
@@ -79,8 +77,7 @@ static enum step masquerade_new(struct decision *d, int pool)
 	uint64_t random = (uint64_t)worker_random(w) << 32 | worker_random(w);
 	if (nat_map(w->slot, &k, w->now_s, random, &d->mapping, &created))
 		return decide_drop(d, DROP_NAT_NO_PORT);
-	uint16_t rport = nat_pools[pool].filter == NAT_APDF ? ntohs(d->wire.dport) : 0;
-	if (nat_permit(w->slot, d->mapping, &d->odst, rport)) {
+	if (nat_permit(w->slot, d->mapping, &d->odst, ntohs(d->wire.dport))) {
 		nat_unref(w->slot, d->mapping);
 		d->mapping = 0;
 		return decide_drop(d, DROP_NAT_NO_PORT);
@@ -97,9 +94,9 @@ enum step step_masquerade(struct decision *d)
 	if (!d->record)
 		return pool < 0 ? STEP_ON : masquerade_new(d, pool);
 	/* a stored translation that the configuration no longer wants ends the connection; its next packet starts anew */
-	if (d->conn->flags & CONN_INBOUND_MAP)
-		return STEP_ON;
 	int have = d->conn->mapping ? nat_at(d->conn->mapping)->pool : -1;
+	if (d->inbound)
+		pool = have; /* as long as there is that pool */
 	if (have == pool && (pool < 0 || !ip_is_zero(&nat_pools[pool].addr)))
 		return STEP_ON;
 	decide_say(d, "masquerade", "the connection's translation is no longer configured: it starts anew");

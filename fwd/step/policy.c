@@ -2,6 +2,7 @@
 /* Step policy: egress at a local source, ingress at a local destination, always of the original direction, whichever way
  * this packet goes: a rule that is removed stops replies too (design section 6, step 6). */
 #include "fwd/decide.h"
+#include "fwd/replay.h"
 
 struct side {
 	const char *name;
@@ -39,6 +40,8 @@ static enum step check(struct decision *d, const struct side *s, uint32_t *rule)
 		return STEP_ON;
 	if (d->conn && !d->x) { /* cut: it lives on for the transitory time only, unless allowed again */
 		STORE_RELAXED(&d->conn->state, CT_REFUSED);
+		STORE_RELAXED(&d->conn->identity, d->src_identity); /* replies are judged by it */
+		record_stop_both(d->ct, d->record);
 	}
 	return decide_drop(d, r.explicit_deny ? DROP_POLICY_DENY : DROP_POLICY);
 }
@@ -55,7 +58,7 @@ enum step step_policy(struct decision *d)
 	enum step s;
 	const struct route *dst = d->reply ? &d->from : &d->to;
 	uint32_t src_in = d->reply || d->record ? d->conn->in : d->p->in;
-	bool src_host = src_in == FLOW_IN_HOST && !d->src_endpoint;
+	bool src_host = src_in == FLOW_IN_HOST && d->src_identity == ID_HOST && !d->src_endpoint;
 	bool dst_host = dst->kind == ROUTE_HOST && dst->identity == ID_HOST;
 	struct side out = { "egress", 0, POLICY_EGRESS, d->dst_identity, &d->odst };
 	struct side in = { "ingress", 0, POLICY_INGRESS, d->src_identity, &d->osrc };

@@ -32,9 +32,14 @@ static struct ipaddr fixed_mac_key(const struct mac *m)
 static void route_remote(struct route *r, const struct ipaddr *dst, uint32_t remote, const struct tunnel_value *t,
 			 uint32_t identity)
 {
-	const struct vtep *v = &vteps[remote_at(remote)->vtep];
+	const struct remote *node = remote_at(remote);
 	r->in = FLOW_IN_REMOTE | remote;
 	r->key = (struct neighbor_key){ .dev = NEIGHBOR_REMOTE | remote };
+	if (!node) { /* the control thread is deleting it */
+		r->no_tunnel = true;
+		return;
+	}
+	const struct vtep *v = &vteps[node->vtep];
 	if (v->mode == VNI_IDENTITY) {
 		/* host must not be claimed on the wire (cilium.md 1.6) */
 		r->key.vni = identity == ID_HOST ? ID_REMOTE_NODE : identity;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "fwd/gate.h"
+#include "tables/ct.h"
 #include "tables/endpoint.h"
 #include "tables/gen.h"
 #include "tables/tunnel.h"
@@ -84,7 +85,8 @@ static bool read_place(struct golden *g, char **words, struct place *at)
 			char *id = golden_word(words);
 			const struct endpoint *ep = endpoint_by_id(id ? (uint32_t)strtoul(id, NULL, 10) : 0);
 			if (!what || strcmp(what, "endpoint") || !ep) {
-				golden_fail(g, "gate from|to endpoint ID|host was expected, of an endpoint that exists");
+				golden_fail(g,
+					    "gate from|to endpoint ID|host was expected, of an endpoint that exists");
 				return false;
 			}
 			at->stamped = true;
@@ -177,7 +179,8 @@ static uint32_t build_in(struct golden *g, const struct place *at, const char *p
 	if (has_eth(packet))
 		snprintf(text, sizeof(text), "%s", packet);
 	else
-		snprintf(text, sizeof(text), "eth %s > %s | %s", mac_print(&at->mac, from), mac_print(gateway, to), packet);
+		snprintf(text, sizeof(text), "eth %s > %s | %s", mac_print(&at->mac, from), mac_print(gateway, to),
+			 packet);
 	uint32_t n = build(g, text, frame);
 	if (!at->stamped || n < 12)
 		return n;
@@ -216,6 +219,18 @@ static bool plain(const uint8_t *f, uint32_t n, bool uplink)
 	return n > inner && plain(f + inner, n - inner, true);
 }
 
+/* Every TCP connection is open: while one opens or closes, its packets are decided one by one. */
+static bool all_open(void)
+{
+	for (unsigned v6 = 0; v6 < 2; v6++)
+		for (uint32_t c = ct_next(ct_of(v6), 0); c; c = ct_next(ct_of(v6), c)) {
+			const struct conn *k = ct_conn(ct_of(v6), c);
+			if (k->proto == PROTO_TCP && k->state != CT_ESTABLISHED)
+				return false;
+		}
+	return true;
+}
+
 /* The last 'in' once more: by replay if it was decided, else the other way; the same bytes must come out. */
 static void other_way(struct golden *g)
 {
@@ -230,14 +245,16 @@ static void other_way(struct golden *g)
 		golden_fail(g, "port %s takes no frame", g->in_port->conf.name);
 	box_run();
 	golden_counts(&now);
-	if (replay && (now.replayed != was.replayed + 1 || now.decided != was.decided))
+	if (replay && (now.replayed != was.replayed + 1 || now.decided != was.decided) && all_open())
 		golden_fail(g, "sent again, the packet was not replayed: %s", pkttext_print(g->in, g->in_len, a));
 	if (!replay && now.replayed != was.replayed)
-		golden_fail(g, "the packet was replayed although everything had changed: %s", pkttext_print(g->in, g->in_len, a));
+		golden_fail(g, "the packet was replayed although everything had changed: %s",
+			    pkttext_print(g->in, g->in_len, a));
 	uint32_t n = box_take(g->frames[0].port, data);
 	if (n != g->frames[0].len || memcmp(data, g->frames[0].data, n))
-		golden_fail(g, "%s gives other bytes\n    decided: %s\n    other:   %s", replay ? "replay" : "a new decision",
-			    pkttext_print(g->frames[0].data, g->frames[0].len, a), pkttext_print(data, n, b));
+		golden_fail(g, "%s gives other bytes\n    decided: %s\n    other:   %s",
+			    replay ? "replay" : "a new decision", pkttext_print(g->frames[0].data, g->frames[0].len, a),
+			    pkttext_print(data, n, b));
 }
 
 static void send_it(struct golden *g)
@@ -358,7 +375,8 @@ static void bind_names(struct golden *g, const struct variables *v)
 	for (unsigned i = 0; i < v->n; i++) {
 		if (v->name[i][0] == '*') {
 			if (strtoul(v->value[i], NULL, 10) < TUNNEL_PORT_MIN)
-				golden_fail(g, "a tunnel's source port is %s (RFC 7348 wants 49152 and up)", v->value[i]);
+				golden_fail(g, "a tunnel's source port is %s (RFC 7348 wants 49152 and up)",
+					    v->value[i]);
 		} else if (g->n_names < NAMES_MAX) {
 			snprintf(g->names[g->n_names].name, sizeof(g->names[0].name), "%s", v->name[i]);
 			snprintf(g->names[g->n_names++].value, sizeof(g->names[0].value), "%s", v->value[i]);
@@ -398,8 +416,8 @@ static void show_all(struct golden *g)
 	struct counts now;
 	golden_counts(&now);
 	for (unsigned i = 0; i < g->n_out; i++)
-		fprintf(g->out, "    %s: out %s %s\n", g->frames[i].named ? "named" : "came", g->frames[i].port->conf.name,
-			pkttext_print(g->frames[i].data, g->frames[i].len, text));
+		fprintf(g->out, "    %s: out %s %s\n", g->frames[i].named ? "named" : "came",
+			g->frames[i].port->conf.name, pkttext_print(g->frames[i].data, g->frames[i].len, text));
 	for (unsigned i = 0; i < 256; i++)
 		if (now.drops[i] != g->before.drops[i])
 			fprintf(g->out, "    drop %u (%s)\n", i, drop_text(i));

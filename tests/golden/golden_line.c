@@ -114,7 +114,8 @@ static void do_limits(struct golden *g, char *words)
 {
 	for (char *w; (w = golden_word(&words));) {
 		if (sscanf(w, "frames=%u", &g->limits.frames) + sscanf(w, "tcp=%u", &g->limits.ct_tcp) +
-			    sscanf(w, "other=%u", &g->limits.ct_other) <= 0)
+			    sscanf(w, "other=%u", &g->limits.ct_other) <=
+		    0)
 			golden_fail(g, "limits: unknown '%s'", w);
 	}
 }
@@ -221,11 +222,12 @@ static void do_drop(struct golden *g, char *words)
 	g->dropped[number] = count ? to_number(g, count) : 1;
 	if (now.drops[number] - g->before.drops[number] == g->dropped[number])
 		return;
-	golden_fail(g, "drop %u (%s): %lu instead of %lu", number, drop_text(number), now.drops[number] - g->before.drops[number],
-		    g->dropped[number]);
+	golden_fail(g, "drop %u (%s): %lu instead of %lu", number, drop_text(number),
+		    now.drops[number] - g->before.drops[number], g->dropped[number]);
 	for (unsigned i = 0; i < 256; i++)
 		if (now.drops[i] != g->before.drops[i])
-			fprintf(g->out, "  there were: %u (%s): %lu\n", i, drop_text(i), now.drops[i] - g->before.drops[i]);
+			fprintf(g->out, "  there were: %u (%s): %lu\n", i, drop_text(i),
+				now.drops[i] - g->before.drops[i]);
 }
 
 static void do_expect(struct golden *g, char *words)
@@ -282,7 +284,8 @@ static void do_says(struct golden *g, char *words)
 	for (char *l = copy ? strtok_r(copy, "\n", &save) : NULL; l && step; l = strtok_r(NULL, "\n", &save))
 		found |= !strncmp(l, step, strlen(step)) && strstr(l, words);
 	if (!found)
-		golden_fail(g, "no '%s' that says '%s' in\n%s", step, words, g->explained ? g->explained : "nothing explained");
+		golden_fail(g, "no '%s' that says '%s' in\n%s", step, words,
+			    g->explained ? g->explained : "nothing explained");
 	free(copy);
 }
 

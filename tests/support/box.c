@@ -31,7 +31,8 @@ static int prepare(struct err *e)
 {
 	const struct port_conf gate = { .name = "gate", .kind = "mem" };
 	int err;
-	if ((err = frames_init(limits.frames, e)) || (err = workers_init(settings.worker_count, e)) || (err = port_open(&gate, PORT_GATE, NULL, e)))
+	if ((err = frames_init(limits.frames, e)) || (err = workers_init(settings.worker_count, e)) ||
+	    (err = port_open(&gate, PORT_GATE, NULL, e)))
 		return err;
 	icmp_host_ifindex = HOST_IFINDEX;
 	resolve_gate_changed(&box_host_mac, GATE_MTU);
@@ -56,7 +57,9 @@ static void on_port(bool added, const struct port_conf *conf, struct port *p)
 		resolve_port_changed(p->index);
 }
 
-static const struct config_hooks hooks = { .prepare = prepare, .endpoint_changed = on_endpoint, .port_changed = on_port };
+static const struct config_hooks hooks = { .prepare = prepare,
+					   .endpoint_changed = on_endpoint,
+					   .port_changed = on_port };
 
 /* ---- start and end ---- */
 
@@ -208,7 +211,7 @@ bool box_balanced(struct err *e)
 	}
 	if (in == out + held + dropped && dropped == box_drops())
 		return true;
-	err_set(e, -EINVAL, "balance: in %lu, out %lu, held %lu, dropped %lu by port and %lu by reason", in, out, held, dropped,
-		box_drops());
+	err_set(e, -EINVAL, "balance: in %lu, out %lu, held %lu, dropped %lu by port and %lu by reason", in, out, held,
+		dropped, box_drops());
 	return false;
 }

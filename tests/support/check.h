@@ -5,10 +5,11 @@
 #include <stdint.h>
 
 enum {
-	FRAME_SHORT = 1,    /* a length says more than there is */
-	FRAME_IP_CSUM = 2,  /* an IPv4 header checksum is wrong */
-	FRAME_L4_CSUM = 4,  /* TCP, UDP, ICMP of the innermost packet or of the tunnel; none over IPv4 UDP counts as right */
-	FRAME_PARTIAL = 8,  /* the innermost TCP or UDP checksum is the pseudo-header's sum: unfinished, not wrong */
+	FRAME_SHORT = 1,   /* a length says more than there is */
+	FRAME_IP_CSUM = 2, /* an IPv4 header checksum is wrong */
+	FRAME_L4_CSUM =
+		4, /* TCP, UDP, ICMP of the innermost packet or of the tunnel; none over IPv4 UDP counts as right */
+	FRAME_PARTIAL = 8, /* the innermost TCP or UDP checksum is the pseudo-header's sum: unfinished, not wrong */
 	FRAME_FRAGMENT = 16,
 	FRAME_OTHER = 32, /* not IP */
 	FRAME_INNER = 64, /* the first two, inside a tunnel if it is one */

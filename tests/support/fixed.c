@@ -62,9 +62,11 @@ void fixed_open(void)
 	fixed_ports[FIXED_GATE] = ports[PORT_GATE];
 	fixed_ports[FIXED_UP0] = up0;
 	fixed_ports[FIXED_UP1] = up1;
-	must(box_local("10.1.0.1", NULL, &e) || box_local("2001:db8:1::1", NULL, &e) || box_local("192.0.2.1", up0, &e) ||
-		     box_local("2001:db8:f::1", up0, &e) || box_route(true, "192.0.2.0/24", up0, NULL, &e) ||
-		     box_route(true, "2001:db8:f::/64", up0, NULL, &e) || box_route(true, "0.0.0.0/0", up0, "192.0.2.254", &e) ||
+	must(box_local("10.1.0.1", NULL, &e) || box_local("2001:db8:1::1", NULL, &e) ||
+		     box_local("192.0.2.1", up0, &e) || box_local("2001:db8:f::1", up0, &e) ||
+		     box_route(true, "192.0.2.0/24", up0, NULL, &e) ||
+		     box_route(true, "2001:db8:f::/64", up0, NULL, &e) ||
+		     box_route(true, "0.0.0.0/0", up0, "192.0.2.254", &e) ||
 		     box_route(true, "::/0", up0, "2001:db8:f::ff", &e) ||
 		     box_route(true, "203.0.113.0/24", up1, "192.0.3.254", &e),
 	     &e);

@@ -20,11 +20,11 @@ enum { PER_PROTOCOL = 1000 };
 #define V4 "ip 10.1.0.10 > 10.1.0.11 id=7 | "
 #define V6 "ip 2001:db8:1::10 > 2001:db8:1::11 | "
 #define IN4 "ip 198.51.100.77 > 203.0.113.7 | "
-#define TUN4                                                                                                                   \
-	"ip 192.0.2.2 > 192.0.2.1 | udp 50000 > 8472 csum=0 | vxlan vni=2001 | "                                               \
+#define TUN4                                                                                                           \
+	"ip 192.0.2.2 > 192.0.2.1 | udp 50000 > 8472 csum=0 | vxlan vni=2001 | "                                       \
 	"eth 02:00:00:00:00:22 > 02:e9:00:00:00:01 | "
-#define TUN6                                                                                                                   \
-	"ip 2001:db8:f::2 > 2001:db8:f::1 | udp 50000 > 4789 | vxlan vni=300 | "                                               \
+#define TUN6                                                                                                           \
+	"ip 2001:db8:f::2 > 2001:db8:f::1 | udp 50000 > 4789 | vxlan vni=300 | "                                       \
 	"eth 02:00:00:00:03:07 > 02:e9:00:00:00:01 | "
 
 static const struct {
@@ -51,7 +51,8 @@ static const struct {
 	{ FIXED_UP0, IN4 "udp 5000 > 53 | data 30" },
 	{ FIXED_UP1, IN4 "udp 5000 > 53 csum=partial | data 30" },
 	{ FIXED_UP0, "ip 203.0.113.9 > 198.51.100.1 | udp 53 > 40000 | data 30" },
-	{ FIXED_UP0, "ip 203.0.113.9 > 198.51.100.1 | icmp type=11 | ip 198.51.100.1 > 203.0.113.9 | tcp 40000 > 80 seq=1 | cut 8" },
+	{ FIXED_UP0, "ip 203.0.113.9 > 198.51.100.1 | icmp type=11 | ip 198.51.100.1 > 203.0.113.9 | tcp 40000 > 80 "
+		     "seq=1 | cut 8" },
 	{ FIXED_UP0, "arp request 192.0.2.254 > 198.51.100.1" },
 	{ FIXED_UP0, "ns 2001:db8:f::ff > 2001:db8:a::1" },
 	{ FIXED_UP0, TUN4 "ip 10.2.0.7 > 10.1.0.10 | tcp 80 > 40000 S | data 20" },
@@ -103,7 +104,8 @@ static bool goes_on(unsigned i, const uint8_t *frame, uint32_t n)
 	struct sums a = sums_now();
 	assert_int_equal(box_send(fixed_ports[protocols[i].port], frame, n), 0);
 	struct sums b = sums_now();
-	uint64_t dropped = b.dropped - a.dropped, went = b.tx - a.tx + b.held - a.held, made = b.control_rx - a.control_rx;
+	uint64_t dropped = b.dropped - a.dropped, went = b.tx - a.tx + b.held - a.held,
+		 made = b.control_rx - a.control_rx;
 	if (b.rx - a.rx != 1 || dropped > 1 || went + dropped != 1 + made)
 		fail_msg("rx %lu, dropped %lu, sent or held %lu, made %lu: %s", b.rx - a.rx, dropped, went, made,
 			 pkttext_print(frame, n, text));
@@ -182,7 +184,8 @@ static void random_lengths(void **state)
 	srand(2);
 	for (unsigned i = 0; i < ARRAY_LEN(protocols); i++)
 		for (unsigned k = 0; k < PER_PROTOCOL; k++) {
-			static const uint8_t at[] = { 14, 16, 17, 18, 19, 38, 39, 46, 55, 58, 59, 66, 63, 71, 79, 78, 81, 82, 83 };
+			static const uint8_t at[] = { 14, 16, 17, 18, 19, 38, 39, 46, 55, 58,
+						      59, 66, 63, 71, 79, 78, 81, 82, 83 };
 			uint8_t f[PKTTEXT_FRAME_MAX];
 			uint32_t n = build(i, f);
 			for (uint32_t changes = 1 + dice(3); changes; changes--) {

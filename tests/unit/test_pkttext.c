@@ -33,12 +33,14 @@ static void assert_frame(const char *text, const uint8_t *want, uint32_t len)
 static void known_frames(void **state)
 {
 	(void)state;
-	static const uint8_t ping[] = { 0x02, 0, 0, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0x09, 0x08, 0x00, 0x45, 0x00, 0x00, 0x20, 0x00,
-					0x01, 0x40, 0x00, 0x40, 0x01, 0x26, 0xda, 10, 0, 0, 1, 10, 0, 0, 2, 0x08, 0x00, 0xb0, 0xf3,
-					0x45, 0x07, 0x00, 0x01, 0, 1, 2, 3 };
+	static const uint8_t ping[] = { 0x02, 0,    0,    0,    0,    0x01, 0x02, 0,    0,    0,    0,    0x09,
+					0x08, 0x00, 0x45, 0x00, 0x00, 0x20, 0x00, 0x01, 0x40, 0x00, 0x40, 0x01,
+					0x26, 0xda, 10,   0,    0,    1,    10,   0,    0,    2,    0x08, 0x00,
+					0xb0, 0xf3, 0x45, 0x07, 0x00, 0x01, 0,    1,    2,    3 };
 	assert_frame("ip 10.0.0.1 > 10.0.0.2 id=1 df | icmp echo id=17671 seq=1 | data 4", ping, sizeof(ping));
-	static const uint8_t arp[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 0x0a, 0x08, 0x06, 0, 1, 8, 0, 6, 4, 0,
-				       1, 0x02, 0, 0, 0, 0, 0x0a, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2 };
+	static const uint8_t arp[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0,    0, 0,  0x0a, 0x08, 0x06,
+				       0,    1,    8,    0,    6,    4,    0,    1, 0x02, 0, 0,  0,    0,    0x0a,
+				       10,   0,    0,    1,    0,    0,    0,    0, 0,    0, 10, 0,    0,    2 };
 	assert_frame("eth 02:00:00:00:00:0a > ff:ff:ff:ff:ff:ff | arp request 10.0.0.1 > 10.0.0.2", arp, sizeof(arp));
 }
 
@@ -76,27 +78,32 @@ static void canonical_texts_come_back(void **state)
 	(void)state;
 	static const char *const texts[] = {
 		ETH "ip 10.1.0.10 > 10.2.0.7 | tcp 40000 > 80 S seq=1",
-		ETH "ip 10.1.0.10 > 10.2.0.7 ttl=9 tos=3 id=77 df | tcp 40000 > 80 PA seq=1 ack=2 win=9 opt=01010101 | data 100",
+		ETH "ip 10.1.0.10 > 10.2.0.7 ttl=9 tos=3 id=77 df | tcp 40000 > 80 PA seq=1 ack=2 win=9 opt=01010101 | "
+		    "data 100",
 		ETH "ip 10.1.0.10 > 10.2.0.7 | tcp 40000 > 80 csum=0x1234",
 		ETH "ip 10.1.0.10 > 10.2.0.7 mf | udp 5 > 6 csum=partial | data 1000",
 		ETH "ip 10.1.0.10 > 10.2.0.7 off=1008 proto=17 | data 100",
 		ETH "ip 10.1.0.10 > 10.2.0.7 opt=94040000 | udp 5 > 6 csum=0",
 		ETH "ip 10.1.0.10 > 10.2.0.7 len=1000 ihl=3 ver=5 csum=0x0000 | sctp 5 > 6 vtag=9",
 		ETH "ip 10.1.0.10 > 10.2.0.7 | icmp echo id=7 seq=1 | data 8 | pad 10",
-		ETH "ip 10.1.0.10 > 10.2.0.7 | icmp type=3 code=4 mtu=1400 | ip 10.2.0.7 > 10.1.0.10 df len=1500 | udp 5 > 6 len=1480",
+		ETH "ip 10.1.0.10 > 10.2.0.7 | icmp type=3 code=4 mtu=1400 | ip 10.2.0.7 > 10.1.0.10 df len=1500 | udp "
+		    "5 > 6 len=1480",
 		ETH "ip 10.1.0.10 > 10.2.0.7 | icmp type=11 | ip 10.2.0.7 > 10.1.0.10 | tcp 5 > 6 seq=7 | cut 8",
 		ETH "ip 10.1.0.10 > 10.2.0.7 | icmp type=13 rest=0x00010002 code=3 | data 12",
-		ETH "ip 2001:db8::1 > 2001:db8::2 hlim=3 tc=184 flow=5 | hopopts 16 | routing type=4 left=1 | frag mf id=9 | udp 5 > 6",
+		ETH "ip 2001:db8::1 > 2001:db8::2 hlim=3 tc=184 flow=5 | hopopts 16 | routing type=4 left=1 | frag mf "
+		    "id=9 | udp 5 > 6",
 		ETH "ip 2001:db8::1 > 2001:db8::2 | frag off=1232 id=9 nh=6 | data 40",
 		ETH "ip 2001:db8::1 > 2001:db8::2 | icmp echo-reply id=7",
-		ETH "ip 2001:db8::1 > 2001:db8::2 | icmp type=2 code=0 mtu=1280 | ip 2001:db8::2 > 2001:db8::1 | udp 5 > 6 | data 50",
+		ETH "ip 2001:db8::1 > 2001:db8::2 | icmp type=2 code=0 mtu=1280 | ip 2001:db8::2 > 2001:db8::1 | udp 5 "
+		    "> 6 | data 50",
 		ETH "ip 2001:db8::1 > ::ffff:1.2.3.4 plen=9 | udp 5 > 6",
 		ETH "ns fe80::1 > 2001:db8::7 sll=02:00:00:00:00:09",
 		ETH "ns :: > 2001:db8::7",
 		ETH "na 2001:db8::7 > fe80::1 flags=3 tll=02:00:00:00:00:09",
 		ETH "arp reply 10.1.0.1 > 10.1.0.10 sha=02:00:00:00:00:07 | pad 18",
 		ETH "vlan 5 pcp=3 | ip 10.1.0.10 > 10.2.0.7 | udp 5 > 6",
-		ETH "ip 192.0.2.1 > 192.0.2.2 | udp 50000 > 4789 csum=0 | vxlan vni=300 | eth 02:00:00:00:00:0a > 02:00:00:00:00:0b | "
+		ETH "ip 192.0.2.1 > 192.0.2.2 | udp 50000 > 4789 csum=0 | vxlan vni=300 | eth 02:00:00:00:00:0a > "
+		    "02:00:00:00:00:0b | "
 		    "ip 10.1.0.10 > 10.2.0.7 | tcp 1 > 2 A csum=partial | data 9 | pad 3",
 		"eth 02:00:00:00:00:09 > 02:00:00:00:00:01 type=0x1234 | hex 0102",
 		"hex 02000000",
@@ -145,7 +152,8 @@ static void damaged_frames_come_back(void **state)
 	static const char *const texts[] = {
 		"ip 10.1.0.10 > 10.2.0.7 opt=94040000 | tcp 40000 > 80 S opt=020405b4 | data 20",
 		"ip 2001:db8::1 > 2001:db8::2 | dstopts | frag id=4 | udp 5 > 6 | data 30",
-		"ip 192.0.2.1 > 192.0.2.2 | udp 50000 > 8472 | vxlan vni=300 | eth 02:00:00:00:00:0a > 02:00:00:00:00:0b | "
+		"ip 192.0.2.1 > 192.0.2.2 | udp 50000 > 8472 | vxlan vni=300 | eth 02:00:00:00:00:0a > "
+		"02:00:00:00:00:0b | "
 		"ip 10.1.0.10 > 10.2.0.7 | icmp type=3 code=1 | ip 10.2.0.7 > 10.1.0.10 | tcp 5 > 6 seq=7 | cut 8",
 		"ns fe80::1 > 2001:db8::7 sll=02:00:00:00:00:09",
 		"vlan 7 | arp reply 10.1.0.1 > 10.1.0.10 | pad 18",
