@@ -9,9 +9,32 @@
 
 #include "cli/config.h"
 
+/* Copies the word at *line to *o without its quotation marks; both end behind it. False: no room. */
+static bool copy_word(const char **line, char **o, const char *end, bool *quoted)
+{
+	const char *s = *line;
+
+	*quoted = false;
+	for (; *s && (*quoted || !strchr(" \t\r\n", *s)); s++) {
+		if (*s == '"') {
+			*quoted = !*quoted;
+			continue;
+		}
+		if (*quoted && *s == '\\' && s[1])
+			s++;
+		if (*o >= end)
+			return false;
+		*(*o)++ = *s;
+	}
+	**o = 0;
+	*line = s;
+	return true;
+}
+
 int words_split(const char *line, struct words *w, struct err *e)
 {
 	char *o = w->buf, *end = w->buf + sizeof(w->buf) - 1;
+	bool quoted;
 
 	w->n = 0;
 	for (;;) {
@@ -22,19 +45,8 @@ int words_split(const char *line, struct words *w, struct err *e)
 		if (w->n == WORDS_MAX)
 			return err_set(e, -EINVAL, "more than %d words on a line", WORDS_MAX);
 		w->w[w->n++] = o;
-		bool quoted = false;
-		for (; *line && (quoted || !strchr(" \t\r\n", *line)); line++) {
-			if (*line == '"') {
-				quoted = !quoted;
-				continue;
-			}
-			if (quoted && *line == '\\' && line[1])
-				line++;
-			if (o >= end)
-				return err_set(e, -EINVAL, "line too long");
-			*o++ = *line;
-		}
-		*o = 0;
+		if (!copy_word(&line, &o, end, &quoted))
+			return err_set(e, -EINVAL, "line too long");
 		if (quoted)
 			return err_set(e, -EINVAL, "the quotation mark of %.40s is not closed", w->w[w->n - 1]);
 		if (o >= end)

@@ -41,11 +41,10 @@ static bool open_socket(void)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 
-	if (strlen(socket_path) >= sizeof(a.sun_path)) {
+	if ((size_t)snprintf(a.sun_path, sizeof(a.sun_path), "%s", socket_path) >= sizeof(a.sun_path)) {
 		fprintf(stderr, "sluicectl: socket path too long\n");
 		return false;
 	}
-	strcpy(a.sun_path, socket_path);
 	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (sock >= 0 && !connect(sock, (const struct sockaddr *)&a, sizeof(a)))
 		return true;

@@ -126,8 +126,10 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 		return 0;
 	if (!old && !if_nametoindex(c->device)) {
 		if (config_devices_required)
-			return err_set(e, -ENODEV, "endpoint %u: there is no device '%s'; see 'ip link'", c->id, c->device);
-		config_warn(tx, "endpoint %u: there is no device '%s' yet; it is served once there is", c->id, c->device);
+			return err_set(e, -ENODEV, "endpoint %u: there is no device '%s'; see 'ip link'", c->id,
+				       c->device);
+		config_warn(tx, "endpoint %u: there is no device '%s' yet; it is served once there is", c->id,
+			    c->device);
 	}
 	if (!c->n_addrs)
 		return err_set(e, -EINVAL, "endpoint %u: ipv4 or ipv6 is missing: it needs an address", c->id);
@@ -214,7 +216,7 @@ static int apply(const void *old_data, const void *now_data, struct err *e)
 static void notify(const void *old_data, const void *now_data)
 {
 	const struct endpoint_conf *old = old_data, *now = now_data;
-	uint32_t id = now ? now->id : old->id;
+	const uint32_t id = (now ? now : old)->id;
 	const struct ipnet none = { .len = 128 };
 
 	for (unsigned i = 0; config_hooks.prefix_changed && old && i < old->n_addrs; i++) {

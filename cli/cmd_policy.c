@@ -6,6 +6,40 @@
 
 #include "tables/policy.h"
 
+/* False: not a word of the subject. */
+static bool set_subject(struct policy_rule *r, const struct arg *a)
+{
+	if (!strcmp(a->label, "host")) {
+		r->subject = POLICY_HOST;
+		return true;
+	}
+	if (!strcmp(a->label, "endpoint"))
+		r->subject = POLICY_ENDPOINT;
+	else if (!strcmp(a->label, "identity"))
+		r->subject = POLICY_IDENTITY;
+	else
+		return false;
+	r->subject_id = (uint32_t)a->n;
+	return true;
+}
+
+/* False: not a word of the peer. */
+static bool set_peer(struct policy_rule *r, const struct arg *a)
+{
+	if (!strcmp(a->label, "identity")) {
+		r->peer = POLICY_PEER_IDENTITY;
+		r->peer_identity = (uint32_t)a->n;
+	} else if (!strcmp(a->label, "cidr")) {
+		r->peer = POLICY_PEER_CIDR;
+		r->peer_cidr = a->net;
+	} else if (!strcmp(a->label, "any")) {
+		r->peer = POLICY_PEER_ANY;
+	} else {
+		return false;
+	}
+	return true;
+}
+
 /* Words are read in order: 'identity' stands for the subject before the direction and for the peer after it. */
 static int parse(const struct parse *p, void *data, struct err *e)
 {
@@ -15,15 +49,9 @@ static int parse(const struct parse *p, void *data, struct err *e)
 	for (unsigned i = 1; i < p->n; i++) {
 		const struct arg *a = &p->arg[i];
 		const char *l = a->label;
-		if (!strcmp(l, "endpoint")) {
-			r->subject = POLICY_ENDPOINT;
-			r->subject_id = (uint32_t)a->n;
-		} else if (!strcmp(l, "identity") && !direction) {
-			r->subject = POLICY_IDENTITY;
-			r->subject_id = (uint32_t)a->n;
-		} else if (!strcmp(l, "host")) {
-			r->subject = POLICY_HOST;
-		} else if (!strcmp(l, "ingress") || !strcmp(l, "egress")) {
+		if (direction ? set_peer(r, a) : set_subject(r, a))
+			continue;
+		if (!strcmp(l, "ingress") || !strcmp(l, "egress")) {
 			r->direction = *l == 'e' ? POLICY_EGRESS : POLICY_INGRESS;
 			direction = true;
 		} else if (!strcmp(l, "allow")) {
@@ -32,14 +60,6 @@ static int parse(const struct parse *p, void *data, struct err *e)
 			r->verdict = POLICY_DENY;
 		} else if (!strcmp(l, "redirect")) {
 			return err_set(e, -EOPNOTSUPP, "policy: redirect is not in this version");
-		} else if (!strcmp(l, "identity")) {
-			r->peer = POLICY_PEER_IDENTITY;
-			r->peer_identity = (uint32_t)a->n;
-		} else if (!strcmp(l, "cidr")) {
-			r->peer = POLICY_PEER_CIDR;
-			r->peer_cidr = a->net;
-		} else if (!strcmp(l, "any")) {
-			r->peer = POLICY_PEER_ANY;
 		} else if (!strcmp(l, "port")) {
 			r->has_port = true;
 			r->port_lo = a->range.lo;

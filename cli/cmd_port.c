@@ -29,7 +29,7 @@ static int set_text(const struct parse *p, const char *label, char *to, size_t s
 	if (a && strlen(a->text) >= size)
 		return err_set(e, -ENAMETOOLONG, "port: '%.40s...' is longer than %zu characters", a->text, size - 1);
 	if (a)
-		strcpy(to, a->text);
+		snprintf(to, size, "%s", a->text);
 	return 0;
 }
 

@@ -37,7 +37,7 @@ static int run_verb(struct call *c, struct err *e)
 	if (!old)
 		r = err_set(e, -ENOENT, "there is no %s", key->key);
 	object_free(key);
-	if (r)
+	if (!old)
 		return r;
 	memcpy(data, old->data, k->size);
 	r = k->parse(c->p, data, e);

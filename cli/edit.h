@@ -6,7 +6,7 @@
  * answer. */
 typedef char *edit_ask_fn(const char *what, const char *line);
 
-int edit_open(const char *prompt, edit_ask_fn *ask); /* 0 or -1 */
+int edit_open(const char *text, edit_ask_fn *ask); /* 0 or -1 */
 /* The next line without its end, NULL at end of input; valid until the next call. ^C gives "". */
 const char *edit_line(void);
 void edit_close(void);

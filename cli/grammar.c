@@ -133,6 +133,28 @@ static bool begins_with(const struct node *n, const char *word)
 
 static enum result match(struct match *m, const struct node *n, unsigned *pos);
 
+/* A group ends here: MATCHED unless a required member is missing or one that was used comes again. */
+static enum result end_group(struct match *m, const struct node *g, uint32_t used, unsigned pos)
+{
+	unsigned i = 0;
+
+	for (const struct node *n = g->child; n; n = n->next, i++) {
+		bool was_used = used >> i & 1;
+		if (was_used && pos < m->n && begins_with(n, m->w[pos])) {
+			expect(m, pos, first_leaf(n));
+			m->twice = m->w[pos];
+			return FAILED;
+		}
+		if (n->required && !was_used) {
+			expect(m, pos, first_leaf(n));
+			if (m->far == pos && !m->missing)
+				m->missing = n;
+			return FAILED;
+		}
+	}
+	return MATCHED;
+}
+
 static enum result match_group(struct match *m, const struct node *g, unsigned *pos)
 {
 	uint32_t used = 0;
@@ -150,24 +172,9 @@ static enum result match_group(struct match *m, const struct node *g, unsigned *
 		}
 		if (r == FAILED)
 			return r;
-		if (r == MATCHED) {
-			used |= 1u << i;
-			continue;
-		}
-		for (i = 0, n = g->child; n; n = n->next, i++) {
-			if ((used >> i & 1) && *pos < m->n && begins_with(n, m->w[*pos])) {
-				expect(m, *pos, first_leaf(n));
-				m->twice = m->w[*pos];
-				return FAILED;
-			}
-			if (n->required && !(used >> i & 1)) {
-				expect(m, *pos, first_leaf(n));
-				if (m->far == *pos && !m->missing)
-					m->missing = n;
-				return FAILED;
-			}
-		}
-		return MATCHED;
+		if (r == NOT_HERE)
+			return end_group(m, g, used, *pos);
+		used |= 1u << i;
 	}
 }
 

@@ -42,10 +42,9 @@ static char socket_path[108];
 static int address(const char *path, struct sockaddr_un *a, struct err *e)
 {
 	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (strlen(path) >= sizeof(a->sun_path))
+	if ((size_t)snprintf(a->sun_path, sizeof(a->sun_path), "%s", path) >= sizeof(a->sun_path))
 		return err_set(e, -ENAMETOOLONG, "socket %s: the path is longer than %zu characters", path,
 			       sizeof(a->sun_path) - 1);
-	strcpy(a->sun_path, path);
 	return 0;
 }
 
@@ -130,7 +129,7 @@ int server_open(const char *path, struct err *e)
 		unlink(path);
 		goto fail;
 	}
-	strcpy(socket_path, path);
+	snprintf(socket_path, sizeof(socket_path), "%s", path);
 	return 0;
 fail:
 	if (listener >= 0)

@@ -358,12 +358,13 @@ static const void *data_of(const struct config_object *o)
 static int apply(struct config_tx *tx, struct config_object *old, struct config_object *now, unsigned line,
 		 struct err *e)
 {
-	const struct config_kind *k = (old ? old : now)->kind;
+	const struct change c = { old, now, line };
+	const struct config_kind *k = either(&c)->kind;
 	int r = k->apply(data_of(old), data_of(now), e);
 
 	if (r)
 		return tx_where(tx, line, r, e);
-	*append(&tx->done) = (struct change){ old, now, line };
+	*append(&tx->done) = c;
 	tx->commit_policy |= k == &kind_policy || k == &kind_endpoint;
 	return 0;
 }
@@ -420,6 +421,19 @@ static void collect_again(struct config_tx *tx, struct again *a)
 
 enum phase { PHASE_GONE, PHASE_NEW };
 
+/* A change that cannot be made in place is a deletion in the one phase and an addition in the other. */
+static int apply_part(struct config_tx *tx, const struct again *a, enum phase phase, const struct change *c,
+		      struct err *e)
+{
+	bool split = c->old && c->now && (!either(c)->kind->in_place || needs_again(a, c->old));
+
+	if (phase == PHASE_GONE && c->old && (!c->now || split))
+		return apply(tx, c->old, NULL, c->line, e);
+	if (phase == PHASE_NEW && c->now)
+		return apply(tx, split ? NULL : c->old, c->now, c->line, e);
+	return 0;
+}
+
 /* Deletions (in reverse order of kinds) or additions and changes of all kinds but the early ones. */
 static int apply_phase(struct config_tx *tx, const struct again *a, enum phase phase, struct err *e)
 {
@@ -432,15 +446,8 @@ static int apply_phase(struct config_tx *tx, const struct again *a, enum phase p
 		if (k->early)
 			continue;
 		for (unsigned i = 0; i < tx->net.n; i++) {
-			struct change *c = &tx->net.c[i];
-			if (either(c)->kind != k)
-				continue;
-			bool split = c->old && c->now && (!k->in_place || needs_again(a, c->old));
-			int r = 0;
-			if (phase == PHASE_GONE && c->old && (!c->now || split))
-				r = apply(tx, c->old, NULL, c->line, e);
-			else if (phase == PHASE_NEW && c->now)
-				r = apply(tx, split ? NULL : c->old, c->now, c->line, e);
+			const struct change *c = &tx->net.c[i];
+			int r = either(c)->kind == k ? apply_part(tx, a, phase, c, e) : 0;
 			if (r)
 				return r;
 		}

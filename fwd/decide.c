@@ -103,6 +103,9 @@ static enum step find_routes(struct decision *d)
 		d->dep[0] = side_dep(d->src_endpoint, p->in == FLOW_IN_HOST && d->src_identity == ID_HOST, &d->osrc);
 	}
 	memcpy(&d->dep[1], d->to.dep, sizeof(d->to.dep));
+	/* routes to endpoints leave the last one free: a source that moves behind a tunnel must stop what its old place sends */
+	if (d->to.kind == ROUTE_ENDPOINT)
+		tunnel_lookup(d->reply ? &d->odst : &d->osrc, &d->dep[3]);
 	if (!d->record)
 		return STEP_ON;
 	/* a live tuple from another ingress than it belongs to is spoofed, unless the sender has moved there */

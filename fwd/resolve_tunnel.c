@@ -99,7 +99,6 @@ static void describe(const struct record *r, struct adj_tunnel *t)
 {
 	const struct vtep *v = &vteps[remote_of(r)->vtep];
 	const struct port *p = ports[r->under->key.dev];
-	memset(t, 0, sizeof(*t)); /* compared as bytes */
 	t->port = p->index;
 	t->outer_src = p->mac;
 	t->outer_dst = r->under->mac;
@@ -116,6 +115,14 @@ void tunnel_fill_adj(struct record *r)
 {
 	describe(r, &r->built);
 	adj_set_tunnel(r->adj, &r->built);
+}
+
+static bool same_tunnel(const struct adj_tunnel *a, const struct adj_tunnel *b)
+{
+	return a->port == b->port && mac_eq(&a->outer_src, &b->outer_src) && mac_eq(&a->outer_dst, &b->outer_dst) &&
+	       mac_eq(&a->inner_src, &b->inner_src) && mac_eq(&a->inner_dst, &b->inner_dst) &&
+	       ip_eq(&a->local, &b->local) && ip_eq(&a->remote, &b->remote) && a->dport == b->dport &&
+	       a->vni == b->vni && a->link_mtu == b->link_mtu;
 }
 
 /* ---- states ---- */
@@ -139,7 +146,7 @@ static void update_inner(struct record *r, bool retry, uint64_t now_ns)
 	}
 	struct adj_tunnel t;
 	describe(r, &t);
-	if (record_usable(r) && !memcmp(&t, &r->built, sizeof(t)))
+	if (record_usable(r) && same_tunnel(&t, &r->built))
 		return;
 	bool waits = record_is_pending(r); /* a refresh that is under way goes on */
 	record_publish(r, NEIGHBOR_REACHABLE);

@@ -162,9 +162,10 @@ static void merge(struct rows *t)
 			t->r[i].val.flags &= ~(uint32_t)STEER_PASS;
 }
 
-static int apply(const struct rows *want)
+/* What the kernel refused is forgotten in 'want', so that the next change tries it again. */
+static int apply(struct rows *want)
 {
-	size_t i = 0, k = 0;
+	size_t i = 0, k = 0, kept = 0;
 	int err = 0, one;
 	while (i < want->n || k < current.n) {
 		int d = i == want->n ? 1 : k == current.n ? -1 : compare(&want->r[i], &current.r[k]);
@@ -174,9 +175,12 @@ static int apply(const struct rows *want)
 		else if (d < 0 || memcmp(&want->r[i].val, &current.r[k].val, sizeof(want->r[i].val)) != 0)
 			one = loader_steer_set(loader, &want->r[i].net, &want->r[i].val);
 		err = err ? err : one;
+		if (d <= 0 && !one)
+			want->r[kept++] = want->r[i];
 		i += d <= 0;
 		k += d >= 0;
 	}
+	want->n = kept;
 	return err;
 }
 

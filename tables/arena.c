@@ -39,7 +39,7 @@ int arena_set_dir(const char *dir, struct err *e)
 		return err_set(e, -errno, "state directory %s: %s", dir, strerror(errno));
 	if (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
 		return err_set(e, -ENOTDIR, "state directory %s: not a directory", dir);
-	strcpy(dir_path, dir);
+	snprintf(dir_path, sizeof(dir_path), "%s", dir);
 	return 0;
 }
 
@@ -110,7 +110,8 @@ static int open_file(struct arena *a, const char *name, const struct arena_heade
 		a->map_size = ALIGN_UP(a->map_size, (size_t)fs.f_bsize);
 	/* Pages come lazily, and one that does not come is a SIGBUS in the packet path: promise only what is there. */
 	if (promised + a->map_size > fs.f_bavail * (uint64_t)fs.f_bsize) {
-		snprintf(last_reason, sizeof(last_reason), "%.64s: too little room for its file; it ends with the process", name);
+		snprintf(last_reason, sizeof(last_reason),
+			 "%.64s: too little room for its file; it ends with the process", name);
 		unlink(path);
 		close(a->fd);
 		a->fd = -1;

@@ -375,7 +375,7 @@ static bool draft_open(struct draft *d, struct policy_set *s, const struct polic
 		slots *= 2;
 	*d = (struct draft){ .set = s, .mask = slots - 1 };
 	d->slots = calloc(slots, sizeof(*d->slots));
-	d->cells = malloc((cells + 1) * sizeof(*d->cells));
+	d->cells = calloc((size_t)cells + 1, sizeof(*d->cells));
 	for (unsigned i = 0; i < 2; i++) {
 		s->dir[i].shapes[0] = scratch[i];
 		s->dir[i].shapes[1] = scratch[i] + SHAPES_4;

@@ -305,6 +305,7 @@ static int pair_find(struct loader *l, uint32_t n_queues, bool *fits, struct err
 	struct link h, n;
 	bool has_h = link_get(l, GATE_HOST_DEVICE, &h), has_n = link_get(l, GATE_NET_DEVICE, &n);
 
+	*fits = false;
 	if ((has_h && !h.veth) || (has_n && !n.veth))
 		return err_set(e, -EEXIST, "a device named %s is not a veth: rename or delete it",
 			       has_h && !h.veth ? GATE_HOST_DEVICE : GATE_NET_DEVICE);

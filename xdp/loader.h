@@ -51,7 +51,7 @@ int loader_check_caps(struct err *e);
 
 /* Mounts bpffs if need be (logged). Pinned maps of the same layout are reused, others replaced (logged). 'instance':
  * letters, digits, '-' and '_' only. */
-int loader_open(struct loader **l, const char *instance, struct err *e);
+int loader_open(struct loader **out, const char *instance, struct err *e);
 /* true when loader_open found maps of a predecessor. */
 bool loader_adopted(const struct loader *l);
 /* Call once the configuration stands: deletes entries of steer_lpm, steer_dev, gate_by_ifindex, gate_by_id that were

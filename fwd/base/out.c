@@ -100,6 +100,33 @@ static int put_json(const char *text, size_t n, void *arg)
 	return 0;
 }
 
+/* Characters of UTF-8 text: the bytes that begin one. */
+static size_t text_width(const char *s)
+{
+	size_t n = 0;
+
+	for (; *s; s++)
+		n += ((unsigned char)*s & 0xc0) != 0x80;
+	return n;
+}
+
+static void show_json(struct out *o)
+{
+	put(o, &o->all, o->n_rows ? ",\n" : "[\n", 2);
+	if (json_dump_callback(o->object, put_json, o, JSON_COMPACT))
+		o->out_of_memory = true;
+}
+
+/* Widths grow with shown rows only. */
+static void show_text(struct out *o)
+{
+	const char *c = o->row.p;
+
+	for (unsigned i = 0; i < o->column; i++, c += strlen(c) + 1)
+		o->columns[i].width = MAX(o->columns[i].width, text_width(c));
+	put(o, &o->all, o->row.p, o->row.n);
+}
+
 static void finish_row(struct out *o)
 {
 	if (!o->in_row)
@@ -108,21 +135,10 @@ static void finish_row(struct out *o)
 	assert(!o->columns_known || o->column == o->n_columns);
 	o->columns_known = true;
 	if (row_matches(o)) {
-		if (o->json) {
-			put(o, &o->all, o->n_rows ? ",\n" : "[\n", 2);
-			if (json_dump_callback(o->object, put_json, o, JSON_COMPACT))
-				o->out_of_memory = true;
-		} else {
-			/* widths grow with shown rows only */
-			const char *c = o->row.p;
-			for (unsigned i = 0; i < o->column; i++, c += strlen(c) + 1) {
-				size_t width = 0;
-				for (const char *s = c; *s; s++)
-					width += ((unsigned char)*s & 0xc0) != 0x80; /* UTF-8: first bytes */
-				o->columns[i].width = MAX(o->columns[i].width, width);
-			}
-			put(o, &o->all, o->row.p, o->row.n);
-		}
+		if (o->json)
+			show_json(o);
+		else
+			show_text(o);
 		o->n_rows++;
 	}
 	if (o->object)
@@ -222,14 +238,8 @@ static void put_cell(struct out *o, const char *text)
 			*c = '?'; /* a line break in a name would forge a row */
 }
 
-static void add(struct out *o, const char *col, const struct cell *c)
+static void judge_cell(struct out *o, const char *col, const struct cell *c)
 {
-	assert(o->in_row && o->column < COLUMNS_MAX);
-	assert(!o->columns_known || o->column < o->n_columns);
-	if (!o->columns_known)
-		o->columns[o->n_columns++] = (struct column){ .name = col, .width = strlen(col), .number = c->number };
-	assert(strcmp(o->columns[o->column].name, col) == 0);
-	o->column++;
 	for (unsigned i = 0; i < o->n_filters; i++) {
 		struct filter *f = &o->filter[i];
 		if (strcmp(f->field, col))
@@ -239,6 +249,17 @@ static void add(struct out *o, const char *col, const struct cell *c)
 		if (!f->matched)
 			o->failed = true;
 	}
+}
+
+static void add(struct out *o, const char *col, const struct cell *c)
+{
+	assert(o->in_row && o->column < COLUMNS_MAX);
+	assert(!o->columns_known || o->column < o->n_columns);
+	if (!o->columns_known)
+		o->columns[o->n_columns++] = (struct column){ .name = col, .width = strlen(col), .number = c->number };
+	assert(strcmp(o->columns[o->column].name, col) == 0);
+	o->column++;
+	judge_cell(o, col, c);
 	if (o->failed || o->out_of_memory)
 		return;
 	if (!o->json)
@@ -301,10 +322,7 @@ static const char *put_line(struct out *o, struct buf *b, const char *cells)
 	for (unsigned i = 0; i < o->n_columns; i++) {
 		const struct column *c = &o->columns[i];
 		const char *text = cells ? cells : c->name;
-		size_t n = strlen(text), width = 0;
-		for (size_t k = 0; k < n; k++)
-			width += ((unsigned char)text[k] & 0xc0) != 0x80;
-		size_t pad = c->width - width;
+		size_t n = strlen(text), pad = c->width - text_width(text);
 		if (c->number)
 			pending += pad;
 		for (; n && pending; pending--)
