@@ -28,13 +28,14 @@ static struct worker *w;
 
 struct bench_case {
 	const char *name;
-	bool v6, snat, remote, both, reply; /* remote: endpoint to a remote node; reply: packets from outside or overlay */
+	bool v6, snat, remote, both,
+		reply; /* remote: endpoint to a remote node; reply: packets from outside or overlay */
 };
 static const struct bench_case cases[] = {
-	{ "route", false, false, false, false, false },	 { "snat", false, true, false, false, false },
+	{ "route", false, false, false, false, false },   { "snat", false, true, false, false, false },
 	{ "snat-both", false, true, false, true, false }, { "encap", false, false, true, false, false },
-	{ "decap", false, false, true, false, true },	 { "route6", true, false, false, false, false },
-	{ "snat6", true, true, false, false, false },	 { "encap6", true, false, true, false, false },
+	{ "decap", false, false, true, false, true },     { "route6", true, false, false, false, false },
+	{ "snat6", true, true, false, false, false },     { "encap6", true, false, true, false, false },
 	{ "decap6", true, false, true, false, true },
 };
 
@@ -43,11 +44,11 @@ static void die(const char *what, const struct err *e)
 	fprintf(stderr, "bench-core: %s: %s\n", what, e->text);
 	exit(1);
 }
-#define MUST(call)                                                                                                             \
-	do {                                                                                                                   \
-		struct err e = { "" };                                                                                         \
-		if ((call) < 0)                                                                                                \
-			die(#call, &e);                                                                                        \
+#define MUST(call)                                                                                                     \
+	do {                                                                                                           \
+		struct err e = { "" };                                                                                 \
+		if ((call) < 0)                                                                                        \
+			die(#call, &e);                                                                                \
 	} while (0)
 
 /* ---- a port that sends into the void; frames stay the bench's ---- */
@@ -87,8 +88,9 @@ static int void_wait_fd(struct port_queue *q)
 	(void)q;
 	return -1;
 }
-static const struct port_ops void_ops = { .kind = "void", .open = void_open, .close = void_close, .rx = void_rx, .tx = void_tx,
-					  .wait_fd = void_wait_fd };
+static const struct port_ops void_ops = {
+	.kind = "void", .open = void_open, .close = void_close, .rx = void_rx, .tx = void_tx, .wait_fd = void_wait_fd
+};
 
 static struct port *add_port(unsigned index, const char *name)
 {
@@ -140,13 +142,22 @@ static void add_remote(void)
 	MUST(vtep_add(&v, &e));
 	for (int six = 0; six < 2; six++) {
 		struct ipnet n = net(six ? "fd02::/64" : "10.2.0.0/16");
-		struct tunnel_value t = { .vni = 300, .flags = TUNNEL_VNI | TUNNEL_VIA, .via = addr(six ? "fd03::2" : "10.3.0.2") };
+		struct tunnel_value t = { .vni = 300,
+					  .flags = TUNNEL_VNI | TUNNEL_VIA,
+					  .via = addr(six ? "fd03::2" : "10.3.0.2") };
 		MUST(tunnel_set(&n, &r, &t, &e));
 		struct neighbor_key k = { .ip = t.via, .dev = NEIGHBOR_REMOTE | t.remote, .vni = 300 };
 		struct neighbor nb = { .state = NEIGHBOR_REACHABLE, .source = NEIGHBOR_STATIC, .adj = adj_alloc(NULL) };
-		struct adj_tunnel a = { .port = PORT_FIRST, .outer_src = ports[PORT_FIRST]->mac, .outer_dst = { { 2, 1, 0, 0, 0, 9 } },
-					.inner_src = gate_gateway_mac, .inner_dst = { { 2, 1, 0, 0, 0, 8 } }, .local = v.addr,
-					.remote = r, .dport = 4789, .vni = 300, .link_mtu = 1500 };
+		struct adj_tunnel a = { .port = PORT_FIRST,
+					.outer_src = ports[PORT_FIRST]->mac,
+					.outer_dst = { { 2, 1, 0, 0, 0, 9 } },
+					.inner_src = gate_gateway_mac,
+					.inner_dst = { { 2, 1, 0, 0, 0, 8 } },
+					.local = v.addr,
+					.remote = r,
+					.dport = 4789,
+					.vni = 300,
+					.link_mtu = 1500 };
 		adj_set_tunnel(nb.adj, &a);
 		MUST(neighbor_set(&k, &nb, &e));
 	}
@@ -156,8 +167,8 @@ static void setup(void)
 {
 	struct err e = { "" };
 	if (frames_init(16384, &e) || endpoint_init(&e) || ipcache_init(&e) || ipmasq_init(&e) || tunnel_init(&e) ||
-	    neighbor_init(&e) || policy_init(&e) || nat_init(&e) || ct_init(1100000, 1100000, &e) || fib_init(&e) || resolve_init(&e) ||
-	    workers_init(1, &e))
+	    neighbor_init(&e) || policy_init(&e) || nat_init(&e) || ct_init(1100000, 1100000, &e) || fib_init(&e) ||
+	    resolve_init(&e) || workers_init(1, &e))
 		die("init", &e);
 	ct_on_delete = decide_connection_gone;
 	w = workers[0];
@@ -168,12 +179,19 @@ static void setup(void)
 	add_route("0.0.0.0/0", "198.51.100.2", PORT_FIRST + 1);
 	add_route("::/0", "2001:db8:2::2", PORT_FIRST + 1);
 	add_remote();
-	struct endpoint ep = { .id = EP_ID, .identity = 1001, .device = "lxc10", .mac = { { 2, 2, 0, 0, 0, 10 } }, .mac_fixed = true,
-			       .n_addrs = 2, .addr = { addr("10.1.0.10"), addr("fd01::10") } };
+	struct endpoint ep = { .id = EP_ID,
+			       .identity = 1001,
+			       .device = "lxc10",
+			       .mac = { { 2, 2, 0, 0, 0, 10 } },
+			       .mac_fixed = true,
+			       .n_addrs = 2,
+			       .addr = { addr("10.1.0.10"), addr("fd01::10") } };
 	ep.adj = resolve_endpoint_adj(0, EP_ID, &ep.mac, &e);
 	if (!ep.adj || endpoint_set(&ep, &e))
 		die("endpoint", &e);
-	struct policy_rule r = { .subject = POLICY_ENDPOINT, .subject_id = EP_ID, .direction = POLICY_EGRESS, .verdict = POLICY_ALLOW };
+	struct policy_rule r = {
+		.subject = POLICY_ENDPOINT, .subject_id = EP_ID, .direction = POLICY_EGRESS, .verdict = POLICY_ALLOW
+	};
 	if (policy_add(&r, &e) || policy_commit(&e))
 		die("policy", &e);
 	for (int i = 0; i < FRAMES; i++)
@@ -184,7 +202,9 @@ static void pools(bool on)
 {
 	static const char *const a[] = { "198.51.100.1", "2001:db8:2::1" };
 	for (int i = 0; i < 2; i++) {
-		struct nat_pool p = { .addr = addr(a[i]), .port_lo = 1024, .port_hi = 65535, .port = -1, .filter = NAT_ADF };
+		struct nat_pool p = {
+			.addr = addr(a[i]), .port_lo = 1024, .port_hi = 65535, .port = -1, .filter = NAT_ADF
+		};
 		if (on)
 			MUST(nat_pool_add(&p, &e));
 		else
@@ -226,7 +246,8 @@ static uint32_t build(uint8_t *b, const struct bench_case *c, uint32_t f)
 	wr16(l4 + 2, 5001);
 	wr16(l4 + 4, udp);
 	unsigned alen = c->v6 ? 16 : 4, off = c->v6 ? 8 : 12;
-	st16(l4 + 6, (uint16_t)~csum_fold(csum_add(l4, udp, csum_pseudo(l3 + off, l3 + off + alen, alen, PROTO_UDP, udp))));
+	st16(l4 + 6,
+	     (uint16_t)~csum_fold(csum_add(l4, udp, csum_pseudo(l3 + off, l3 + off + alen, alen, PROTO_UDP, udp))));
 	return ETH_HLEN_ + (c->v6 ? IP6_HLEN : IP4_HLEN) + udp;
 }
 
@@ -258,16 +279,24 @@ static uint32_t build_reply(uint8_t *b, const struct bench_case *c, uint32_t f)
 	st16(l4 + 2, rev.dport);
 	uint16_t udp = rd16(l4 + 4);
 	st16(l4 + 6, 0);
-	st16(l4 + 6, (uint16_t)~csum_fold(csum_add(l4, udp, csum_pseudo(l3 + off, l3 + off + alen, alen, PROTO_UDP, udp))));
+	st16(l4 + 6,
+	     (uint16_t)~csum_fold(csum_add(l4, udp, csum_pseudo(l3 + off, l3 + off + alen, alen, PROTO_UDP, udp))));
 	if (!c->v6) {
 		st16(l3 + 10, 0);
 		st16(l3 + 10, (uint16_t)~csum_fold(csum_add(l3, IP4_HLEN, 0)));
 	}
 	if (!c->remote)
 		return ETH_HLEN_ + l3_len;
-	struct adj_tunnel a = { .port = PORT_FIRST, .outer_dst = ports[PORT_FIRST]->mac, .outer_src = { { 2, 1, 0, 0, 0, 9 } },
-				.inner_src = { { 2, 1, 0, 0, 0, 8 } }, .inner_dst = gate_gateway_mac, .local = addr("192.0.2.2"),
-				.remote = addr("192.0.2.1"), .dport = 4789, .vni = 300, .link_mtu = 1500 };
+	struct adj_tunnel a = { .port = PORT_FIRST,
+				.outer_dst = ports[PORT_FIRST]->mac,
+				.outer_src = { { 2, 1, 0, 0, 0, 9 } },
+				.inner_src = { { 2, 1, 0, 0, 0, 8 } },
+				.inner_dst = gate_gateway_mac,
+				.local = addr("192.0.2.2"),
+				.remote = addr("192.0.2.1"),
+				.dport = 4789,
+				.vni = 300,
+				.link_mtu = 1500 };
 	static uint32_t tmp;
 	if (!tmp)
 		tmp = adj_alloc(NULL);

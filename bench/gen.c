@@ -66,7 +66,8 @@ int main(int argc, char **argv)
 		struct xdp_md ctx = { .data_end = len };
 		/* each call costs a grace period, tens of ms: a long one, which a signal ends */
 		LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame, .data_size_in = len, .repeat = 1 << 24,
-			    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = 64, .ctx_in = &ctx, .ctx_size_in = sizeof(ctx));
+			    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = 64, .ctx_in = &ctx,
+			    .ctx_size_in = sizeof(ctx));
 		if (bpf_prog_test_run_opts(prog, &run) && errno != EINTR) {
 			fprintf(stderr, "gen: %s\n", strerror(errno));
 			return 1;

@@ -174,7 +174,8 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 	if (!c)
 		return 0;
 	if (c->mapping == NAT_APDM)
-		return err_set(e, -ENOTSUP, "nat pool %s: mapping apdm is not in this version, only eim", ip_print(&c->addr, b));
+		return err_set(e, -ENOTSUP, "nat pool %s: mapping apdm is not in this version, only eim",
+			       ip_print(&c->addr, b));
 	if (config_tx_count(tx, &kind_pool) > NAT_POOLS_MAX)
 		return err_set(e, -ENOSPC, "nat pool %s: more than %d pools", ip_print(&c->addr, b), NAT_POOLS_MAX);
 	if (!kernel_owns(&c->addr))

@@ -38,10 +38,11 @@ static enum step check_addresses(struct decision *d)
 		return decide_drop(d, DROP_MARTIAN);
 	if (ip_is_multicast(t) || ip_is_bcast4(t) || d->p->flags & PKT_BCAST)
 		return decide_drop(d, DROP_MULTICAST);
-	if (ip_is_multicast(s) || ip_is_bcast4(s) || ip_is_zero(s) || ip_is_loopback(s) || ip_is_zero(t) || ip_is_loopback(t))
+	if (ip_is_multicast(s) || ip_is_bcast4(s) || ip_is_zero(s) || ip_is_loopback(s) || ip_is_zero(t) ||
+	    ip_is_loopback(t))
 		return decide_drop(d, DROP_MARTIAN);
-	if (ip_is4(s) ? s->b[12] == 0 || t->b[12] == 0 || s->b[12] >= 240 || t->b[12] >= 240 :
-			ip_is_linklocal6(s) || ip_is_linklocal6(t))
+	if (ip_is4(s) ? s->b[12] == 0 || t->b[12] == 0 || s->b[12] >= 240 || t->b[12] >= 240
+		      : ip_is_linklocal6(s) || ip_is_linklocal6(t))
 		return decide_drop(d, DROP_MARTIAN);
 	return STEP_ON;
 }
@@ -51,7 +52,8 @@ static enum step check_protocol(struct decision *d)
 	const struct pkt *p = d->p;
 	if (p->flags & PKT_FRAG)
 		return decide_drop(d, DROP_FRAG_UNSUPPORTED);
-	if (p->proto == PROTO_TCP || p->proto == PROTO_UDP || p->proto == PROTO_SCTP || p->flags & (PKT_ICMP_ECHO | PKT_ICMP_ERROR))
+	if (p->proto == PROTO_TCP || p->proto == PROTO_UDP || p->proto == PROTO_SCTP ||
+	    p->flags & (PKT_ICMP_ECHO | PKT_ICMP_ERROR))
 		return STEP_ON;
 	return decide_drop(d, DROP_CT_UNKNOWN_PROTO);
 }
@@ -98,7 +100,8 @@ static enum step find_routes(struct decision *d)
 	d->dst_identity = (d->reply ? &d->from : &d->to)->identity;
 	if (d->reply) {
 		step_route(&d->osrc, hash, d->dst_identity, &d->to);
-		d->dep[0] = side_dep(d->dst_endpoint, d->from.in == FLOW_IN_HOST && d->dst_identity == ID_HOST, &d->odst);
+		d->dep[0] =
+			side_dep(d->dst_endpoint, d->from.in == FLOW_IN_HOST && d->dst_identity == ID_HOST, &d->odst);
 	} else {
 		d->dep[0] = side_dep(d->src_endpoint, p->in == FLOW_IN_HOST && d->src_identity == ID_HOST, &d->osrc);
 	}

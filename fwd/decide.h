@@ -22,15 +22,15 @@ enum route_kind { ROUTE_NONE, ROUTE_ENDPOINT, ROUTE_REMOTE, ROUTE_PORT, ROUTE_HO
 /* Where a packet to some address goes, and on what that answer depends. */
 struct route {
 	enum route_kind kind;
-	uint32_t adj;		       /* 0: not resolved, ask for 'key' */
+	uint32_t adj; /* 0: not resolved, ask for 'key' */
 	struct neighbor_key key;
-	uint32_t in;		       /* FLOW_IN_* that packets *from* there carry: the reply's expected ingress */
-	uint16_t port;		       /* ROUTE_PORT: engine port */
-	uint32_t identity;	       /* of the address, when kind tells (endpoint, host), else of ipcache */
+	uint32_t in;                     /* FLOW_IN_* that packets *from* there carry: the reply's expected ingress */
+	uint16_t port;                   /* ROUTE_PORT: engine port */
+	uint32_t identity;               /* of the address, when kind tells (endpoint, host), else of ipcache */
 	const struct endpoint *endpoint; /* ROUTE_ENDPOINT */
-	bool failed;		       /* neighbour known to be unreachable */
-	bool no_tunnel;		       /* ROUTE_NONE because the remote node has no VNI for it */
-	uint16_t dep[3];	       /* side (endpoint or adjacency), prefix (ipcache or tunnel), route */
+	bool failed;                     /* neighbour known to be unreachable */
+	bool no_tunnel;                  /* ROUTE_NONE because the remote node has no VNI for it */
+	uint16_t dep[3];                 /* side (endpoint or adjacency), prefix (ipcache or tunnel), route */
 };
 
 struct decision {
@@ -38,12 +38,12 @@ struct decision {
 	struct pkt *p;
 	struct explain *x; /* not NULL: dry run, no side effects */
 
-	struct tuple wire;   /* the packet as it came */
-	struct tuple out;    /* as it will leave */
+	struct tuple wire; /* the packet as it came */
+	struct tuple out;  /* as it will leave */
 	struct ct *ct;
-	uint32_t record;     /* 0 = new connection */
+	uint32_t record; /* 0 = new connection */
 	bool reply;
-	struct conn *conn;   /* of 'record' */
+	struct conn *conn; /* of 'record' */
 
 	/* the original direction in real addresses: pre-SNAT source, post-DNAT destination */
 	struct ipaddr osrc, odst;
@@ -51,11 +51,11 @@ struct decision {
 	uint32_t src_identity, dst_identity;
 	uint32_t rule_egress, rule_ingress;
 	const struct endpoint *src_endpoint, *dst_endpoint; /* of osrc, odst; NULL = not local */
-	struct route to;     /* where this packet goes */
-	struct route from;   /* where its source lives (reply's destination) */
-	uint32_t mapping;    /* nat mapping in use (reference held while new), 0 = none */
-	bool inbound;	     /* opened from outside through a mapping */
-	uint32_t begin;	     /* gen_begin() before the first look-up */
+	struct route to;                                    /* where this packet goes */
+	struct route from;                                  /* where its source lives (reply's destination) */
+	uint32_t mapping;         /* nat mapping in use (reference held while new), 0 = none */
+	bool inbound;             /* opened from outside through a mapping */
+	uint32_t begin;           /* gen_begin() before the first look-up */
 	struct neighbor_key wait; /* OUT_HOLD: what for */
 	enum drop drop;
 	uint16_t dep[4];
@@ -67,7 +67,13 @@ void decide(struct worker *w, struct pkt *p);
 void decide_explain(struct worker *w, struct pkt *p, struct explain *x);
 
 /* What a step tells its caller. */
-enum step { STEP_ON, STEP_DROP /* d->drop */, STEP_HOLD /* for d->wait */, STEP_DONE /* the frame is gone */, STEP_AGAIN };
+enum step {
+	STEP_ON,
+	STEP_DROP /* d->drop */,
+	STEP_HOLD /* for d->wait */,
+	STEP_DONE /* the frame is gone */,
+	STEP_AGAIN
+};
 /* "return decide_drop(d, DROP_X);" */
 enum step decide_drop(struct decision *d, enum drop reason);
 __attribute__((format(printf, 3, 4))) void decide_say(struct decision *d, const char *step, const char *fmt, ...);

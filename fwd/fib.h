@@ -9,9 +9,9 @@ enum fib_kind { FIB_NONE, FIB_LOCAL, FIB_UNICAST, FIB_BROADCAST, FIB_BLACKHOLE, 
 struct fib_nexthop {
 	struct ipaddr gateway; /* zero: the destination itself */
 	uint32_t ifindex;
-	int32_t port; /* engine port of ifindex, -1 = none: the kernel routes it */
+	int32_t port;    /* engine port of ifindex, -1 = none: the kernel routes it */
 	uint32_t weight; /* 0 counts as 1 */
-	uint32_t dead;	 /* link down: kept, never chosen */
+	uint32_t dead;   /* link down: kept, never chosen */
 };
 struct fib_result {
 	enum fib_kind kind;
@@ -40,8 +40,9 @@ struct fib_route {
 	int8_t pref; /* IPv6 router preference: -1 low, 0 medium, 1 high */
 	struct fib_nexthop nh[16];
 };
-int fib_add(const struct fib_route *r, struct err *e);	  /* add or replace, best metric wins, bumps */
-int fib_append(const struct fib_route *r, struct err *e); /* behind others of its identity; an equal one stays as it is */
+int fib_add(const struct fib_route *r, struct err *e); /* add or replace, best metric wins, bumps */
+int fib_append(const struct fib_route *r,
+	       struct err *e); /* behind others of its identity; an equal one stays as it is */
 /* The route of that identity with the same next hops; with fewer next hops only these; n == 0: all. 0 or -ENOENT. */
 int fib_del(const struct fib_route *r);
 unsigned fib_alternatives(const struct fib_route *r); /* how many routes of that identity there are */

@@ -11,8 +11,8 @@ enum { ICMP_RATE = 1000 /* a second, worker and kind */, ICMP_BURST_TOKENS = 200
 static const struct {
 	uint8_t type4, code4, type6, code6;
 } kinds[ICMP_KINDS] = {
-	[ICMP_TIME_EXCEEDED] = { 11, 0, 3, 0 },	   [ICMP_TOO_BIG] = { 3, 4, 2, 0 },
-	[ICMP_NO_ROUTE] = { 3, 0, 1, 0 },	   [ICMP_HOST_UNREACHABLE] = { 3, 1, 1, 3 },
+	[ICMP_TIME_EXCEEDED] = { 11, 0, 3, 0 },    [ICMP_TOO_BIG] = { 3, 4, 2, 0 },
+	[ICMP_NO_ROUTE] = { 3, 0, 1, 0 },          [ICMP_HOST_UNREACHABLE] = { 3, 1, 1, 3 },
 	[ICMP_ADMIN_PROHIBITED] = { 3, 13, 1, 1 },
 };
 
@@ -48,7 +48,8 @@ bool icmp_forbidden(const struct pkt *p, enum icmp_kind kind)
 	tuple_of_pkt(p, &t);
 	if (ip_is_multicast(&t.dst) && !(p->flags & PKT_IP6 && kind == ICMP_TOO_BIG))
 		return true;
-	return ip_is_multicast(&t.src) || ip_is_zero(&t.src) || ip_is_loopback(&t.src) || ip_is_bcast4(&t.src) || ip_is_bcast4(&t.dst);
+	return ip_is_multicast(&t.src) || ip_is_zero(&t.src) || ip_is_loopback(&t.src) || ip_is_bcast4(&t.src) ||
+	       ip_is_bcast4(&t.dst);
 }
 
 bool icmp_source(const struct pkt *p, struct ipaddr *src)

@@ -4,7 +4,14 @@
 
 #include "fwd/decide.h"
 
-enum icmp_kind { ICMP_TIME_EXCEEDED, ICMP_TOO_BIG, ICMP_NO_ROUTE, ICMP_HOST_UNREACHABLE, ICMP_ADMIN_PROHIBITED, ICMP_KINDS };
+enum icmp_kind {
+	ICMP_TIME_EXCEEDED,
+	ICMP_TOO_BIG,
+	ICMP_NO_ROUTE,
+	ICMP_HOST_UNREACHABLE,
+	ICMP_ADMIN_PROHIBITED,
+	ICMP_KINDS
+};
 
 /* Interface index of sluice_host, whose addresses the engine's answers prefer; 0 = none. main.c sets it. */
 extern uint32_t icmp_host_ifindex;

@@ -97,11 +97,13 @@ static int prepare(struct err *e)
 	struct port_conf gate = { .name = "gate", .kind = "xdp", .device = GATE_NET_DEVICE };
 	struct gate_info info;
 	int err;
-	if ((err = frames_init(FRAMES_PER_WORKER * settings.worker_count, e)) || (err = workers_init(settings.worker_count, e)))
+	if ((err = frames_init(FRAMES_PER_WORKER * settings.worker_count, e)) ||
+	    (err = workers_init(settings.worker_count, e)))
 		return err;
 	if (!run.loader)
 		return 0;
-	if ((err = gate_create(run.loader, settings.worker_count, 1500, &info, e)) || (err = port_open(&gate, PORT_GATE, NULL, e)))
+	if ((err = gate_create(run.loader, settings.worker_count, 1500, &info, e)) ||
+	    (err = port_open(&gate, PORT_GATE, NULL, e)))
 		return err;
 	icmp_host_ifindex = info.host_ifindex;
 	resolve_gate_changed(&info.host_mac, info.mtu);
@@ -284,7 +286,8 @@ static int take_lock(struct err *e)
 		if (run.lock_fd < 0)
 			return err_set(e, -errno, "cannot open %s: %s", run.lock_path, strerror(errno));
 		if (flock(run.lock_fd, LOCK_EX | LOCK_NB) != 0)
-			return err_set(e, -EEXIST, "instance %s runs already (%s is locked); stop it or choose another -n NAME",
+			return err_set(e, -EEXIST,
+				       "instance %s runs already (%s is locked); stop it or choose another -n NAME",
 				       run.name, run.lock_path);
 	} while (!lock_is_current());
 	return 0;
@@ -329,7 +332,8 @@ static int start_and_run(struct err *e)
 	if ((err = config_load(run.config, false, e)) || (err = steering_sync(e)))
 		goto fail;
 	if (run.loader && loader_adopted(run.loader))
-		log_info("adopted the kernel side of a former run; %u leftovers removed", loader_adopt_done(run.loader));
+		log_info("adopted the kernel side of a former run; %u leftovers removed",
+			 loader_adopt_done(run.loader));
 	snprintf(path, sizeof(path), CLI_SOCKET_DIR "/%s.sock", strcmp(run.name, "main") ? run.name : "sluice");
 	if ((err = server_open(run.socket ? run.socket : path, e)) || (err = workers_start(e)))
 		goto fail;
@@ -394,8 +398,8 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (optind < argc || strlen(run.name) > 32 || strspn(run.name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") !=
-							      strlen(run.name)) {
+	if (optind < argc || strlen(run.name) > 32 ||
+	    strspn(run.name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != strlen(run.name)) {
 		usage(stderr);
 		return 2;
 	}

@@ -9,9 +9,9 @@
 int netlink_init(struct err *e); /* subscribes, dumps everything once */
 void netlink_fini(void);
 int netlink_fd(void);
-void netlink_read(void); /* call when readable */
+void netlink_read(void);            /* call when readable */
 void netlink_tick(uint64_t now_ns); /* about ten times a second: re-dumps that were put off */
-bool netlink_pending(void);	    /* one is put off */
+bool netlink_pending(void);         /* one is put off */
 /* Own routes on sluice_host (own protocol number 196, not mirrored back). 0 or -errno; existing is fine. */
 #define NETLINK_ROUTE_PROTOCOL 196
 /* 'sluice_host' must exist, up. */

@@ -26,7 +26,7 @@ struct pkt {
 	/* filled by parse */
 	uint16_t flags; /* pkt_flag */
 	uint8_t *l3, *l4;
-	uint8_t *inner;	 /* Ethernet header of the packet at l3: 'data', or behind VXLAN */
+	uint8_t *inner;  /* Ethernet header of the packet at l3: 'data', or behind VXLAN */
 	uint16_t l3_len; /* IP packet: header + payload as the header says */
 	uint16_t l4_len; /* from l4 to the end of the IP packet */
 	uint8_t proto, tcp_flags, ttl, tos;

@@ -35,7 +35,8 @@ static void record_write4(struct flow4 *f, const struct tuple *out, uint16_t pd)
 
 static void record_write6(struct flow6 *f, const struct tuple *out, uint16_t pd)
 {
-	uint64_t addrs = (uint64_t)neg(csum_add(f->key.src, 32, 0)) + csum_add(out->src.b, 16, 0) + csum_add(out->dst.b, 16, 0);
+	uint64_t addrs =
+		(uint64_t)neg(csum_add(f->key.src, 32, 0)) + csum_add(out->src.b, 16, 0) + csum_add(out->dst.b, 16, 0);
 	memcpy(f->src, out->src.b, 16);
 	memcpy(f->dst, out->dst.b, 16);
 	f->sport = out->sport;
@@ -84,7 +85,8 @@ void record_stop_both(struct ct *c, uint32_t r)
 /* What stands in front of the inner IP packet (tables/abi/flow.h). */
 enum { TUNNEL4_SIZE = 64, TUNNEL6_SIZE = 84 };
 
-INLINE void put_tunnel(uint8_t *o, const struct adj *a, uint8_t kind, uint32_t inner_len, uint8_t inner_tos, uint64_t hash, bool v6)
+INLINE void put_tunnel(uint8_t *o, const struct adj *a, uint8_t kind, uint32_t inner_len, uint8_t inner_tos,
+		       uint64_t hash, bool v6)
 {
 	uint32_t ecn = inner_tos & 3; /* RFC 6040 normal mode: ECN is copied out, DSCP is not */
 	uint32_t udp_len = UDP_HLEN + VXLAN_HLEN + inner_len;
@@ -106,7 +108,8 @@ INLINE void put_tunnel(uint8_t *o, const struct adj *a, uint8_t kind, uint32_t i
 		wr16(o + 58, (uint16_t)udp_len);
 		wr16(o + 82, v6 ? ET_IP6 : ET_IP4);
 		/* RFC 8200 8.1: UDP over IPv6 has a checksum; a receiver takes zero only where configured to (RFC 6935) */
-		uint16_t c = (uint16_t)~csum_fold(csum_add(o + 54, udp_len, csum_pseudo(o + 22, o + 38, 16, PROTO_UDP, udp_len)));
+		uint16_t c = (uint16_t)~csum_fold(
+			csum_add(o + 54, udp_len, csum_pseudo(o + 22, o + 38, 16, PROTO_UDP, udp_len)));
 		st16(o + 60, c ? c : 0xffff);
 	}
 }
@@ -185,7 +188,8 @@ INLINE void rewrite6(uint8_t *l3, uint8_t *l4, uint32_t proto, const struct flow
 	}
 }
 
-INLINE void count(struct conn *cn, uint32_t dir, uint32_t *seen, uint32_t *packets, uint32_t *bytes, uint32_t now, uint32_t len)
+INLINE void count(struct conn *cn, uint32_t dir, uint32_t *seen, uint32_t *packets, uint32_t *bytes, uint32_t now,
+		  uint32_t len)
 {
 	if (unlikely(*seen != now))
 		*seen = now;
@@ -228,7 +232,7 @@ void replay_one(struct worker *w, struct pkt *p, struct ct *c, uint32_t r)
 enum { IDLE_CHECK_S = 8 };
 
 struct lane {
-	uint8_t slow;	/* shape does not fit replay */
+	uint8_t slow;   /* shape does not fit replay */
 	uint32_t first; /* guessed record */
 };
 
@@ -238,8 +242,9 @@ INLINE bool plain4(struct pkt *p, uint8_t *l3, uint32_t room)
 	if (unlikely(room < IP4_HLEN + UDP_HLEN))
 		return false;
 	uint32_t proto = l3[9], total = rd16(l3 + 2), tcp = proto == PROTO_TCP;
-	uint32_t bad = (uint32_t)(l3[0] ^ 0x45) | (ld16(l3 + 6) & htons(0x3fff)) | (l3[8] < 2) | !(tcp | (proto == PROTO_UDP)) |
-		       (total > room) | (total < IP4_HLEN + (tcp ? TCP_HLEN : UDP_HLEN));
+	uint32_t bad = (uint32_t)(l3[0] ^ 0x45) | (ld16(l3 + 6) & htons(0x3fff)) | (l3[8] < 2) |
+		       !(tcp | (proto == PROTO_UDP)) | (total > room) |
+		       (total < IP4_HLEN + (tcp ? TCP_HLEN : UDP_HLEN));
 	if (unlikely(bad))
 		return false;
 	uint64_t s = (uint64_t)ld32(l3) + ld32(l3 + 4) + ld32(l3 + 8) + ld32(l3 + 12) + ld32(l3 + 16);
@@ -267,7 +272,8 @@ INLINE bool plain6(struct pkt *p, uint8_t *l3, uint32_t room)
 		return false;
 	uint32_t proto = l3[6], payload = rd16(l3 + 4), tcp = proto == PROTO_TCP;
 	uint32_t bad = (uint32_t)((l3[0] ^ 0x60) & 0xf0) | (l3[7] < 2) | !(tcp | (proto == PROTO_UDP)) |
-		       (payload + IP6_HLEN > room) | (payload < (tcp ? TCP_HLEN : UDP_HLEN)) | (payload > 65535 - IP6_HLEN);
+		       (payload + IP6_HLEN > room) | (payload < (tcp ? TCP_HLEN : UDP_HLEN)) |
+		       (payload > 65535 - IP6_HLEN);
 	if (unlikely(bad))
 		return false;
 	uint8_t *l4 = l3 + IP6_HLEN;
@@ -439,8 +445,8 @@ void engine_burst(struct worker *w, struct pkt *p, unsigned n)
 			parse_complete_csum(q);
 		w->replayed++;
 		uint32_t len = q->l3_len & account;
-		uint32_t adj = q->flags & PKT_IP6 ? replay6(w, q->l3, q->l4, q->proto, len, r) :
-						     replay4(w, q->l3, q->l4, q->proto, len, r);
+		uint32_t adj = q->flags & PKT_IP6 ? replay6(w, q->l3, q->l4, q->proto, len, r)
+						  : replay4(w, q->l3, q->l4, q->proto, len, r);
 		emit(w, q, adj);
 	}
 }

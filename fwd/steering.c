@@ -205,6 +205,7 @@ int steering_sync(struct err *e)
 	current = want;
 	dirty = false;
 	if (err)
-		return err_set(e, err, "kernel steering table: %s; traffic to the last addresses added is not taken", strerror(-err));
+		return err_set(e, err, "kernel steering table: %s; traffic to the last addresses added is not taken",
+			       strerror(-err));
 	return 0;
 }

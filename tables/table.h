@@ -33,10 +33,10 @@ struct pool {
 	struct arena arena;
 	struct pool_slot *slots;
 	uint32_t *stack; /* shared free stack, under a lock taken once per batch */
-	uint32_t *next;	 /* links of limbo lists: entry -> entry */
+	uint32_t *next;  /* links of limbo lists: entry -> entry */
 	uint32_t n_stack;
-	uint32_t n_fresh;     /* highest index ever taken: the rest needs no stack */
-	uint32_t batch;	      /* entries a thread keeps for itself, small for small pools */
+	uint32_t n_fresh; /* highest index ever taken: the rest needs no stack */
+	uint32_t batch;   /* entries a thread keeps for itself, small for small pools */
 	uint32_t lock;
 };
 
@@ -137,8 +137,9 @@ struct table {
 	struct pool pool;
 	struct hidx idx;
 	uint32_t key_size, value_size;
-	uint32_t capacity; /* entries accepted; the pool has some more, so that a full table can replace and delete + insert */
-	uint32_t count;	   /* atomic */
+	uint32_t
+		capacity; /* entries accepted; the pool has some more, so that a full table can replace and delete + insert */
+	uint32_t count; /* atomic */
 };
 
 /* 'capacity' 0: the row's default. key_size and value_size are rounded up to 8 by the caller's struct (asserted). */

@@ -109,7 +109,8 @@ static enum step create(struct decision *d)
 		nat_unref(d->w->slot, d->mapping);
 	ct_abort(d->ct, d->w->slot, conn);
 	decide_release_nat(d);
-	return err == -EEXIST ? STEP_AGAIN /* another worker was faster: adopt its connection */ : decide_drop(d, DROP_CT_FULL);
+	return err == -EEXIST ? STEP_AGAIN /* another worker was faster: adopt its connection */
+			      : decide_drop(d, DROP_CT_FULL);
 }
 
 /* A cut connection whose packet passed policy again goes on: for TCP as after an RST (data restores it, a SYN starts anew). */
@@ -168,7 +169,8 @@ static enum step rehearse(struct decision *d)
 	restore(&c);
 	if (d->p->proto != PROTO_TCP || ct_tcp(&c, d->reply, d->p->tcp_flags) != CT_TCP_INVALID)
 		return STEP_ON;
-	decide_say(d, "ct", "these TCP flags do not fit %s", d->conn ? "the state of the connection" : "a new connection");
+	decide_say(d, "ct", "these TCP flags do not fit %s",
+		   d->conn ? "the state of the connection" : "a new connection");
 	return decide_drop(d, DROP_CT_STATE);
 }
 

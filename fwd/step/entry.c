@@ -35,13 +35,15 @@ static enum step entry_endpoint(struct decision *d, uint32_t id)
 	source_of(p, &src);
 	/* Probes (ARP sender 0, DAD from ::) and link-local ND carry no address that could be spoofed: step_l2 ends them. Nor does
 	 * link-local multicast (MLD, mDNS of every Linux container): it is dropped as such, not counted as spoofing. */
-	bool nd = p->proto == PROTO_ICMP6 && (p->flags & (PKT_IP6 | PKT_FRAG)) == PKT_IP6 && p->l4[0] >= 133 && p->l4[0] <= 137;
+	bool nd = p->proto == PROTO_ICMP6 && (p->flags & (PKT_IP6 | PKT_FRAG)) == PKT_IP6 && p->l4[0] >= 133 &&
+		  p->l4[0] <= 137;
 	bool on_link = p->flags & PKT_IP6 && (nd || p->l3[24] == 0xff);
 	bool mine = owns(ep, &src) || (p->flags & PKT_ARP && ip_is_zero(&src)) ||
 		    (on_link && (ip_is_zero(&src) || ip_is_linklocal6(&src)));
 	bool mac_ok = mac_is_zero(&ep->mac) || memcmp(ep->mac.b, p->data, 6) == 0;
 	if (!mine || !mac_ok) {
-		decide_say(d, "entry", "endpoint %u sent with a source %s that is not its own", id, mac_ok ? "address" : "MAC");
+		decide_say(d, "entry", "endpoint %u sent with a source %s that is not its own", id,
+			   mac_ok ? "address" : "MAC");
 		return decide_drop(d, DROP_INVALID_SOURCE);
 	}
 	if (mac_is_zero(&ep->mac) && !d->x) {
@@ -66,7 +68,8 @@ static bool lives_elsewhere(struct decision *d, const struct ipaddr *src, const 
 	bool tunnel = (c && c->remote) || tunnel_lookup(src, NULL);
 	if (!tunnel && !(c && c->flags & IPCACHE_ENDPOINT))
 		return false;
-	decide_say(d, "entry", "the source lives %s: it cannot come in here", tunnel ? "behind a tunnel" : "in a container");
+	decide_say(d, "entry", "the source lives %s: it cannot come in here",
+		   tunnel ? "behind a tunnel" : "in a container");
 	return true;
 }
 
@@ -96,7 +99,8 @@ static enum step entry_host(struct decision *d)
 	p->identity = entry_identity(FLOW_IN_HOST, &src, ID_HOST);
 	if (p->identity != ID_HOST && lives_elsewhere(d, &src, ipcache_lookup(&src, NULL)))
 		return decide_drop(d, DROP_INVALID_SOURCE);
-	decide_say(d, "entry", "%s, identity %u", p->identity == ID_HOST ? "the box itself" : "routed by the box's kernel", p->identity);
+	decide_say(d, "entry", "%s, identity %u",
+		   p->identity == ID_HOST ? "the box itself" : "routed by the box's kernel", p->identity);
 	return STEP_ON;
 }
 

@@ -9,7 +9,7 @@
 
 struct quoted {
 	uint8_t *l3, *l4;
-	uint32_t len;	 /* bytes quoted, from l3 */
+	uint32_t len;    /* bytes quoted, from l3 */
 	uint32_t l4_len; /* bytes quoted of L4 */
 	struct tuple t;
 };
@@ -80,7 +80,8 @@ static void rewrite_quoted(struct quoted *q, const struct tuple *n, bool v6)
 		st16(q->l3 + 10, csum_update(ld16(q->l3 + 10), old, new));
 	bool icmp = q->t.proto == PROTO_ICMP || q->t.proto == PROTO_ICMP6;
 	unsigned at = q->t.proto == PROTO_TCP ? 16 : q->t.proto == PROTO_UDP ? 6 : 2;
-	bool has_field = q->t.proto != PROTO_SCTP && q->l4_len >= at + 2u && !(q->t.proto == PROTO_UDP && ld16(q->l4 + at) == 0);
+	bool has_field =
+		q->t.proto != PROTO_SCTP && q->l4_len >= at + 2u && !(q->t.proto == PROTO_UDP && ld16(q->l4 + at) == 0);
 	if (has_field) {
 		uint16_t c = ld16(q->l4 + at);
 		if (q->t.proto != PROTO_ICMP)
@@ -104,7 +105,7 @@ static void finish(struct pkt *p, const struct ipaddr *src, const struct ipaddr 
 		h[7]--;
 		st16(p->l4 + 2, 0);
 		st16(p->l4 + 2, (uint16_t)~csum_fold(csum_add(p->l4, p->l4_len,
-							       csum_pseudo(h + 8, h + 24, 16, PROTO_ICMP6, p->l4_len))));
+							      csum_pseudo(h + 8, h + 24, 16, PROTO_ICMP6, p->l4_len))));
 		return;
 	}
 	memcpy(h + 12, src->b + 12, 4);
@@ -164,7 +165,8 @@ enum step step_icmp_error(struct decision *d)
 		return decide_drop(d, DROP_ICMP_UNRELATED);
 	}
 	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r)->key : (const void *)&ct_flow4(r)->key, &key);
-	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r ^ 1)->key : (const void *)&ct_flow4(r ^ 1)->key, &sibling);
+	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r ^ 1)->key : (const void *)&ct_flow4(r ^ 1)->key,
+		     &sibling);
 	if (!from_its_side(d, ct_conn(c, r >> 1), r, &key.src)) {
 		decide_say(d, "ct", "related to a connection whose packets come from elsewhere");
 		return decide_drop(d, DROP_INVALID_SOURCE);

@@ -153,7 +153,8 @@ static enum step answer(struct decision *d, const struct l2 *q, const struct mac
 {
 	struct pkt *p = d->p;
 	char text[IP_STRLEN];
-	decide_say(d, "l2", "%s for %s: answered", q->arp ? "ARP request" : "neighbour solicitation", ip_print(&q->target, text));
+	decide_say(d, "l2", "%s for %s: answered", q->arp ? "ARP request" : "neighbour solicitation",
+		   ip_print(&q->target, text));
 	if (d->x)
 		return STEP_DONE;
 	if (!q->arp && frame_tailroom(p->l4 + 24) < 8)
@@ -196,7 +197,8 @@ static enum step from_overlay(struct decision *d, const struct l2 *q)
 	if (d->x)
 		return decide_drop(d, DROP_ARP);
 	struct request r = { .kind = REQUEST_NEIGHBOR_SEEN, .mac = q->sender_mac };
-	r.key = (struct neighbor_key){ .ip = q->arp ? q->sender : q->target, .dev = NEIGHBOR_REMOTE | p->entry_index,
+	r.key = (struct neighbor_key){ .ip = q->arp ? q->sender : q->target,
+				       .dev = NEIGHBOR_REMOTE | p->entry_index,
 				       .vni = p->outer_vni };
 	if (mac_is_zero(&r.mac))
 		memcpy(r.mac.b, p->inner + 6, 6);

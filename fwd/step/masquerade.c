@@ -71,7 +71,9 @@ static enum step masquerade_new(struct decision *d, int pool)
 		decide_say(d, "masquerade", "from pool %s", ip_print(&nat_pools[pool].addr, text));
 		return STEP_ON;
 	}
-	struct nat_key k = { .inside = d->osrc, .inside_port = ntohs(inside_port(&d->wire)), .proto = d->wire.proto,
+	struct nat_key k = { .inside = d->osrc,
+			     .inside_port = ntohs(inside_port(&d->wire)),
+			     .proto = d->wire.proto,
 			     .pool = (uint8_t)pool };
 	struct worker *w = d->w;
 	uint64_t random = (uint64_t)worker_random(w) << 32 | worker_random(w);

@@ -30,10 +30,11 @@ static enum step check(struct decision *d, const struct side *s, uint32_t *rule)
 	if (!r.enforced)
 		decide_say(d, "policy", "%s: allowed, no rule selects this direction", s->name);
 	else if (!r.rule)
-		decide_say(d, "policy", "%s: refused by default: no rule of set %u allows identity %u", s->name, s->set, s->identity);
+		decide_say(d, "policy", "%s: refused by default: no rule of set %u allows identity %u", s->name, s->set,
+			   s->identity);
 	else
-		decide_say(d, "policy", "%s: %s by rule %u%s%s", s->name, r.verdict == POLICY_DENY ? "refused" : "allowed", r.rule,
-			   *name ? " " : "", name);
+		decide_say(d, "policy", "%s: %s by rule %u%s%s", s->name,
+			   r.verdict == POLICY_DENY ? "refused" : "allowed", r.rule, *name ? " " : "", name);
 	if (r.rule && !d->x)
 		policy_count(r.rule, d->w->slot);
 	if (r.verdict != POLICY_DENY)

@@ -86,8 +86,12 @@ void step_route(const struct ipaddr *dst, uint32_t hash, uint32_t identity, stru
 	const struct endpoint *ep = endpoint_by_addr(dst);
 	const struct ipcache_value *c = ipcache_lookup(dst, &r->dep[1]);
 	if (ep) {
-		*r = (struct route){ .kind = ROUTE_ENDPOINT, .adj = ep->adj, .identity = ep->identity, .endpoint = ep,
-				     .in = FLOW_IN_ENDPOINT | ep->id, .dep = { ep->gen, r->dep[1], 0 } };
+		*r = (struct route){ .kind = ROUTE_ENDPOINT,
+				     .adj = ep->adj,
+				     .identity = ep->identity,
+				     .endpoint = ep,
+				     .in = FLOW_IN_ENDPOINT | ep->id,
+				     .dep = { ep->gen, r->dep[1], 0 } };
 		r->key = (struct neighbor_key){ .ip = *dst, .dev = PORT_GATE, .vni = ep->id };
 		return;
 	}

@@ -10,6 +10,7 @@ enum step step_size(struct decision *d)
 	if (p->l3_len <= mtu)
 		return STEP_ON;
 	bool may_fragment = !(p->flags & (PKT_IP6 | PKT_OPTIONS)) && !(p->l3[6] & 0x40);
-	decide_say(d, "size", "%u bytes, %u fit: %s", p->l3_len, mtu, may_fragment ? "fragmented" : "the sender is told");
+	decide_say(d, "size", "%u bytes, %u fit: %s", p->l3_len, mtu,
+		   may_fragment ? "fragmented" : "the sender is told");
 	return may_fragment ? STEP_ON : decide_drop(d, DROP_MTU);
 }
