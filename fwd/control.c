@@ -11,6 +11,7 @@
 
 #include "fwd/base/clock.h"
 #include "fwd/base/log.h"
+#include "fwd/fib.h"
 #include "fwd/gate.h"
 #include "fwd/netlink.h"
 #include "fwd/resolve.h"
@@ -21,6 +22,8 @@
 
 static struct loader *loader;
 static uint64_t next_probe_ns;
+static unsigned ticks;
+static struct err last_failure; /* of opening a port again */
 
 void control_init(struct loader *l)
 {
@@ -189,6 +192,39 @@ static void endpoint_link(const struct endpoint *have, uint32_t ifindex, bool pr
 		probe(&ep);
 }
 
+/* A port whose device was removed is opened again once there is one of that name. */
+static void port_device(struct port *p)
+{
+	struct err e = { "" };
+	uint32_t ifindex = if_nametoindex(p->conf.device);
+	if (ifindex == p->ifindex)
+		return;
+	if (!ifindex) {
+		if (p->up)
+			log_warn("port %s: device %s is gone; the port is opened again once it is back", p->conf.name,
+				 p->conf.device);
+		p->up = false;
+		return;
+	}
+	if (port_reopen(p, &e)) { /* every second until it succeeds: said once */
+		if (strcmp(e.text, last_failure.text) != 0)
+			log_warn("%s", e.text);
+		last_failure = e;
+		return;
+	}
+	last_failure.text[0] = 0;
+	fib_ports_changed();
+	resolve_port_changed(p->index);
+	steering_dirty();
+}
+
+static void port_devices(void)
+{
+	for (unsigned i = PORT_FIRST; i < PORTS_MAX; i++)
+		if (ports[i] && ports[i]->ops == &port_ops_xdp)
+			port_device(ports[i]);
+}
+
 void control_link(uint32_t ifindex, const char *name, bool present, bool up, uint32_t mtu, const struct mac *mac)
 {
 	(void)up;
@@ -237,7 +273,10 @@ void control_tick(uint64_t now_ns)
 {
 	if (now_ns < next_probe_ns)
 		return;
-	next_probe_ns = now_ns + 5 * NS_PER_S;
+	next_probe_ns = now_ns + NS_PER_S;
+	port_devices();
+	if (++ticks % 5)
+		return;
 	for (uint32_t id = endpoint_next(0); id; id = endpoint_next(id))
 		if (mac_is_zero(&endpoint_by_id(id)->mac))
 			probe(endpoint_by_id(id));

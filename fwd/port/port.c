@@ -99,6 +99,26 @@ int port_open(const struct port_conf *conf, int fixed_index, struct port **out, 
 	return 0;
 }
 
+int port_reopen(struct port *p, struct err *e)
+{
+	workers_pause();
+	p->ops->close(p, true);
+	p->up = false;
+	p->ifindex = 0;
+	p->n_queues = p->n_tx_queues = 0;
+	int rc = p->ops->open(p, e);
+	if (rc) { /* nobody owns a queue; what is sent there is dropped as long as it is not up */
+		p->up = false;
+		p->ifindex = 0;
+		p->n_queues = 0;
+	}
+	if (!p->n_tx_queues)
+		p->n_tx_queues = p->n_queues ? p->n_queues : 1;
+	workers_assign();
+	workers_resume();
+	return rc;
+}
+
 int port_close(struct port *p, bool clean)
 {
 	if (!p)

@@ -88,6 +88,9 @@ const struct port_ops *port_ops_by_kind(const char *kind);
  * itself when they run. 0 or -errno with a sentence naming the device and the cure. */
 int port_open(const struct port_conf *conf, int fixed_index, struct port **out, struct err *e);
 int port_close(struct port *p, bool clean);
+/* The device was made anew: index, counters and configuration stay. On failure the port stays closed, but listed and not up;
+ * to be called again. */
+int port_reopen(struct port *p, struct err *e);
 struct port *port_by_name(const char *name);
 struct port *port_by_ifindex(uint32_t ifindex);
 

@@ -216,6 +216,7 @@ static void sockets_free(struct port *p)
 	}
 	frame_cache_flush(&frames);
 	free(xp);
+	p->priv = NULL;
 	if (--n_open == 0) {
 		free(xdp_holder);
 		xdp_holder = NULL;
@@ -284,6 +285,8 @@ fail:
 static void xdp_close(struct port *p, bool clean)
 {
 	struct err e;
+	if (!p->priv) /* its device went away and did not come back */
+		return;
 	if (clean && p->index != PORT_GATE) {
 		loader_steer_dev_del(port_loader, p->ifindex);
 		if (loader_detach(port_loader, PROG_STEER, p->ifindex, &e))

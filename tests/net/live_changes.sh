@@ -69,5 +69,20 @@ addr c2 eth0 10.1.0.11/24 fd01::11/64
 nsip c2 route add default via 10.1.0.1
 need "ns c1 ping -q -c 1 -W 1 10.1.0.11" 10 "the new veth of c2 answers"
 ok "a re-created veth works again"
+
+# An uplink's device is made anew
+nsip gw link del up1
+need "ctl -j show ports | jq -e '.[] | select(.name == \"up1\" and .up == false)'" 5 "up1 is shown as down"
+ping_no c1 198.51.100.2
+veth_pair gw up1 out eth0
+addr gw up1 198.51.100.1/24
+addr out eth0 198.51.100.2/24
+need "ns c1 ping -q -c 1 -W 1 198.51.100.2" 10 "the new up1 forwards"
+ok "a re-created uplink works again"
+nsip gw link del up1
+need "ctl -j show ports | jq -e '.[] | select(.name == \"up1\" and .up == false)'" 5 "up1 is shown as down again"
 balance_check
+ctl del nat pool 198.51.100.1
+ctl del port up1
+ping_ok c1 10.1.0.11
 pass
