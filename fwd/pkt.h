@@ -55,4 +55,5 @@ enum pkt_flag {
 	PKT_BCAST = 128,     /* sent to a group MAC */
 	PKT_ICMP_ECHO = 256,
 	PKT_ARP = 512,
+	PKT_VNI_CLAIM = 1024, /* identity mode: outer_vni says who the sender is */
 };

@@ -295,7 +295,7 @@ INLINE bool plain6(struct pkt *p, uint8_t *l3, uint32_t room)
 }
 
 /* Is this plain frame a VXLAN one for us? Then 'in' and the place of the inner packet; 0 = no, or not plainly so. */
-INLINE uint32_t plain_vxlan(struct pkt *p, bool v6)
+INLINE uint32_t plain_vxlan(struct pkt *p, bool v6, bool *claim)
 {
 	if (likely(p->proto != PROTO_UDP || n_vteps == 0))
 		return 0;
@@ -307,9 +307,11 @@ INLINE uint32_t plain_vxlan(struct pkt *p, bool v6)
 	const uint8_t *x = p->l4 + UDP_HLEN;
 	uint8_t ecn = (v6 ? (uint8_t)(p->l3[1] >> 4) : p->l3[1]) & 3;
 	uint32_t inner = rd16(p->l4 + 4) - UDP_HLEN, r = remote_find((uint32_t)v, &t.src);
-	if (inner < VXLAN_HLEN + ETH_HLEN_ + IP4_HLEN || !(x[0] & 8) || !r || ecn == 3 || vteps[v].mode == VNI_IDENTITY)
-		return UINT32_MAX; /* ours, but not plain: decide. (Identity mode: the VNI is a claim that decide checks.) */
-	if (!remote_has_vni(remote_at(r), rd32(x + 4) >> 8))
+	if (inner < VXLAN_HLEN + ETH_HLEN_ + IP4_HLEN || !(x[0] & 8) || !r || ecn == 3)
+		return UINT32_MAX; /* ours, but not plain: decide */
+	p->outer_vni = rd32(x + 4) >> 8;
+	*claim = vteps[v].mode == VNI_IDENTITY;
+	if (!*claim && !remote_has_vni(remote_at(r), p->outer_vni))
 		return UINT32_MAX;
 	return FLOW_IN_REMOTE | r;
 }
@@ -337,7 +339,8 @@ INLINE bool classify(struct pkt *p)
 	p->in = FLOW_IN_UPLINK;
 	if (f[0] & 1)
 		return false;
-	uint32_t in = plain_vxlan(p, v6);
+	bool claim = false;
+	uint32_t in = plain_vxlan(p, v6, &claim);
 	if (likely(in == 0))
 		return true;
 	if (in == UINT32_MAX)
@@ -351,7 +354,7 @@ INLINE bool classify(struct pkt *p)
 		ok = plain6(p, e + ETH_HLEN_, room);
 	else
 		return false;
-	p->flags |= PKT_OVERLAY;
+	p->flags |= (uint16_t)(PKT_OVERLAY | (claim ? PKT_VNI_CLAIM : 0));
 	p->in = in;
 	return ok && !(e[0] & 1);
 }
@@ -391,6 +394,9 @@ INLINE uint32_t valid_record(const struct pkt *p, uint32_t r, uint32_t now_s)
 	/* ageing may be late: a NAT filter must not let in by an expired connection. No time-out is checked for what was idle
 	 * for a few seconds only, which saves the connection's line. */
 	if (unlikely(now_s - seen > IDLE_CHECK_S) && !ct_remaining(ct_of(v6), r >> 1, now_s))
+		return 0;
+	/* the VNI is what the sender claims to be: another claim is another decision. The conn line is read in this mode only. */
+	if (p->flags & PKT_VNI_CLAIM && ct_conn(ct_of(v6), r >> 1)->vni[r & 1] != p->outer_vni)
 		return 0;
 	const struct adj *a = adj_at(adj);
 	if (unlikely(have != sum || in != p->in || a->kind == ADJ_NONE || p->l3_len > a->mtu))

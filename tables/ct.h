@@ -50,7 +50,7 @@ struct conn {
 	uint16_t src_port, dst_port;               /* unused for now; 0 */
 	uint32_t decided;                          /* times a packet of it was decided again */
 	uint32_t carry_packets[2], carry_bytes[2]; /* what no longer fits the records' 32 bits, x 2^32 */
-	uint32_t reserved[2];
+	uint32_t vni[2]; /* identity mode: the VNI each direction was decided with; replay compares it */
 };
 enum conn_flag {
 	CONN_SNAT = 1,

@@ -196,7 +196,7 @@ static enum step entry_overlay(struct decision *d, const struct tuple *outer, ui
 	p->inner = inner;
 	if (why != DROP_NONE)
 		return decide_drop(d, why);
-	p->flags |= PKT_OVERLAY;
+	p->flags |= (uint16_t)(PKT_OVERLAY | (vteps[vtep].mode == VNI_IDENTITY ? PKT_VNI_CLAIM : 0));
 	p->in = FLOW_IN_REMOTE | remote;
 	p->entry_index = remote;
 	p->outer_vni = vni;
