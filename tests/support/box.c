@@ -91,7 +91,7 @@ bool box_close(struct err *e)
 	char rest[BOX_FRAME_MAX];
 	bool whole = true;
 	for (unsigned i = 0; i < PORTS_MAX; i++)
-		while (ports[i] && ports[i]->ops && mem_port_take(ports[i], rest, sizeof(rest)))
+		while (ports[i] && ports[i]->ops == &port_ops_mem && mem_port_take(ports[i], rest, sizeof(rest)))
 			;
 	for (unsigned i = 0; i < PORTS_MAX; i++)
 		if (ports[i] && ports[i]->ops)
