@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The decision path: the steps of design section 6 for one packet, in order, on its worker. Explain runs it dry.
  *
- * Steps up to 'route' have no side effects, so a packet that must wait for a neighbour is held as it came and decided anew. */
+ * Up to 'route' a packet that goes on leaves no trace but a learned MAC, so one that must wait for a neighbour is held as it
+ * came and decided anew. */
 #include "fwd/decide.h"
 
 #include <stdarg.h>
@@ -263,6 +264,10 @@ void decide(struct worker *w, struct pkt *p)
 		hold_packet(w, p, &d.wait, d.to.failed);
 		break;
 	case STEP_ON: /* committed: send it as every later packet will be sent */
+		if (d.rule_egress)
+			policy_count(d.rule_egress, w->slot);
+		if (d.rule_ingress)
+			policy_count(d.rule_ingress, w->slot);
 		if (p->csum)
 			parse_complete_csum(p);
 		replay_one(w, p, d.ct, d.record);

@@ -35,10 +35,10 @@ static enum step check(struct decision *d, const struct side *s, uint32_t *rule)
 	else
 		decide_say(d, "policy", "%s: %s by rule %u%s%s", s->name,
 			   r.verdict == POLICY_DENY ? "refused" : "allowed", r.rule, *name ? " " : "", name);
+	if (r.verdict != POLICY_DENY)
+		return STEP_ON; /* counted by decide once it goes on: a held packet comes here again */
 	if (r.rule && !d->x)
 		policy_count(r.rule, d->w->slot);
-	if (r.verdict != POLICY_DENY)
-		return STEP_ON;
 	if (d->conn && !d->x) { /* cut: it lives on for the transitory time only, unless allowed again */
 		STORE_RELAXED(&d->conn->state, CT_REFUSED);
 		STORE_RELAXED(&d->conn->identity, d->src_identity); /* replies are judged by it */
