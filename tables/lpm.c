@@ -32,10 +32,29 @@ INLINE void masked_key(struct lpm_key *k, const struct ipaddr *a, unsigned len, 
 	st64(&k->len, (uint64_t)set << 32 | len);
 }
 
-/* Roots are numbered from the top of the family's range downward, away from its first entries. */
-static uint16_t root_number(const struct lpm *l, uint32_t set, bool v4)
+/* Answers of short prefixes, and "no match", hold for many addresses. They depend on the counter of the address's block, so
+ * that a host route below a default route makes the flows of one block decide again and not of the whole world: with a
+ * million flows that is the difference between a few and all of them (docs/performance.md). */
+enum { BLOCK4 = 96 + 24, BLOCK6 = 48 };
+
+static unsigned block_len(bool v4)
 {
-	return gen_number(l->family, ~(set << 1 | v4));
+	return v4 ? BLOCK4 : BLOCK6;
+}
+
+/* Blocks side by side have counters side by side; they start in the middle of the family's range, away from the entries' own. */
+static uint32_t block_index(uint32_t set, const struct ipaddr *a, bool v4)
+{
+	const uint32_t high = rd32(a->b), low = v4 ? rd32(a->b + 12) >> 8 : rd16(a->b + 4);
+	return 5461 + low + 257 * set + (v4 ? 0 : 0x8000 + high * 0x9e3779b1u);
+}
+
+/* The counter of the answer 'i', 0 = no match, for 'a'. */
+static uint16_t number(const struct lpm *l, uint32_t set, const struct ipaddr *a, bool v4, uint32_t i)
+{
+	if (i && lpm_key(l, i)->len >= block_len(v4))
+		return gen_number(l->family, i);
+	return gen_number(l->family, block_index(set, a, v4));
 }
 
 static bool net_is4(const struct ipnet *n)
@@ -91,7 +110,7 @@ uint32_t lpm_lookup(const struct lpm *l, uint32_t set, const struct ipaddr *a, u
 	uint32_t i = match(l, set, a, v4, 128);
 
 	if (dep)
-		*dep = i ? gen_number(l->family, i) : root_number(l, set, v4);
+		*dep = number(l, set, a, v4, i);
 	return i;
 }
 
@@ -101,12 +120,24 @@ uint32_t lpm_exact(const struct lpm *l, uint32_t set, const struct ipnet *n)
 	return table_find(&l->t, &k);
 }
 
-/* The counter that answers inside 'n' depend on while 'n' itself is absent. */
-static uint16_t cover_number(const struct lpm *l, uint32_t set, const struct ipnet *n)
+/* All that depends on the answers inside 'n', whose own entry is 'i', and on the one that covers it. */
+static void bump(const struct lpm *l, uint32_t set, const struct ipnet *n, uint32_t i)
 {
-	bool v4 = net_is4(n);
-	uint32_t i = n->len ? match(l, set, &n->addr, v4, n->len - 1) : 0;
-	return i ? gen_number(l->family, i) : root_number(l, set, v4);
+	const bool v4 = net_is4(n);
+	const unsigned block = block_len(v4);
+	gen_bump(gen_number(l->family, i)); /* also where it depends on blocks: the index may have been another entry's */
+	if (n->len >= block) {
+		uint32_t cover = n->len ? match(l, set, &n->addr, v4, n->len - 1) : 0;
+		gen_bump(number(l, set, &n->addr, v4, cover));
+		return;
+	}
+	const uint32_t first = block_index(set, &n->addr, v4);
+	if (block - n->len > 12) {
+		gen_bump_extra();
+		return;
+	}
+	for (uint32_t k = 0; k < 1u << (block - n->len); k++)
+		gen_bump(gen_number(l->family, first + k));
 }
 
 static void length_used(struct lpm *l, const struct ipnet *n)
@@ -136,8 +167,7 @@ int lpm_insert(struct lpm *l, uint32_t set, const struct ipnet *n, const void *v
 		length_unused(l, n);
 		return r;
 	}
-	gen_bump(cover_number(l, set, n));
-	gen_bump(gen_number(l->family, i));
+	bump(l, set, n, i);
 	return 0;
 }
 
@@ -152,7 +182,7 @@ int lpm_set(struct lpm *l, uint32_t set, const struct ipnet *n, const void *valu
 	if (r)
 		return r;
 	gen_bump(gen_number(l->family, old));
-	gen_bump(gen_number(l->family, i));
+	bump(l, set, n, i);
 	return 0;
 }
 
@@ -164,8 +194,7 @@ int lpm_delete(struct lpm *l, uint32_t set, const struct ipnet *n)
 	if (!i || table_delete(&l->t, SLOT_CONTROL, &k))
 		return -ENOENT;
 	length_unused(l, n);
-	gen_bump(cover_number(l, set, n));
-	gen_bump(gen_number(l->family, i));
+	bump(l, set, n, i);
 	return 0;
 }
 

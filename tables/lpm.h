@@ -3,9 +3,10 @@
  * covers IPv4): a hash of (prefix, length, set) and the lengths in use, longest first. Host routes cost one probe.
  *
  * One lpm holds many independent sets (policy CIDRs per set, for instance); set 0 is the usual one.
- * Workers look up lock-free; only the control thread writes. Insert and delete bump the generation counter of the longest
- * prefix that covers the changed one (the root of its family and set when none does), and of the entry itself, *after* the
- * change is visible. A replacement bumps the old and the new entry: answers of other prefixes do not change. */
+ * Workers look up lock-free; only the control thread writes. An answer depends on the counter of its entry, or
+ * where that is shorter than /24 (IPv6: /48), and for "no match", on the counter of the address's block of that length. A
+ * change bumps what it may concern *after* it is visible: the entry's counter and the one of what covers it, or the blocks it
+ * spans, or beyond 4096 of them the extra counter. */
 #pragma once
 
 #include "tables/gen.h"
@@ -26,8 +27,7 @@ struct lpm {
 
 int lpm_open(struct lpm *l, const char *name, uint32_t capacity, uint32_t value_size, enum gen_family f, struct err *e);
 void lpm_close(struct lpm *l);
-/* Index of the longest match, 0 if none. '*dep' (may be NULL) gets the generation counter the answer depends on: the
- * entry's, or the family root's for "no match". */
+/* Index of the longest match, 0 if none. '*dep' (may be NULL) gets the generation counter the answer depends on. */
 uint32_t lpm_lookup(const struct lpm *l, uint32_t set, const struct ipaddr *a, uint16_t *dep);
 uint32_t lpm_exact(const struct lpm *l, uint32_t set, const struct ipnet *n);
 int lpm_insert(struct lpm *l, uint32_t set, const struct ipnet *n, const void *value); /* 0, -EEXIST, -ENOSPC */

@@ -67,9 +67,9 @@ static void test_longest_match(void **state)
 	uint16_t world, net8, net24, six;
 	(void)state;
 	assert_int_equal(identity("10.2.3.4", &world), ID_WORLD);
-	uint32_t g = gen_load(world);
+	uint32_t g = gen_load(world) + gen_area->extra;
 	assert_int_equal(set("10.0.0.0/8", 2001, NULL, &e), 0);
-	assert_true(gen_load(world) > g); /* who saw "no match" decides again */
+	assert_true(gen_load(world) + gen_area->extra > g); /* who saw "no match" decides again */
 	assert_int_equal(identity("10.2.3.4", &net8), 2001);
 	g = gen_load(net8);
 	assert_int_equal(set("10.2.3.0/24", 2002, NULL, &e), 0);
@@ -158,17 +158,19 @@ static void test_ipmasq(void **state)
 	assert_false(ipmasq_match(&in, &which)); /* starts empty */
 	uint32_t g = gen_area->extra;
 	assert_int_equal(ipmasq_add(&a, &e), 0);
-	assert_int_equal(gen_area->extra, g + 1);
+	assert_true(gen_area->extra > g);
+	g = gen_area->extra;
 	assert_int_equal(ipmasq_add(&a, &e), -EEXIST);
-	assert_int_equal(gen_area->extra, g + 1);
+	assert_int_equal(gen_area->extra, g);
 	assert_int_equal(ipmasq_add(&b, &e), 0);
 	assert_true(ipmasq_match(&in, &which));
 	assert_int_equal(which.len, 96 + 16);
 	assert_true(ip_eq(&which.addr, &b.addr));
 	assert_false(ipmasq_match(&out, NULL));
 	assert_int_equal(ipmasq_count(), 2);
+	g = gen_area->extra;
 	assert_int_equal(ipmasq_del(&b, &e), 0);
-	assert_int_equal(gen_area->extra, g + 3);
+	assert_true(gen_area->extra > g);
 	assert_true(ipmasq_match(&in, &which));
 	assert_int_equal(which.len, 96 + 8);
 	assert_int_equal(ipmasq_del(&b, &e), -ENOENT);
