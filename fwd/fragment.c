@@ -1,30 +1,63 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* IPv4 fragmentation. Fragments leave in order (RFC 4787 REQ-13a); the first keeps the received frame, the others are new
- * ones and count as made by the engine. */
+/* IPv4 fragmentation, of whole packets and of fragments. Fragments leave in order (RFC 4787 REQ-13a); the first keeps the
+ * received frame, the others are new ones and count as made by the engine. */
 #include "fwd/fragment.h"
 
 #include "fwd/replay.h"
 
-static void set_header(uint8_t *l3, uint16_t total, uint16_t frag)
+enum { IP4_HLEN_MAX = 60, OPTION_COPIED = 0x80, OPTION_END = 0, OPTION_NOP = 1 };
+
+/* The header of all pieces but the first: options that are marked as to be copied (RFC 791 3.1), padded. Its length; options
+ * that run past their header are left out. */
+static unsigned later_header(const uint8_t *l3, uint8_t *h)
 {
-	wr16(l3 + 2, total);
-	wr16(l3 + 6, frag);
+	unsigned hl = (l3[0] & 15) * 4u, n = IP4_HLEN;
+	memcpy(h, l3, IP4_HLEN);
+	for (unsigned at = IP4_HLEN; at < hl && l3[at] != OPTION_END;) {
+		if (l3[at] == OPTION_NOP) {
+			at++;
+			continue;
+		}
+		unsigned len = at + 1 < hl ? l3[at + 1] : 0;
+		if (len < 2 || at + len > hl)
+			break;
+		if (l3[at] & OPTION_COPIED) {
+			memcpy(h + n, l3 + at, len);
+			n += len;
+		}
+		at += len;
+	}
+	while (n % 4)
+		h[n++] = OPTION_END;
+	h[0] = (uint8_t)(0x40 | n / 4);
+	return n;
+}
+
+static void set_header(uint8_t *l3, uint32_t payload, uint32_t frag)
+{
+	unsigned hl = (l3[0] & 15) * 4u;
+	wr16(l3 + 2, (uint16_t)(hl + payload));
+	wr16(l3 + 6, (uint16_t)frag);
 	st16(l3 + 10, 0);
-	st16(l3 + 10, (uint16_t)~csum_fold(csum_add(l3, IP4_HLEN, 0)));
+	st16(l3 + 10, (uint16_t)~csum_fold(csum_add(l3, hl, 0)));
 }
 
 void fragment_and_emit(struct worker *w, struct pkt *p, uint32_t adj)
 {
 	const uint16_t mtu = adj_at(adj)->mtu;
-	if (p->flags & (PKT_IP6 | PKT_OPTIONS | PKT_FRAG) || mtu < 68) {
+	if (p->flags & PKT_IP6 || mtu < 68) {
 		worker_drop(w, p, DROP_MTU);
 		return;
 	}
-	const uint16_t payload = (uint16_t)(p->l3_len - IP4_HLEN), step = (uint16_t)((mtu - IP4_HLEN) & ~7);
-	uint8_t *frames[40]; /* enough: frames are shorter than 1792 bytes and 'step' is at least 48 */
+	uint8_t header[IP4_HLEN_MAX];
+	const unsigned hl = (p->l3[0] & 15) * 4u, later_hl = later_header(p->l3, header);
+	/* of a fragment: its own offset, and whether others follow it */
+	const uint32_t was = rd16(p->l3 + 6), base = was & 0x1fff, more = was & 0x2000;
+	const uint32_t payload = p->l3_len - hl, first = (mtu - hl) & ~7u, step = (mtu - later_hl) & ~7u;
+	uint8_t *frames[FRAME_ROOM / 8]; /* enough: 'step' is at least 8 */
 	unsigned n = 0;
-	for (uint16_t at = step; at < payload && n < ARRAY_LEN(frames); at = (uint16_t)(at + step)) {
-		uint16_t len = (uint16_t)MIN(step, payload - at);
+	for (uint32_t at = first; at < payload; at += step) {
+		uint32_t len = MIN(step, payload - at);
 		uint8_t *f = worker_new_frame(w);
 		if (!f) { /* a datagram that is not whole is of no use */
 			for (unsigned i = 0; i < n; i++)
@@ -32,13 +65,13 @@ void fragment_and_emit(struct worker *w, struct pkt *p, uint32_t adj)
 			worker_drop(w, p, DROP_NO_FRAME);
 			return;
 		}
-		memcpy(f, p->l3, IP4_HLEN);
-		memcpy(f + IP4_HLEN, p->l3 + IP4_HLEN + at, len);
-		set_header(f, (uint16_t)(IP4_HLEN + len), (uint16_t)(at / 8 | (at + len < payload ? 0x2000 : 0)));
+		memcpy(f, header, later_hl);
+		memcpy(f + later_hl, p->l3 + hl + at, len);
+		set_header(f, len, (base + at / 8) | (at + len < payload ? 0x2000 : more));
 		frames[n++] = f;
 	}
-	set_header(p->l3, (uint16_t)(IP4_HLEN + step), 0x2000);
-	p->l3_len = (uint16_t)(IP4_HLEN + step);
+	set_header(p->l3, first, base | 0x2000);
+	p->l3_len = (uint16_t)(hl + first);
 	uint64_t hash = p->hash;
 	emit(w, p, adj);
 	for (unsigned i = 0; i < n; i++)

@@ -255,7 +255,7 @@ uint64_t golden_held(void)
 {
 	uint64_t n = 0;
 	for (unsigned i = 0; i < n_workers; i++)
-		n += workers[i]->n_held;
+		n += workers[i]->n_held + workers[i]->n_frags;
 	return n;
 }
 
