@@ -4,7 +4,8 @@
 
 #include "fwd/worker.h"
 
-/* Takes all frames of p[0..n). Called with RCU online. */
+/* Takes all frames of p[0..n), n > 0, which came in by one port. Called with RCU online. */
 void engine_burst(struct worker *w, struct pkt *p, unsigned n);
-/* Looks at the hold queue: retries what may go on, drops what waited too long. Once per loop when w->n_held. */
+/* Looks at the hold queue: retries what may go on, drops what waited too long; fragments too. Once per loop when w->n_held or
+ * w->n_frags. */
 void engine_held(struct worker *w);

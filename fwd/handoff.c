@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "fwd/engine.h"
 #include "fwd/worker_priv.h"
 
 /* Attempts at a port that takes fewer than it is given. */
@@ -95,11 +96,13 @@ static void hand_over(struct worker *w, struct port_queue *q, const struct txd *
 	drop_staged(w, d + i, n - i, DROP_RING_FULL);
 }
 
-static void flush_port(struct worker *w, unsigned out)
+void worker_flush(struct worker *w, unsigned out)
 {
 	struct tx_stage *s = &w->tx[out];
 	struct port *p = ports[out];
 	w->tx_dirty &= ~(1u << out);
+	if (!s->n)
+		return;
 	if (!p || !p->ops || !p->up) {
 		drop_staged(w, s->d, s->n, DROP_NO_PORT);
 	} else {
@@ -115,16 +118,18 @@ static void flush_port(struct worker *w, unsigned out)
 void handoff_flush(struct worker *w)
 {
 	while (w->tx_dirty)
-		flush_port(w, (unsigned)__builtin_ctz(w->tx_dirty));
+		worker_flush(w, (unsigned)__builtin_ctz(w->tx_dirty));
 }
 
-void worker_tx(struct worker *w, uint16_t out, uint8_t *data, uint32_t len, uint16_t in_port)
+void worker_hand_over(struct worker *w, unsigned to, const struct pkt *p)
 {
-	struct tx_stage *s = &w->tx[out];
-	s->d[s->n++] = (struct txd){ .data = data, .len = len, .in_port = in_port };
-	w->tx_dirty |= 1u << out;
-	if (s->n == TX_BURST)
-		flush_port(w, out);
+	struct handoff h = { .d = { .data = p->data, .len = p->len, .in_port = p->port }, .out = HANDOFF_ENGINE };
+	struct ring *r = &workers[to]->priv->in[w->id];
+	if (ring_room(r, HANDOFF_RING / 2 + 1) <= HANDOFF_RING / 2 || !ring_push(r, &h, sizeof(h))) {
+		worker_drop(w, p, DROP_RING_FULL);
+		return;
+	}
+	worker_wake(workers[to]);
 }
 
 unsigned handoff_receive(struct worker *w)
@@ -138,6 +143,11 @@ unsigned handoff_receive(struct worker *w)
 		for (unsigned n = 0; n < HANDOFF_RING && ring_pop(r, &h, sizeof(h)); n++, total++) {
 			if (v->from[i] == FROM_CONTROL)
 				counter_add(&w->port[PORT_CONTROL].rx, 1, h.d.len);
+			if (h.out == HANDOFF_ENGINE) {
+				struct pkt p = { .data = h.d.data, .len = h.d.len, .port = h.d.in_port };
+				engine_burst(w, &p, 1);
+				continue;
+			}
 			worker_tx(w, h.out, h.d.data, h.d.len, h.d.in_port);
 		}
 	}

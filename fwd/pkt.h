@@ -14,35 +14,53 @@ enum pkt_csum {
 	PKT_CSUM_COMPLETE = 2,      /* recompute always (port option checksum complete) */
 };
 
+/* The first line is all that replay reads or writes for IPv4 (fwd/burst.c). */
 struct pkt {
-	uint8_t *data;    /* first byte of the Ethernet frame */
-	uint32_t len;     /* bytes of this buffer */
-	uint16_t port;    /* ingress port index */
-	uint8_t csum;     /* pkt_csum, set by the port */
-	uint8_t gso_type; /* always 0 until chains land */
-	uint32_t next;    /* next buffer of a chain: 0 = none (always, until chains land) */
-	uint16_t gso_size, csum_start, csum_offset;
-
-	/* filled by parse */
-	uint16_t flags; /* pkt_flag */
-	uint8_t *l3, *l4;
-	uint8_t *inner;  /* Ethernet header of the packet at l3: 'data', or behind VXLAN */
+	uint8_t *data; /* first byte of the Ethernet frame */
+	uint32_t len;  /* bytes of this buffer */
+	uint16_t port; /* ingress port index */
+	uint8_t csum;  /* pkt_csum, set by the port; ports set these four and nothing else */
+	uint8_t slow;  /* replay: its shape wants a decision */
+	uint64_t hash; /* of the key */
+	uint8_t *l3;
+	uint32_t in;     /* FLOW_IN_* */
+	uint32_t record; /* replay: first guess */
 	uint16_t l3_len; /* IP packet: header + payload as the header says */
 	uint16_t l4_len; /* from l4 to the end of the IP packet */
-	uint8_t proto, tcp_flags, ttl, tos;
-	uint32_t in;   /* FLOW_IN_* */
-	uint64_t hash; /* of the key */
+	uint16_t flags;  /* pkt_flag */
+	uint8_t proto, tcp_flags;
 	union {
 		struct flow_key4 k4;
 		struct flow_key6 k6;
 	};
 
+	/* filled by parse */
+	uint8_t *l4;
+	uint8_t *inner; /* Ethernet header of the packet at l3: 'data', or behind VXLAN */
+	uint8_t ttl, tos;
+	uint8_t gso_type; /* the next five: always 0 until chains land */
+	uint8_t outer_tos; /* overlay: outer TOS, for RFC 6040 */
+	uint32_t next;     /* next buffer of a chain */
+	uint16_t gso_size, csum_start, csum_offset;
+
 	/* filled by decide's entry step */
-	uint32_t identity;    /* of the source */
-	uint32_t outer_vni;   /* overlay: VNI it came with */
-	uint8_t outer_tos;    /* overlay: outer TOS, for RFC 6040 */
-	uint32_t entry_index; /* endpoint id, remote index */
-};
+	uint32_t outer_vni; /* overlay: VNI it came with */
+	uint32_t identity;  /* of the source */
+} __attribute__((aligned(64)));
+_Static_assert(offsetof(struct pkt, k4) == 48 && sizeof(struct pkt) == 128, "two lines");
+
+INLINE void pkt_init(struct pkt *p, uint8_t *data, uint32_t len, uint16_t port, uint8_t csum)
+{
+	p->data = data;
+	p->len = len;
+	p->port = port;
+	p->csum = csum;
+}
+/* Clears what replay left behind and pkt_init() did not set: the decision path starts with zeroes. */
+INLINE void pkt_clear(struct pkt *p)
+{
+	memset(&p->slow, 0, sizeof(*p) - offsetof(struct pkt, slow));
+}
 
 enum pkt_flag {
 	PKT_IP6 = 1,

@@ -82,7 +82,7 @@ static unsigned loop(struct worker *w, bool *moved)
 		n += receive(w, v->queue[i]);
 	unsigned handed = handoff_receive(w);
 	v->epoch = LOAD_ACQUIRE(&neighbor_epoch);
-	if (w->n_held)
+	if (w->n_held | w->n_frags)
 		engine_held(w);
 	handoff_flush(w);
 	if (n) {
@@ -113,7 +113,7 @@ static int sleep_ms(const struct worker *w)
 	const struct worker_private *v = w->priv;
 	if (v->pending || v->must_poll)
 		return SLEEP_SHORT_MS;
-	if (w->n_held || (ct4.conns.capacity && ct_count(&ct4)) || (ct6.conns.capacity && ct_count(&ct6)))
+	if (w->n_held || w->n_frags || (ct4.conns.capacity && ct_count(&ct4)) || (ct6.conns.capacity && ct_count(&ct6)))
 		return SLEEP_TIMED_MS;
 	return SLEEP_LONG_MS;
 }

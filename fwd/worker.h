@@ -44,6 +44,23 @@ struct tx_stage {
 	struct txd d[TX_BURST];
 };
 
+/* A VXLAN sender that was found to be one of ours: outer source, destination and UDP port with the VNI -> 'in'. Good while
+ * gen_changes stands still. */
+enum { OUTER_CACHE = 128 };
+struct outer {
+	union {
+		struct {
+			be32 src, dst;
+			be16 dport, zero;
+			be32 vni; /* as in the header, reserved byte cleared */
+		};
+		__m128i key;
+	};
+	uint32_t in, flags; /* FLOW_IN_REMOTE | index; PKT_VNI_CLAIM in identity mode */
+	uint32_t changes;
+	uint32_t pad;
+};
+
 struct worker {
 	uint16_t id;    /* 0.. */
 	uint16_t slot;  /* thread slot of tables/ */
@@ -54,6 +71,7 @@ struct worker {
 	struct tx_stage tx[PORTS_MAX];
 	uint32_t tx_dirty; /* bit per port with staged frames */
 	uint32_t n_held;
+	uint32_t n_frags; /* fragments that wait (fwd/frag_queue.c) */
 	uint32_t held_epoch;
 	struct held held[HELD_MAX];
 	struct counter drops[256];
@@ -61,6 +79,7 @@ struct worker {
 	uint64_t replayed, decided, loops, cycles_busy,
 		packets_busy; /* cycles/packets in bursts, for cycles per packet */
 	struct pkt burst[BURST_MAX];
+	struct outer outer[OUTER_CACHE];
 	struct worker_private *priv; /* thread, rings, poll set: worker.c */
 } __attribute__((aligned(64)));
 
@@ -82,8 +101,26 @@ void workers_forget_port(unsigned index);
 unsigned worker_run_once(struct worker *w);
 
 /* ---- for the engine, on its own worker ---- */
-/* Stages a frame for port 'out'; the frame now belongs to the stage. Full stages flush at once. */
-void worker_tx(struct worker *w, uint16_t out, uint8_t *data, uint32_t len, uint16_t in_port);
+void worker_flush(struct worker *w, unsigned out); /* what is staged for port 'out', may be nothing */
+/* Stages a frame for port 'out'; the frame now belongs to the stage. Full stages flush at once. worker_stage leaves it to the
+ * caller to set the port's bit in tx_dirty before the loop ends. */
+INLINE void worker_stage(struct worker *w, uint16_t out, uint8_t *data, uint32_t len, uint16_t in_port)
+{
+	struct tx_stage *s = &w->tx[out];
+	uint32_t n = s->n;
+	s->d[n] = (struct txd){ .data = data, .len = len, .in_port = in_port };
+	s->n = n + 1;
+	if (unlikely(n + 1 == TX_BURST))
+		worker_flush(w, out);
+}
+INLINE void worker_tx(struct worker *w, uint16_t out, uint8_t *data, uint32_t len, uint16_t in_port)
+{
+	w->tx_dirty |= 1u << out;
+	worker_stage(w, out, data, len, in_port);
+}
+/* Hands a frame as it came to worker 'to', whose engine_burst gets it; drops it (235) when half of their ring is taken: the
+ * other half is for frames that leave. */
+void worker_hand_over(struct worker *w, unsigned to, const struct pkt *p);
 /* Counts the drop (reason, ingress port) and frees the frame. */
 void worker_drop(struct worker *w, const struct pkt *p, enum drop reason);
 /* A new frame made by the engine (ICMP error, ARP request): counts as received on PORT_CONTROL. */

@@ -18,6 +18,7 @@ enum {
 	MAX_QUEUES = PORTS_MAX * QUEUES_MAX
 };
 
+enum { HANDOFF_ENGINE = 0xffff }; /* 'out' of a frame that is to go through the engine there */
 struct handoff {
 	struct txd d;
 	uint16_t out;

@@ -47,7 +47,7 @@ struct conn {
 	uint32_t identity, dst_identity;           /* of the original source (pre-SNAT) and destination (post-DNAT) */
 	uint32_t rule_egress, rule_ingress;        /* policy rule ids that allowed it, 0 = default */
 	uint32_t mapping;                          /* nat.h, 0 = none; the connection holds a reference and a permit */
-	uint16_t src_port, dst_port;               /* unused for now; 0 */
+	uint32_t writing; /* record_write's lock over both records; 0 when it was made */
 	uint32_t decided;                          /* times a packet of it was decided again */
 	uint32_t carry_packets[2], carry_bytes[2]; /* what no longer fits the records' 32 bits, x 2^32 */
 	uint32_t vni[2]; /* identity mode: the VNI each direction was decided with; replay compares it */

@@ -149,10 +149,11 @@ const char *mac_print(const struct mac *m, char buf[static MAC_STRLEN]);
 uint64_t csum_add(const void *p, size_t n, uint64_t sum);
 INLINE uint16_t csum_fold(uint64_t s)
 {
-	s = (s & 0xffffffff) + (s >> 32);
-	s = (s & 0xffff) + (s >> 16);
-	s = (s & 0xffff) + (s >> 16);
-	return (uint16_t)((s & 0xffff) + (s >> 16));
+	/* Adding the halves crosswise leaves in the upper one their sum with its carry added back. */
+	s += s << 32 | s >> 32;
+	uint32_t x = (uint32_t)(s >> 32);
+	x += x << 16 | x >> 16;
+	return (uint16_t)(x >> 16);
 }
 /* Unfolded sum of the pseudo-header of RFC 793/8200: 4- or 16-byte addresses at 'src' and 'dst', 'len' = L4 bytes. */
 uint64_t csum_pseudo(const void *src, const void *dst, unsigned alen, uint8_t proto, uint32_t len);

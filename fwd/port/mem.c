@@ -83,7 +83,7 @@ static unsigned mem_rx(struct port_queue *q, struct frame_cache *c, struct pkt *
 	uint16_t port = q->port->index;
 	uint8_t csum = q->port->rx_csum;
 	for (unsigned i = 0; i < n; i++)
-		pkts[i] = (struct pkt){ .data = f[i].data, .len = f[i].len, .port = port, .csum = csum };
+		pkt_init(&pkts[i], f[i].data, f[i].len, port, csum);
 	return n;
 }
 

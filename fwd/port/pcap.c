@@ -122,8 +122,7 @@ static unsigned pcap_rx(struct port_queue *q, struct frame_cache *c, struct pkt 
 			continue;
 		}
 		memcpy(data, bytes, h->len);
-		pkts[n++] =
-			(struct pkt){ .data = data, .len = h->len, .port = q->port->index, .csum = q->port->rx_csum };
+		pkt_init(&pkts[n++], data, h->len, q->port->index, q->port->rx_csum);
 	}
 	return n;
 }

@@ -47,7 +47,8 @@ struct port_ops {
 	/* Fills ifindex, mac, mtu, n_queues, mode_text, zero_copy, wants_csum and queue[].priv. */
 	int (*open)(struct port *p, struct err *e);
 	void (*close)(struct port *p, bool clean); /* clean: detach; else leave for adoption */
-	/* Up to 'max' frames into pkts[]: data, len, port, csum set, everything else zero. Never blocks. */
+	/* Up to 'max' frames into pkts[] by pkt_init(); the rest of each is left as it was. 'data' starts
+	 * FRAME_HEADROOM or more into its chunk: what the engine puts in front relies on it. Never blocks. */
 	unsigned (*rx)(struct port_queue *q, struct frame_cache *c, struct pkt *pkts, unsigned max);
 	/* Takes frames [0, ret); the caller keeps the rest. Frees by itself what is sent (to cache 'c'). */
 	unsigned (*tx)(struct port_queue *q, struct frame_cache *c, const struct txd *d, unsigned n);

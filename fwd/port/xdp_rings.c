@@ -64,7 +64,7 @@ unsigned xdp_rx(struct port_queue *q, struct frame_cache *c, struct pkt *pkts, u
 		uint8_t *data = frame_area.base + d->addr;
 		__builtin_prefetch(data);
 		*xdp_holder_of(d->addr) = 0;
-		pkts[k] = (struct pkt){ .data = data, .len = d->len, .port = port, .csum = csum };
+		pkt_init(&pkts[k], data, d->len, port, csum);
 	}
 	xsk_ring_cons__release(&x->rx, n);
 	x->n_fill -= n;

@@ -37,7 +37,6 @@ struct flow4 {
 	__u32 packets, bytes;
 };
 
-/* Line 1 is read by translated flows and by the counters. */
 struct flow6 {
 	struct flow_key6 key;
 	__u32 adj, in;
@@ -46,7 +45,7 @@ struct flow6 {
 	__u8 src[16], dst[16];
 	__be16 sport, dport;
 	__u16 d4;
-	__u16 xlated; /* 1: addresses or ports change */
+	__u16 pad;
 	__u32 packets, bytes;
 	__u32 reserved[4];
 };
@@ -59,6 +58,7 @@ enum flow_in {
 	 * the zone (network mode) */
 	FLOW_IN_REMOTE = 0x03000000,
 	FLOW_IN_HOST = 0x04000000,
+	FLOW_IN_INDEX = 0x00ffffff, /* mask */
 };
 
 /* Where frames go and what is put in front of them; changed in place when a MAC changes. Three lines. */

@@ -42,7 +42,7 @@ struct steer_val {
 struct steer_frag {
 	__u8 src[16], dst[16];
 	__u32 id; /* as on the wire; IPv4: 16 bits */
-	__u32 proto;
+	__u32 proto; /* IPv6: 0 */
 };
 
 /* map steer_bits: memory-mappable array of STEER_POOLS * 3 values of STEER_BITMAP_SIZE bytes, index pool * 3 + which.

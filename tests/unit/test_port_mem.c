@@ -72,8 +72,7 @@ static void frames_go_in_and_out(void **state)
 	assert_int_equal(k[0].len, 60);
 	assert_int_equal(k[1].len, 1792);
 	assert_int_equal(k[0].port, p->index);
-	assert_int_equal(k[0].flags, 0);
-	assert_int_equal(k[0].next, 0);
+	assert_int_equal(k[0].csum, PKT_CSUM_UNKNOWN);
 	assert_memory_equal(k[1].data, frame, 1792);
 	assert_int_equal(frame_headroom(k[0].data), FRAME_HEADROOM);
 	struct txd d[2] = { { k[0].data, k[0].len, p->index }, { k[1].data, k[1].len, p->index } };

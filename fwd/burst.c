@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The hot loop: replay of a burst on its worker, in three passes, so that each packet's cache misses overlap with the work on
+ * others: headers, hash and bucket prefetch; tag match and record prefetch; compare, rewrite, stage. What does not fit goes
+ * to decide(), in its place of the burst.
+ *
+ * Checks are added up without branches where traffic decides (protocol, direction, translated or not) and tested once. No
+ * setting is read per packet. Figures of each step: docs/performance.md. */
+#include "fwd/decide.h"
+#include "fwd/engine.h"
+#include "fwd/gate.h"
+#include "fwd/rewrite.h"
+#include "fwd/settings.h"
+
+enum {
+	AHEAD = 8, /* frames prefetched ahead: flat from 8 to 16 */
+	IDLE_CHECK_S = 8,
+};
+
+/* ---- pass 1: headers ---- */
+/* TCP without SYN, FIN, RST, or UDP, with lengths that fit 'room' bytes from l4 on: 0. Both ask two bytes of the header. */
+INLINE uint32_t bad_l4(const uint8_t *l4, uint32_t proto, uint32_t room)
+{
+	const bool tcp = proto == PROTO_TCP;
+	const uint32_t x = ld16(l4 + (tcp ? 12 : 4));
+	const uint32_t tcp_len = (x & 0xf0) >> 2, udp_len = __builtin_bswap16((uint16_t)x);
+	const uint32_t len = tcp ? tcp_len : udp_len, min = tcp ? TCP_HLEN : UDP_HLEN;
+	const uint32_t flags = tcp ? x >> 8 : 0x10;
+	return (uint32_t)(len < min) | (len > room) | (flags & 7) | !(flags & 0x3f) |
+	       !(tcp | (proto == PROTO_UDP));
+}
+
+/* IPv4 at 'l3', which has at least 28 bytes; 'room' = bytes there. */
+INLINE uint32_t bad_ip4(struct pkt *p, uint8_t *l3, uint32_t room)
+{
+	const uint64_t w0 = ld64(l3), w1 = ld64(l3 + 8);
+	const uint32_t w2 = ld32(l3 + 16), proto = (uint8_t)(w1 >> 8), ttl = (uint8_t)w1;
+	const uint32_t total = __builtin_bswap16((uint16_t)(w0 >> 16));
+	/* end-around carries: the sum of 64-bit words folds to the one of their 16-bit words */
+	unsigned long long a, sum;
+	unsigned char carry = _addcarry_u64(0, w0, w1, &a);
+	carry = _addcarry_u64(carry, a, w2, &sum);
+	sum += carry;
+	p->l3 = l3;
+	p->l3_len = (uint16_t)total;
+	p->proto = (uint8_t)proto;
+	p->flags = 0;
+	return (uint32_t)((w0 & 0xff) ^ 0x45) | ((uint32_t)(w0 >> 48) & htons(0x3fff)) | (ttl < 2) | (total > room) |
+	       (total < IP4_HLEN + UDP_HLEN) | (csum_fold(sum) ^ 0xffff) |
+	       bad_l4(l3 + IP4_HLEN, proto, total - IP4_HLEN);
+}
+
+INLINE void key_ip4(struct pkt *p)
+{
+	__m128i k = _mm_insert_epi32(_mm_loadu_si128((const void *)(p->l3 + 12)), p->proto, 3);
+	_mm_storeu_si128((void *)&p->k4, k);
+	p->hash = hash_key16(k);
+}
+
+/* IPv6 at 'l3', which has at least 48 bytes. */
+INLINE uint32_t bad_ip6(struct pkt *p, uint8_t *l3, uint32_t room)
+{
+	const uint32_t proto = l3[6], payload = rd16(l3 + 4);
+	p->l3 = l3;
+	p->l3_len = (uint16_t)(payload + IP6_HLEN);
+	p->proto = (uint8_t)proto;
+	p->flags = PKT_IP6;
+	return (uint32_t)((l3[0] ^ 0x60) & 0xf0) | (l3[7] < 2) | (payload + IP6_HLEN > MIN(room, 65535u)) |
+	       (payload < UDP_HLEN) | bad_l4(l3 + IP6_HLEN, proto, payload);
+}
+
+INLINE void key_ip6(struct pkt *p)
+{
+	memcpy(p->k6.src, p->l3 + 8, 32);
+	st32(&p->k6.sport, ld32(p->l3 + IP6_HLEN));
+	p->k6.zp = p->proto;
+	p->hash = hash_key40(&p->k6);
+}
+
+/* Is the UDP packet at l3 VXLAN for us? FLOW_IN_REMOTE | index, 0: no, or UINT32_MAX: decide. Two look-ups, so their outcome
+ * is kept. */
+static uint32_t __attribute__((noinline)) find_sender(const struct pkt *p, struct outer *o, uint32_t changes)
+{
+	struct tuple t = { .proto = PROTO_UDP };
+	const uint8_t *l4 = p->l3 + (p->flags & PKT_IP6 ? IP6_HLEN : IP4_HLEN);
+	if (p->flags & PKT_IP6) {
+		t.src = ip_from6(p->l3 + 8);
+		t.dst = ip_from6(p->l3 + 24);
+	} else {
+		t.src = ip_from4(ld32(p->l3 + 12));
+		t.dst = ip_from4(ld32(p->l3 + 16));
+	}
+	int v = vtep_find(&t.dst, rd16(l4 + 2));
+	if (v < 0)
+		return 0;
+	if (rd16(l4 + 4) < UDP_HLEN + VXLAN_HLEN)
+		return UINT32_MAX;
+	uint32_t r = remote_find((uint32_t)v, &t.src);
+	if (!r)
+		return UINT32_MAX;
+	o->flags = vteps[v].mode == VNI_IDENTITY ? PKT_VNI_CLAIM : 0;
+	if (!o->flags && !remote_has_vni(remote_at(r), rd32(l4 + UDP_HLEN + 4) >> 8))
+		return UINT32_MAX;
+	o->in = FLOW_IN_REMOTE | r;
+	o->changes = changes;
+	return o->in;
+}
+
+/* The sender of what may be VXLAN; '*o' then points to what is known of it. Values as find_sender. */
+INLINE uint32_t overlay_sender(struct worker *w, const struct pkt *p, uint32_t changes, struct outer *scratch,
+			       struct outer **o)
+{
+	const uint8_t *l4 = p->l3 + IP4_HLEN;
+	if (unlikely(p->flags & PKT_IP6)) {
+		*o = scratch;
+		return find_sender(p, scratch, changes);
+	}
+	if (unlikely(rd16(l4 + 4) < UDP_HLEN + VXLAN_HLEN))
+		return find_sender(p, scratch, changes);
+	const be32 vni = ld32(l4 + UDP_HLEN + 4) & htonl(0xffffff00);
+	__m128i k = _mm_set_epi32((int)vni, ld16(l4 + 2), (int)ld32(p->l3 + 16), (int)ld32(p->l3 + 12));
+	struct outer *c = &w->outer[_mm_crc32_u32(_mm_crc32_u32(0, ld32(p->l3 + 12)), vni) % OUTER_CACHE];
+	*o = c;
+	if (likely(_mm_movemask_epi8(_mm_cmpeq_epi8(k, c->key)) == 0xffff && c->changes == changes))
+		return c->in;
+	*o = scratch;
+	uint32_t in = find_sender(p, scratch, changes);
+	if (in != 0 && in != UINT32_MAX) {
+		scratch->key = k;
+		*c = *scratch;
+	}
+	return in;
+}
+
+/* The inner packet of a VXLAN frame whose sender is known. */
+INLINE uint32_t bad_inner(struct pkt *p, const struct outer *o)
+{
+	uint8_t *x = p->l3 + (p->flags & PKT_IP6 ? IP6_HLEN : IP4_HLEN) + UDP_HLEN, *e = x + VXLAN_HLEN;
+	const uint32_t len = rd16(x - UDP_HLEN + 4) - UDP_HLEN;
+	const uint32_t ecn = (p->flags & PKT_IP6 ? (uint32_t)p->l3[1] >> 4 : p->l3[1]) & 3;
+	if (unlikely(len < VXLAN_HLEN + ETH_HLEN_ + IP6_HLEN + UDP_HLEN &&
+		     len < VXLAN_HLEN + ETH_HLEN_ + IP4_HLEN + UDP_HLEN))
+		return 1;
+	const uint32_t room = len - VXLAN_HLEN - ETH_HLEN_;
+	uint32_t bad = (uint32_t)!(x[0] & 8) | (ecn == 3) | (e[0] & 1);
+	const uint16_t type = ld16(e + 12);
+	if (likely(type == htons(ET_IP4))) {
+		bad |= bad_ip4(p, e + ETH_HLEN_, room);
+		key_ip4(p);
+	} else if (type == htons(ET_IP6) && room >= IP6_HLEN + UDP_HLEN) {
+		bad |= bad_ip6(p, e + ETH_HLEN_, room);
+		key_ip6(p);
+	} else {
+		return 1;
+	}
+	p->flags |= (uint16_t)(PKT_OVERLAY | o->flags);
+	p->in = o->in;
+	p->outer_vni = rd32(x + 4) >> 8;
+	return bad;
+}
+
+/* Who sends: by the gate the stamp tells (abi/gate.h): kind 1 and 3 are FLOW_IN_ENDPOINT | id and FLOW_IN_HOST. */
+INLINE uint32_t bad_ingress(struct pkt *p, const uint8_t *f, bool gate)
+{
+	const uint32_t tag = ld16(f + 6);
+	p->in = gate ? ((tag >> 8 & 3) + 1) << 24 | rd32(f + 8) : FLOW_IN_UPLINK;
+	return gate ? (tag & 0xfdff) ^ 0xe102 : f[0] & 1;
+}
+_Static_assert(FLOW_IN_ENDPOINT == (GATE_ENDPOINT + 1) << 24 && FLOW_IN_HOST == (GATE_HOST + 1) << 24, "bad_ingress");
+
+/* What the burst has in common. */
+struct shared {
+	uint64_t vxlan_ports, account;
+	const uint32_t *counter; /* generations */
+	uint32_t extra, changes, now_s;
+	uint32_t tx_dirty; /* joins the worker's at the end */
+};
+
+/* 0: the plain case; key, hash and ingress are filled in. */
+INLINE uint32_t classify(struct worker *w, struct pkt *p, const struct shared *sh, bool gate)
+{
+	uint8_t *f = p->data, *l3 = f + ETH_HLEN_;
+	const uint32_t room = p->len - ETH_HLEN_;
+	if (unlikely(p->len < ETH_HLEN_ + IP4_HLEN + UDP_HLEN))
+		return 1;
+	const uint16_t type = ld16(f + 12);
+	uint32_t bad = bad_ingress(p, f, gate), l4_off = IP4_HLEN;
+	if (likely(type == htons(ET_IP4))) {
+		bad |= bad_ip4(p, l3, room);
+	} else if (type == htons(ET_IP6) && room >= IP6_HLEN + UDP_HLEN) {
+		bad |= bad_ip6(p, l3, room);
+		l4_off = IP6_HLEN;
+	} else {
+		return 1;
+	}
+	if (unlikely(bad))
+		return 1;
+	if (!gate && sh->vxlan_ports >> (rd16(l3 + l4_off + 2) % 64) & 1 && p->proto == PROTO_UDP) {
+		struct outer scratch, *o = &scratch;
+		uint32_t in = overlay_sender(w, p, sh->changes, &scratch, &o);
+		if (in)
+			return in == UINT32_MAX ? 1 : bad_inner(p, o);
+	}
+	if (l4_off == IP6_HLEN)
+		key_ip6(p);
+	else
+		key_ip4(p);
+	return 0;
+}
+
+INLINE void pass_classify(struct worker *w, struct pkt *p, unsigned n, const struct shared *sh, bool gate)
+{
+	const struct hidx i4 = ct4.idx, i6 = ct6.idx;
+	/* where tunnels end here, inner headers lie in the second line */
+	const uint32_t second = !gate && sh->vxlan_ports ? CACHE_LINE : 0;
+
+	for (unsigned i = 0; i < AHEAD && i < n; i++) {
+		__builtin_prefetch(p[i].data);
+		if (!gate)
+			__builtin_prefetch(p[i].data + second);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		/* past the end: the last one again */
+		const uint8_t *next = p[MIN(i + AHEAD, n - 1)].data;
+		__builtin_prefetch(next);
+		if (!gate)
+			__builtin_prefetch(next + second);
+		p[i].slow = classify(w, &p[i], sh, gate) != 0;
+		if (likely(!p[i].slow))
+			hidx_prefetch(p[i].flags & PKT_IP6 ? &i6 : &i4, p[i].hash);
+	}
+}
+
+/* ---- pass 2: which record ---- */
+INLINE void pass_match(struct pkt *p, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (unlikely(p[i].slow))
+			continue;
+		if (p[i].flags & PKT_IP6) {
+			p[i].record = hidx_first(&ct6.idx, p[i].hash);
+			__builtin_prefetch(ct_flow6(p[i].record));
+			__builtin_prefetch((uint8_t *)ct_flow6(p[i].record) + CACHE_LINE);
+		} else {
+			p[i].record = hidx_first(&ct4.idx, p[i].hash);
+			__builtin_prefetch(ct_flow4(p[i].record));
+		}
+	}
+}
+
+/* ---- pass 3: compare, rewrite, stage ---- */
+/* Is a record good after all that failed the quick check? Ageing may be late, and a NAT filter must not let in by an expired
+ * connection; no time-out is checked for what was idle for a few seconds only, which saves the connection's line. In identity
+ * mode the VNI is what the sender claims to be, and another claim is another decision. */
+static bool __attribute__((noinline)) good_after_all(const struct pkt *p, uint32_t bad, uint32_t r, uint32_t now_s)
+{
+	const struct ct *c = ct_of(p->flags & PKT_IP6);
+	if (bad || !ct_remaining(c, r >> 1, now_s))
+		return false;
+	return !(p->flags & PKT_VNI_CLAIM) || ct_conn(c, r >> 1)->vni[r & 1] == p->outer_vni;
+}
+
+static uint32_t __attribute__((noinline)) find_record(const struct pkt *p)
+{
+	bool v6 = p->flags & PKT_IP6;
+	return hidx_find(v6 ? &ct6.idx : &ct4.idx, v6 ? (const void *)&p->k6 : (const void *)&p->k4, p->hash);
+}
+
+/* May 'p' be replayed by record 'r'? The fields are the record's, 'kind' the adjacency's. */
+INLINE bool usable(const struct shared *sh, const struct pkt *p, uint32_t r, uint32_t gensum, const uint16_t dep[4],
+		   uint32_t in, uint32_t seen, uint32_t mtu, uint8_t kind)
+{
+	const uint32_t bad = (gensum ^ (gen_sum_dep(sh->counter, dep) + sh->extra)) | (in ^ p->in) |
+			     (uint32_t)(kind == ADJ_NONE) | (uint32_t)(p->l3_len > mtu);
+	const uint32_t ask = (uint32_t)(sh->now_s - seen > IDLE_CHECK_S) | (p->flags & PKT_VNI_CLAIM);
+	return likely(!(bad | ask)) || good_after_all(p, bad, r, sh->now_s);
+}
+
+static void __attribute__((noinline)) finish_csum(struct pkt *p, uint32_t l4_off)
+{
+	p->l4 = p->l3 + l4_off;
+	p->l4_len = (uint16_t)(p->l3_len - l4_off);
+	parse_complete_csum(p);
+}
+
+INLINE void stage(struct worker *w, struct shared *sh, const struct pkt *p, const struct adj *a, uint8_t kind, bool v6)
+{
+	uint8_t *o = put_headers(a, kind, p->l3, p->l3_len, v6, p->hash);
+	sh->tx_dirty |= 1u << a->port;
+	worker_stage(w, a->port, o, p->l3_len + (uint32_t)(p->l3 - o), p->port);
+}
+
+/* Rewrites and stages 'p' if its record is there and valid. */
+INLINE bool replay4(struct worker *w, struct pkt *p, struct shared *sh)
+{
+	uint32_t r = p->record;
+	struct flow4 *f = ct_flow4(r);
+	__m128i k = _mm_cmpeq_epi8(_mm_load_si128((const void *)&f->key), _mm_load_si128((const void *)&p->k4));
+	if (unlikely(_mm_movemask_epi8(k) != 0xffff)) {
+		if (!(r = find_record(p)))
+			return false;
+		f = ct_flow4(r);
+	}
+	const uint32_t gensum = LOAD_ACQUIRE(&f->gensum);
+	const struct adj *a = adj_at(f->adj);
+	const uint8_t kind = LOAD_ACQUIRE(&a->kind);
+	if (unlikely(!usable(sh, p, r, gensum, f->dep, f->in, f->seen, a->mtu, kind)))
+		return false;
+	if (unlikely(p->csum))
+		finish_csum(p, IP4_HLEN);
+	f->seen = sh->now_s;
+	flow_count(ct_conn(&ct4, r >> 1), r & 1, &f->packets, sh->account & (1 | (uint64_t)p->l3_len << 32));
+	rewrite_ip4(p->l3, f);
+	rewrite_ports(p->l3 + IP4_HLEN, p->proto, f->d4, f->sport, f->dport);
+	stage(w, sh, p, a, kind, false);
+	return true;
+}
+
+INLINE bool replay6(struct worker *w, struct pkt *p, struct shared *sh)
+{
+	uint32_t r = p->record;
+	struct flow6 *f = ct_flow6(r);
+	__m256i k = _mm256_cmpeq_epi8(_mm256_loadu_si256((const void *)&f->key),
+				      _mm256_loadu_si256((const void *)&p->k6));
+	if (unlikely(_mm256_movemask_epi8(k) != -1 || ld64(&f->key.sport) != ld64(&p->k6.sport))) {
+		if (!(r = find_record(p)))
+			return false;
+		f = ct_flow6(r);
+	}
+	const uint32_t gensum = LOAD_ACQUIRE(&f->gensum);
+	const struct adj *a = adj_at(f->adj);
+	const uint8_t kind = LOAD_ACQUIRE(&a->kind);
+	if (unlikely(!usable(sh, p, r, gensum, f->dep, f->in, f->seen, a->mtu, kind)))
+		return false;
+	if (unlikely(p->csum))
+		finish_csum(p, IP6_HLEN);
+	f->seen = sh->now_s;
+	flow_count(ct_conn(&ct6, r >> 1), r & 1, &f->packets, sh->account & (1 | (uint64_t)p->l3_len << 32));
+	rewrite_ip6(p->l3, f);
+	rewrite_ports(p->l3 + IP6_HLEN, p->proto, f->d4, f->sport, f->dport);
+	stage(w, sh, p, a, kind, true);
+	return true;
+}
+
+void engine_burst(struct worker *w, struct pkt *p, unsigned n)
+{
+	unsigned decided = 0;
+	/* what changes from here on meets the next burst, as if it had come a little later */
+	struct shared sh = {
+		.vxlan_ports = LOAD_RELAXED(&vtep_ports),
+		.account = settings.ct_accounting ? ~0ull : 0,
+		.counter = gen_area->counter,
+		.changes = gen_begin(),
+		.extra = LOAD_ACQUIRE(&gen_area->extra),
+		.now_s = w->now_s,
+	};
+
+	if (p->port == PORT_GATE)
+		pass_classify(w, p, n, &sh, true);
+	else
+		pass_classify(w, p, n, &sh, false);
+	pass_match(p, n);
+	for (unsigned i = 0; i < n; i++) {
+		struct pkt *q = &p[i];
+		if (likely(!q->slow) && likely(q->flags & PKT_IP6 ? replay6(w, q, &sh) : replay4(w, q, &sh)))
+			continue;
+		decided++;
+		pkt_clear(q);
+		decide(w, q);
+	}
+	w->tx_dirty |= sh.tx_dirty;
+	w->decided += decided;
+	w->replayed += n - decided;
+}

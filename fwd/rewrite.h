@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What replay does to a packet, inline for its two callers: burst.c (every established packet) and replay.c (the one that
+ * was just decided). By value of the record alone, no configuration is read.
+ *
+ * Checksums are updated by deltas stored in the record: d3 for the IPv4 header (addresses and the TTL step), d4 for L4
+ * (addresses and ports; ICMP echo: the id). RFC 1624 eqn 3 throughout; a UDP result of 0 is sent as 0xffff, a UDP checksum
+ * of 0 over IPv4 stays 0 (RFC 768). */
+#pragma once
+
+#include "fwd/worker.h"
+#include "tables/ct.h"
+
+/* What stands in front of the inner IP packet (tables/abi/flow.h). */
+enum { TUNNEL4_SIZE = 64, TUNNEL6_SIZE = 84 };
+
+/* ---- rewrite ---- */
+INLINE uint32_t fold_once(uint32_t s)
+{
+	return (s & 0xffff) + (s >> 16);
+}
+
+/* TCP or UDP: no branch, both kinds come mixed. */
+INLINE void rewrite_ports(uint8_t *l4, uint32_t proto, uint16_t d4, be16 sport, be16 dport)
+{
+	const bool udp = proto == PROTO_UDP;
+	uint8_t *field = l4 + (udp ? 6 : 16);
+	const uint32_t have = ld16(field);
+	uint32_t s = (uint16_t)~fold_once((have ^ 0xffff) + d4);
+	s = udp && !s ? 0xffff : s;
+	s = udp && !have ? 0 : s;
+	st16(field, (uint16_t)s);
+	st32(l4, (uint32_t)sport | (uint32_t)dport << 16);
+}
+
+INLINE void rewrite_l4(uint8_t *l4, uint32_t proto, uint16_t d4, be16 sport, be16 dport)
+{
+	if (proto == PROTO_TCP || proto == PROTO_UDP) {
+		rewrite_ports(l4, proto, d4, sport, dport);
+	} else if (proto == PROTO_ICMP || proto == PROTO_ICMP6) {
+		st16(l4 + 2, (uint16_t)~fold_once((uint16_t)~ld16(l4 + 2) + (uint32_t)d4));
+		st16(l4 + 4, sport | dport); /* the echo id is in one of them, the other is 0 */
+	}
+}
+
+INLINE void rewrite_ip4(uint8_t *l3, const struct flow4 *f)
+{
+	l3[8]--;
+	st16(l3 + 10, (uint16_t)~fold_once((uint16_t)~ld16(l3 + 10) + (uint32_t)f->d3));
+	st64(l3 + 12, ld64(&f->src));
+}
+
+INLINE void rewrite_ip6(uint8_t *l3, const struct flow6 *f)
+{
+	l3[7]--;
+	memcpy(l3 + 8, f->src, 32);
+}
+
+/* Counters of 32 bits: what no longer fits goes to the connection. By value of what was stored, 'packets' first. */
+void flow_carry(struct conn *cn, uint32_t dir, bool bytes, uint32_t *packets);
+
+/* Packets and bytes lie side by side: one addition, 'add' = 1 | bytes << 32, or 0. */
+INLINE void flow_count(struct conn *cn, uint32_t dir, uint32_t *packets, uint64_t add)
+{
+	uint64_t both = ld64(packets);
+	const bool bytes = __builtin_add_overflow(both, add, &both);
+	st64(packets, both);
+	if (unlikely(bytes | ((uint32_t)both == 0)) && add)
+		flow_carry(cn, dir, bytes, packets);
+}
+
+/* ---- out ---- */
+/* The 64 bytes of an IPv4 tunnel as one copy and its patches. 'hash' gives the outer source port. */
+INLINE void put_tunnel4(uint8_t *o, const struct adj *a, uint32_t inner_len, uint8_t inner_tos, uint64_t hash,
+			uint16_t type)
+{
+	const uint32_t ecn = inner_tos & 3; /* RFC 6040 normal mode: ECN is copied out, DSCP is not */
+	const uint32_t udp_len = UDP_HLEN + VXLAN_HLEN + inner_len;
+	const uint16_t total = htons((uint16_t)(udp_len + IP4_HLEN));
+	memcpy(o, a->tmpl, 64);
+	o[15] = (uint8_t)(a->tmpl[15] | ecn);
+	st16(o + 16, total);
+	st16(o + 24, (uint16_t)~csum_fold((uint64_t)a->base3 + total + (ecn << 8)));
+	st16(o + 34, (uint16_t)(hash >> 20) | htons(0xc000)); /* 49152-65535: RFC 7348 section 5 */
+	wr16(o + 38, (uint16_t)udp_len);
+	st16(o + 62, type);
+}
+
+INLINE void put_tunnel6(uint8_t *o, const struct adj *a, uint32_t inner_len, uint8_t inner_tos, uint64_t hash,
+			uint16_t type)
+{
+	const uint32_t udp_len = UDP_HLEN + VXLAN_HLEN + inner_len;
+	memcpy(o, a->tmpl, TUNNEL6_SIZE);
+	o[15] |= (uint8_t)((inner_tos & 3) << 4);
+	wr16(o + 18, (uint16_t)udp_len);
+	st16(o + 54, (uint16_t)(hash >> 20) | htons(0xc000));
+	wr16(o + 58, (uint16_t)udp_len);
+	st16(o + 82, type);
+	/* RFC 8200 8.1: UDP over IPv6 has a checksum; a receiver takes zero only where configured to (RFC 6935) */
+	uint16_t c = (uint16_t)~csum_fold(
+		csum_add(o + 54, udp_len, csum_pseudo(o + 22, o + 38, 16, PROTO_UDP, udp_len)));
+	st16(o + 60, c ? c : 0xffff);
+}
+
+/* Puts the adjacency's headers in front of the IP packet at 'l3' and tells where the frame starts. 'kind' is the adjacency's,
+ * not ADJ_NONE, read once by the caller: the control thread may change it meanwhile. There must be TUNNEL6_SIZE bytes in front
+ * of 'l3' unless it is ADJ_ETH. */
+INLINE uint8_t *put_headers(const struct adj *a, uint8_t kind, uint8_t *l3, uint32_t l3_len, bool v6, uint64_t hash)
+{
+	const uint16_t type = v6 ? htons(ET_IP6) : htons(ET_IP4);
+	uint8_t *o = l3 - ETH_HLEN_;
+	if (likely(kind == ADJ_ETH)) {
+		memcpy(o, a->eth, 12);
+		st16(o + 12, type);
+		return o;
+	}
+	const uint8_t tos = v6 ? (uint8_t)((l3[0] << 4) | (l3[1] >> 4)) : l3[1];
+	if (likely(kind == ADJ_TUNNEL4)) {
+		o = l3 - TUNNEL4_SIZE;
+		put_tunnel4(o, a, l3_len + ETH_HLEN_, tos, hash, type);
+	} else {
+		o = l3 - TUNNEL6_SIZE;
+		put_tunnel6(o, a, l3_len + ETH_HLEN_, tos, hash, type);
+	}
+	return o;
+}
