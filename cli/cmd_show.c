@@ -14,7 +14,9 @@
 #include "fwd/base/clock.h"
 #include "fwd/fib.h"
 #include "fwd/worker.h"
+#include "tables/adopt.h"
 #include "tables/ct.h"
+#include "tables/frag.h"
 #include "tables/ipcache.h"
 #include "tables/ipmasq.h"
 #include "tables/policy.h"
@@ -83,6 +85,13 @@ static void show_version(struct out *o)
 	out_str(o, "version", SLUICE_VERSION);
 	out_str(o, "kernel", uname(&u) ? NULL : u.release);
 	out_u64(o, "pid", (uint64_t)getpid());
+	out_u64(o, "adopted_connections", adoption.connections);
+	out_u64(o, "adopted_mappings", adoption.mappings);
+	out_u64(o, "adoption_expired", adoption.expired);
+	out_u64(o, "adoption_dropped", adoption.dropped);
+	out_u64(o, "adoption_dropped_mappings", adoption.dropped_mappings);
+	out_u64(o, "adoption_ms", (adoption.microseconds + 500) / 1000);
+	out_str(o, "adoption_reason", *adopt_reason() ? adopt_reason() : NULL);
 }
 
 static void show_routes(struct out *o)
@@ -179,6 +188,7 @@ COUNT(policy_rule)
 COUNT(tunnel)
 COUNT(ipmasq)
 COUNT(fib)
+COUNT(frag)
 
 const struct show_table show_tables[] = {
 	{ "ct", "connections", show_ct, count_ct },
@@ -190,7 +200,7 @@ const struct show_table show_tables[] = {
 	{ "policy", "policy rules", show_policy, count_policy_rule },
 	{ "proxy", "connections handed to a local proxy", show_nothing, count_nothing },
 	{ "tunnel", "prefixes behind remote nodes", show_tunnel, count_tunnel },
-	{ "frag", "ports of fragmented datagrams", show_nothing, count_nothing },
+	{ "frag", "ports of fragmented datagrams", show_frag, count_frag },
 	{ "affinity", "clients that stick to a backend", show_nothing, count_nothing },
 	{ "ipmasq", "destinations that are not masqueraded", show_ipmasq, count_ipmasq },
 	{ "source_range", "who may use a service", show_nothing, count_nothing },

@@ -9,6 +9,7 @@
 
 #include "cli/grammar.h"
 #include "fwd/base/clock.h"
+#include "fwd/frag.h"
 #include "fwd/port/port.h"
 #include "tables/ct.h"
 #include "tables/endpoint.h"
@@ -290,6 +291,33 @@ void show_ipmasq(struct out *o)
 	for (uint32_t i = ipmasq_next(0, &n); i && !out_full(o); i = ipmasq_next(i, &n)) {
 		out_row(o);
 		out_net(o, "prefix", &n);
+	}
+}
+
+/* ---- frag ---- */
+
+void show_frag(struct out *o)
+{
+	static const char *const states[] = { "waits", "open", "refused" };
+	uint32_t now_s = (uint32_t)(clock_ns() / NS_PER_S);
+
+	for (uint32_t i = frag_next(0); i && !out_full(o); i = frag_next(i)) {
+		const struct frag_key *k = frag_key_at(i);
+		const struct frag_value *v = frag_at(i);
+		const uint64_t word = LOAD_ACQUIRE(&v->ports.word);
+		struct frag_ports p;
+		memcpy(&p, &word, sizeof(p));
+		out_row(o);
+		out_ip(o, "source", &k->src);
+		out_ip(o, "destination", &k->dst);
+		out_u64(o, "id", k->id);
+		out_proto(o, p.state == FRAG_OPEN ? p.proto : k->proto);
+		out_u64(o, "sport", ntohs(p.sport));
+		out_u64(o, "dport", ntohs(p.dport));
+		out_u64(o, "age", now_s > LOAD_RELAXED(&v->created) ? now_s - v->created : 0);
+		out_u64(o, "held", frag_held(i));
+		out_str(o, "state", p.state < ARRAY_LEN(states) ? states[p.state] : NULL);
+		out_u64(o, "bytes", LOAD_RELAXED(&v->got));
 	}
 }
 

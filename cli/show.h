@@ -21,6 +21,7 @@ void show_ipcache(struct out *o);
 void show_policy(struct out *o);
 void show_tunnel(struct out *o);
 void show_ipmasq(struct out *o);
+void show_frag(struct out *o);
 /* cmd_set.c */
 void show_settings(struct out *o);
 

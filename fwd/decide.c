@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "fwd/frag.h"
 #include "fwd/hold.h"
 #include "fwd/icmp.h"
 #include "fwd/replay.h"
@@ -51,8 +52,6 @@ static enum step check_addresses(struct decision *d)
 static enum step check_protocol(struct decision *d)
 {
 	const struct pkt *p = d->p;
-	if (p->flags & PKT_FRAG)
-		return decide_drop(d, DROP_FRAG_UNSUPPORTED);
 	if (p->proto == PROTO_TCP || p->proto == PROTO_UDP || p->proto == PROTO_SCTP ||
 	    p->flags & (PKT_ICMP_ECHO | PKT_ICMP_ERROR))
 		return STEP_ON;
@@ -210,6 +209,8 @@ static enum step run(struct decision *d)
 	tuple_of_pkt(p, &d->wire);
 	if ((s = check_addresses(d)) != STEP_ON)
 		return s;
+	if (p->flags & PKT_FRAG && (s = step_frag(d)) != STEP_ON)
+		return s;
 	if ((s = check_protocol(d)) != STEP_ON)
 		return s;
 	if (p->flags & PKT_ICMP_ERROR)
@@ -258,9 +259,13 @@ void decide(struct worker *w, struct pkt *p)
 	switch (run(&d)) {
 	case STEP_DROP:
 		answer(&d);
+		if (d.frag)
+			frag_dropped(&d);
 		worker_drop(w, p, d.drop);
 		break;
 	case STEP_HOLD:
+		if (d.frag)
+			frag_put_off(&d);
 		hold_packet(w, p, &d.wait, d.to.failed);
 		break;
 	case STEP_ON: /* committed: send it as every later packet will be sent */
@@ -270,7 +275,10 @@ void decide(struct worker *w, struct pkt *p)
 			policy_count(d.rule_ingress, w->slot);
 		if (p->csum)
 			parse_complete_csum(p);
-		replay_one(w, p, d.ct, d.record);
+		if (d.frag)
+			frag_send(&d);
+		else
+			replay_one(w, p, d.ct, d.record);
 		break;
 	default:
 		break;
@@ -285,7 +293,8 @@ void decide_explain(struct worker *w, struct pkt *p, struct explain *x)
 		decide_say(&d, "verdict", "dropped: %s (%d)", drop_text(d.drop), (int)d.drop);
 		break;
 	case STEP_HOLD:
-		decide_say(&d, "verdict", "held until the neighbour is known");
+		decide_say(&d, "verdict", "held until the %s",
+			   d.wait_frag ? "first fragment comes" : "neighbour is known");
 		break;
 	case STEP_ON:
 		decide_say(&d, "verdict", "forwarded");

@@ -59,6 +59,8 @@ struct decision {
 	struct neighbor_key wait; /* OUT_HOLD: what for */
 	enum drop drop;
 	uint16_t dep[4];
+	uint32_t frag;  /* row of a fragment's datagram (tables/frag.h) */
+	bool wait_frag; /* explain: it would wait for the first fragment */
 };
 
 /* Decides about one parsed or unparsed packet and carries it out: forwards, drops, holds or answers it. Owns the frame. */

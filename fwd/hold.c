@@ -5,6 +5,7 @@
 #include "fwd/base/clock.h"
 #include "fwd/decide.h"
 #include "fwd/engine.h"
+#include "fwd/frag.h"
 #include "fwd/icmp.h"
 
 #define HOLD_NS (3 * NS_PER_S)
@@ -47,6 +48,8 @@ void engine_held(struct worker *w)
 {
 	uint32_t epoch = LOAD_ACQUIRE(&neighbor_epoch), n = w->n_held;
 	bool changed = epoch != w->held_epoch;
+	if (w->n_frags)
+		frag_expire(w);
 	w->held_epoch = epoch;
 	/* decided again, a packet may go back to the end of the queue: look at the first 'n' only, in order */
 	for (uint32_t i = 0, seen = 0; seen < n; seen++) {

@@ -23,12 +23,14 @@
 #include "fwd/control.h"
 #include "fwd/decide.h"
 #include "fwd/fib.h"
+#include "fwd/frag.h"
 #include "fwd/icmp.h"
 #include "fwd/netlink.h"
 #include "fwd/resolve.h"
 #include "fwd/settings.h"
 #include "fwd/steering.h"
 #include "fwd/worker.h"
+#include "tables/adopt.h"
 #include "tables/ct.h"
 #include "tables/ipmasq.h"
 #include "tables/nat.h"
@@ -64,9 +66,10 @@ static int init_tables(struct err *e)
 	int err;
 	if ((err = endpoint_init(e)) || (err = ipcache_init(e)) || (err = ipmasq_init(e)) || (err = tunnel_init(e)) ||
 	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) || (err = ct_init(0, 0, e)) ||
-	    (err = fib_init(e)) || (err = resolve_init(e)))
+	    (err = frag_init(e)) || (err = fib_init(e)) || (err = resolve_init(e)))
 		return err;
 	ct_on_delete = decide_connection_gone;
+	frag_queue_init();
 	return 0;
 }
 
@@ -85,6 +88,7 @@ static int init_kernel(struct err *e)
 	port_loader = run.loader;
 	gen_use(loader_gen_area(run.loader));
 	nat_set_bits_provider(pool_bits);
+	nat_bits_kept = loader_adopted(run.loader);
 	control_init(run.loader);
 	steering_init(run.loader);
 	netlink_on_link = control_link;
@@ -293,8 +297,29 @@ static int take_lock(struct err *e)
 	return 0;
 }
 
+/* What a crash left in memory, back in place before the first packet. */
+static int adopt(struct err *e)
+{
+	adopt_state((uint32_t)(clock_ns() / NS_PER_S));
+	const struct adoption *a = &adoption;
+	const char *why = adopt_reason();
+	/* first the rows that lead to the pools' bitmaps, then the bitmaps lose what is not theirs */
+	int err = steering_sync(e);
+	nat_bits_settle();
+	if (a->tried)
+		log_info("took over %u connections and %u translations in %u.%u ms; %u had expired, %u dropped",
+			 a->connections, a->mappings, a->microseconds / 1000, a->microseconds / 100 % 10, a->expired,
+			 a->dropped);
+	if (*why)
+		log_warn("state: %s", why);
+	return err;
+}
+
 static void stop(bool started)
 {
+	if (started)
+		log_info("stops: the configuration stays in %s, %u connections and %u translations end here",
+			 run.config, ct_count(&ct4) + ct_count(&ct6), nat_count());
 	if (started)
 		workers_stop();
 	server_close();
@@ -329,7 +354,7 @@ static int start_and_run(struct err *e)
 		goto fail;
 	config_init();
 	config_hooks = hooks;
-	if ((err = config_load(run.config, false, e)) || (err = steering_sync(e)))
+	if ((err = config_load(run.config, false, e)) || (err = adopt(e)))
 		goto fail;
 	if (run.loader && loader_adopted(run.loader))
 		log_info("adopted the kernel side of a former run; %u leftovers removed",

@@ -48,7 +48,7 @@ static enum drop parse_icmp(struct pkt *p, bool v6)
 static enum drop parse_l4(struct pkt *p)
 {
 	if (p->flags & PKT_FRAG)
-		return DROP_NONE; /* ports of a fragment are the frag step's business */
+		return DROP_NONE; /* ports of a fragment are the frag step's business: parse_first */
 	switch (p->proto) {
 	case PROTO_TCP:
 		return parse_tcp(p);
@@ -103,7 +103,10 @@ static unsigned ip6_ext_size(struct pkt *p, unsigned proto, const uint8_t *h, un
 	case PROTO_DSTOPTS:
 		return (h[1] + 1u) * 8;
 	case PROTO_FRAGMENT:
-		p->flags |= PKT_FRAG;
+		if (p->flags & PKT_FRAG)
+			return 0;
+		if (rd16(h + 2) & 0xfff9) /* else it is whole: RFC 6946 */
+			p->flags |= PKT_FRAG;
 		if (rd16(h + 2) & 0xfff8)
 			p->flags |= PKT_FRAG_LATER;
 		return 8;
@@ -124,13 +127,17 @@ static enum drop parse_ip6(struct pkt *p, uint32_t room)
 	p->l3_len = (uint16_t)(payload + IP6_HLEN);
 	p->tos = (uint8_t)((h[0] << 4) | (h[1] >> 4));
 	p->ttl = h[7];
+	bool atomic = false;
 	for (unsigned n = 0;
 	     proto == PROTO_HOPOPTS || proto == PROTO_ROUTING || proto == PROTO_DSTOPTS || proto == PROTO_FRAGMENT;
 	     n++) {
 		unsigned left = p->l3_len - off, size = ip6_ext_size(p, proto, h + off, left, n);
-		if (size == 0 || size > left || n >= IP6_EXT_MAX)
+		if (p->flags & PKT_FRAG && (left < 8 || size > left)) /* RFC 7112 5 */
+			return DROP_FRAG_TINY;
+		if (size == 0 || size > left || n >= IP6_EXT_MAX || (atomic && proto == PROTO_FRAGMENT))
 			return DROP_INVALID_EXTHDR;
 		p->flags |= PKT_OPTIONS;
+		atomic |= proto == PROTO_FRAGMENT && !(p->flags & PKT_FRAG);
 		proto = h[off];
 		off += size;
 		if (p->flags & PKT_FRAG_LATER)
@@ -139,7 +146,57 @@ static enum drop parse_ip6(struct pkt *p, uint32_t room)
 	p->proto = (uint8_t)proto;
 	p->l4 = h + off;
 	p->l4_len = (uint16_t)(p->l3_len - off);
+	if (atomic && proto == PROTO_ICMP6 && p->l4_len && p->l4[0] >= 133 && p->l4[0] <= 137)
+		return DROP_FRAG_UNSUPPORTED; /* RFC 6980 5: no fragment header on ND */
 	return parse_l4(p);
+}
+
+enum drop parse_first(struct pkt *p, struct frag_ports *f)
+{
+	static const uint8_t least[256] = { [PROTO_TCP] = TCP_HLEN,
+					    [PROTO_UDP] = UDP_HLEN,
+					    [PROTO_SCTP] = 12,
+					    [PROTO_ICMP] = ICMP_HLEN,
+					    [PROTO_ICMP6] = ICMP_HLEN };
+	const uint8_t *l4 = p->l4;
+	enum drop d;
+	if (!least[p->proto] || p->proto == (p->flags & PKT_IP6 ? PROTO_ICMP : PROTO_ICMP6))
+		return DROP_CT_UNKNOWN_PROTO;
+	if (p->l4_len < least[p->proto] || (p->proto == PROTO_TCP && (l4[12] >> 4) * 4u > p->l4_len))
+		return DROP_FRAG_TINY;
+	if (p->proto == PROTO_TCP && (d = parse_tcp(p)) != DROP_NONE)
+		return d;
+	if (p->proto == PROTO_UDP && rd16(l4 + 4) < UDP_HLEN)
+		return DROP_L4_HEADER;
+	*f = (struct frag_ports){ .proto = p->proto, .tcp_flags = p->tcp_flags, .state = FRAG_OPEN };
+	if (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6) {
+		bool request = l4[0] == (p->proto == PROTO_ICMP6 ? 128 : 8);
+		if (!request && l4[0] != (p->proto == PROTO_ICMP6 ? 129 : 0))
+			return DROP_FRAG_UNSUPPORTED; /* errors and ND need no fragments; RFC 6980 forbids them for ND */
+		*(request ? &f->sport : &f->dport) = ld16(l4 + 4);
+		return DROP_NONE;
+	}
+	f->sport = ld16(l4);
+	f->dport = ld16(l4 + 2);
+	return DROP_NONE;
+}
+
+void parse_set_ports(struct pkt *p, const struct frag_ports *f)
+{
+	p->proto = f->proto;
+	p->tcp_flags = f->tcp_flags;
+	if (f->proto == PROTO_ICMP || f->proto == PROTO_ICMP6)
+		p->flags |= PKT_ICMP_ECHO;
+	if (p->flags & PKT_IP6) {
+		p->k6.sport = f->sport;
+		p->k6.dport = f->dport;
+		p->k6.zp = f->proto;
+		p->hash = hash_key40(&p->k6);
+	} else {
+		p->k4.sport = f->sport;
+		p->k4.dport = f->dport;
+		p->hash = hash_key(&p->k4, sizeof(p->k4));
+	}
 }
 
 static void parse_key(struct pkt *p)

@@ -4,11 +4,16 @@
 
 #include "fwd/drop.h"
 #include "fwd/pkt.h"
+#include "tables/frag.h"
 
 /* Ethernet, VLAN tags, then IP by parse_ip; ARP sets PKT_ARP and p->l3. Reads p->data, p->len only. */
 enum drop parse_frame(struct pkt *p);
 /* IP and L4 at p->data + 'off'; fills l3 .. ttl, flags, key and hash (zone 0). */
 enum drop parse_ip(struct pkt *p, uint32_t off, uint16_t ethertype);
+/* The L4 header of a first fragment, which must be there as a whole (RFC 1858, RFC 7112): what later ones need of it. */
+enum drop parse_first(struct pkt *p, struct frag_ports *f);
+/* Gives a fragment's key what only the first one says. */
+void parse_set_ports(struct pkt *p, const struct frag_ports *f);
 /* If 'p' is TCP or UDP and its checksum is unfinished (see pkt_csum), finishes it in place. */
 void parse_complete_csum(struct pkt *p);
 

@@ -7,4 +7,8 @@ struct settings settings = {
 	.policy_allow_host = true,
 	.ct_accounting = true,
 	.host_routes = true,
+	.frag_timeout = 30,
+	.frag_queue_seconds = 2,
+	.frag_queue_bytes = 1024 * 1024,
+	.frag_queue_source = 64,
 };

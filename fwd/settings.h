@@ -11,5 +11,6 @@ struct settings {
 	bool policy_allow_host; /* identity host may reach local endpoints */
 	bool ct_accounting;     /* packets and bytes of connections */
 	bool host_routes;       /* routes on sluice_host for endpoints, tunnels, VIPs */
+	uint32_t frag_timeout, frag_queue_seconds, frag_queue_bytes, frag_queue_source; /* fwd/frag.h */
 };
 extern struct settings settings;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Arenas: a header page and the data behind it, in a file or anonymous. Control thread, at start and stop.
  *
- * Nothing is populated: a table of ten million entries costs memory only for the entries in use. A file that does not
- * fit is unlinked, not truncated, so that a process which still maps the old one keeps its memory. */
+ * Nothing is populated: a table of ten million entries costs memory only for the entries in use. A file in the way is
+ * unlinked, not truncated, so that a process which still maps the old one keeps its memory. Directories: DIR is this
+ * process', DIR.former the last one's until everything of use is taken over, DIR/gone is on its way out. */
 #include "tables/arena.h"
 
 #include <dirent.h>
@@ -10,6 +11,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -17,55 +20,206 @@
 #include <unistd.h>
 
 #define ARENA_MAGIC 0x616e657261636c73ull /* "slcarena" */
-enum { HEADER_SIZE = 4096, HUGE_PAGE = 2 << 20 };
+/* STATE_VERSION: to be raised when a byte of a kept entry changes its meaning but not its place. */
+enum { HEADER_SIZE = 4096, HUGE_PAGE = 2 << 20, STATE_VERSION = 1, ATTEMPTS_MAX = 3 };
 
 struct arena_header {
 	uint64_t magic, layout, capacity, size;
+	uint64_t version;
+	char boot[40]; /* time stamps are CLOCK_MONOTONIC: they mean nothing after a reboot */
 };
 
-static char dir_path[PATH_MAX - NAME_MAX - 1]; /* empty: anonymous memory */
-static char last_reason[256];
+static char dir_path[PATH_MAX - NAME_MAX - 16]; /* empty: anonymous memory */
+static char former_path[PATH_MAX - NAME_MAX - 1];
+static bool have_former;
+static uint64_t promised; /* bytes of all files so far */
+static char reasons[256];
 
-int arena_set_dir(const char *dir, struct err *e)
+__attribute__((format(printf, 1, 2))) static void note(const char *fmt, ...)
 {
-	struct stat st;
+	size_t n = strlen(reasons);
+	va_list ap;
 
-	dir_path[0] = '\0';
-	if (!dir)
-		return 0;
-	if (strlen(dir) >= sizeof(dir_path))
-		return err_set(e, -ENAMETOOLONG, "state directory: the name is too long");
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-		return err_set(e, -errno, "state directory %s: %s", dir, strerror(errno));
-	if (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
-		return err_set(e, -ENOTDIR, "state directory %s: not a directory", dir);
-	snprintf(dir_path, sizeof(dir_path), "%s", dir);
-	return 0;
+	if (n && n + 2 < sizeof(reasons))
+		n += (size_t)snprintf(reasons + n, sizeof(reasons) - n, "; ");
+	va_start(ap, fmt);
+	vsnprintf(reasons + n, sizeof(reasons) - n, fmt, ap);
+	va_end(ap);
 }
 
 const char *arena_reason(void)
 {
-	return last_reason;
+	return reasons;
 }
 
-/* Notes why the contents of an earlier process are of no use. */
-static void judge_old(int fd, const char *name, const struct arena_header *want)
+static const char *boot_id(void)
 {
-	struct arena_header old = { 0 };
-	const char *what = NULL;
+	static char id[sizeof(((struct arena_header *)0)->boot)];
+	FILE *f = id[0] ? NULL : fopen("/proc/sys/kernel/random/boot_id", "re");
 
-	/* read(2) works on tmpfs and on hugetlbfs */
-	if (read(fd, &old, sizeof(old)) != (ssize_t)sizeof(old) || old.magic != ARENA_MAGIC)
-		what = "not an arena";
-	else if (old.layout != want->layout)
-		what = "another layout";
-	else if (old.capacity != want->capacity || old.size != want->size)
-		what = "another capacity";
-	if (what)
-		snprintf(last_reason, sizeof(last_reason), "%s: started empty, the file had %s", name, what);
+	if (f) {
+		if (fgets(id, sizeof(id), f))
+			id[strcspn(id, "\n")] = '\0';
+		fclose(f);
+	}
+	return id;
 }
 
-static uint64_t promised; /* bytes of all files so far */
+/* ---- directories ---- */
+
+static void remove_files(const char *path)
+{
+	DIR *d = opendir(path);
+	struct dirent *f;
+
+	if (!d)
+		return;
+	while ((f = readdir(d))) {
+		const char *dot = strrchr(f->d_name, '.');
+		if ((dot && strcmp(dot, ".arena") == 0) || strcmp(f->d_name, "attempts") == 0)
+			unlinkat(dirfd(d), f->d_name, 0);
+	}
+	closedir(d);
+	rmdir(path); /* stays if it holds files of others */
+}
+
+/* With a former directory whose removal was interrupted. */
+static void remove_dir(const char *path)
+{
+	char gone[PATH_MAX + 8];
+
+	snprintf(gone, sizeof(gone), "%s/gone", path);
+	remove_files(gone);
+	remove_files(path);
+}
+
+/* 1: a directory that only we could have filled, 0: there is nothing, -1: something else. */
+static int is_ours(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -1;
+	return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022) ? 1 : -1;
+}
+
+int arena_set_dir(const char *dir, struct err *e)
+{
+	dir_path[0] = former_path[0] = reasons[0] = '\0';
+	have_former = false;
+	promised = 0;
+	if (!dir)
+		return 0;
+	if (strlen(dir) >= sizeof(dir_path))
+		return err_set(e, -ENAMETOOLONG, "state directory: the name is too long");
+	char former[sizeof(former_path)];
+	snprintf(former, sizeof(former), "%s.former", dir);
+	int now = is_ours(dir), old = is_ours(former);
+	if (now < 0)
+		return err_set(e, -EPERM, "state directory %s: it is not a directory of this user alone: remove it",
+			       dir);
+	if (old < 0)
+		note("%.128s is not a directory of this user alone: not read", former);
+	/* Both: the last process died before it had taken over everything. Only the former one is whole. */
+	if (now && old)
+		remove_dir(dir);
+	else if (now && rename(dir, former) == 0)
+		old = 1;
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return err_set(e, -errno, "state directory %s: %s", dir, strerror(errno));
+	snprintf(dir_path, sizeof(dir_path), "%s", dir);
+	snprintf(former_path, sizeof(former_path), "%s", former);
+	have_former = old > 0;
+	return 0;
+}
+
+/* ---- the former process' files ---- */
+
+bool arena_former_begin(void)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (!have_former)
+		return false;
+	snprintf(path, sizeof(path), "%s/attempts", former_path);
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	have_former = fd >= 0 && fstat(fd, &st) == 0 && st.st_size < ATTEMPTS_MAX - 1 && write(fd, "x", 1) == 1;
+	if (fd >= 0)
+		close(fd);
+	if (!have_former)
+		note("taking over the former state failed before: started empty");
+	return have_former;
+}
+
+static const char *judge(int fd, uint64_t layout, struct arena_header *h)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid())
+		return "it belongs to another user";
+	/* read(2) works on tmpfs and on hugetlbfs */
+	if (read(fd, h, sizeof(*h)) != (ssize_t)sizeof(*h) || h->magic != ARENA_MAGIC)
+		return "it is not an arena";
+	if (h->layout != layout || h->version != STATE_VERSION)
+		return "it has another layout";
+	if (strnlen(h->boot, sizeof(h->boot)) == sizeof(h->boot) || strcmp(h->boot, boot_id()) != 0)
+		return "it is from before the last boot";
+	if (h->size > INT64_MAX - HEADER_SIZE || (uint64_t)st.st_size < HEADER_SIZE + h->size)
+		return "it is cut off";
+	return NULL;
+}
+
+int arena_former_open(const char *name, uint64_t layout, struct arena_file *f)
+{
+	char path[PATH_MAX];
+	struct arena_header h;
+
+	*f = (struct arena_file){ .fd = -1 };
+	if (!have_former)
+		return -ENOENT;
+	snprintf(path, sizeof(path), "%s/%s.arena", former_path, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0) {
+		note("%s: no file", name);
+		return -ENOENT;
+	}
+	const char *what = judge(fd, layout, &h);
+	if (what) {
+		note("%s: %s", name, what);
+		close(fd);
+		return -EINVAL;
+	}
+	*f = (struct arena_file){ .fd = fd, .capacity = h.capacity, .size = h.size };
+	return 0;
+}
+
+bool arena_former_read(const struct arena_file *f, uint64_t offset, void *buf, size_t len)
+{
+	if (offset > f->size || len > f->size - offset)
+		return false;
+	for (size_t done = 0; done < len;) {
+		ssize_t n = pread(f->fd, (char *)buf + done, len - done, (off_t)(HEADER_SIZE + offset + done));
+		if (n <= 0)
+			return false;
+		done += (size_t)n;
+	}
+	return true;
+}
+
+void arena_former_done(void)
+{
+	char gone[PATH_MAX];
+
+	if (!former_path[0] || is_ours(former_path) <= 0)
+		return;
+	/* One rename: the next process finds it whole or not at all. */
+	snprintf(gone, sizeof(gone), "%s/gone", dir_path);
+	remove_dir(rename(former_path, gone) == 0 ? gone : former_path);
+	have_former = false;
+}
+
+/* ---- this process' files ---- */
 
 static int open_anonymous(struct arena *a, const char *name, struct err *e)
 {
@@ -87,7 +241,7 @@ static int open_anonymous(struct arena *a, const char *name, struct err *e)
 	return 0;
 }
 
-static int open_file(struct arena *a, const char *name, const struct arena_header *want, struct err *e)
+static int open_file(struct arena *a, const char *name, struct err *e)
 {
 	char path[PATH_MAX];
 	struct statfs fs;
@@ -95,11 +249,6 @@ static int open_file(struct arena *a, const char *name, const struct arena_heade
 	if (strchr(name, '/') || strlen(name) > NAME_MAX - 8)
 		return err_set(e, -EINVAL, "arena %s: not a file name", name);
 	snprintf(path, sizeof(path), "%s/%s.arena", dir_path, name);
-	int old = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (old >= 0) {
-		judge_old(old, name, want);
-		close(old);
-	}
 	unlink(path);
 	a->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (a->fd < 0)
@@ -110,8 +259,7 @@ static int open_file(struct arena *a, const char *name, const struct arena_heade
 		a->map_size = ALIGN_UP(a->map_size, (size_t)fs.f_bsize);
 	/* Pages come lazily, and one that does not come is a SIGBUS in the packet path: promise only what is there. */
 	if (promised + a->map_size > fs.f_bavail * (uint64_t)fs.f_bsize) {
-		snprintf(last_reason, sizeof(last_reason),
-			 "%.64s: too little room for its file; it ends with the process", name);
+		note("%.64s: too little room for its file; it ends with the process", name);
 		unlink(path);
 		close(a->fd);
 		a->fd = -1;
@@ -129,16 +277,17 @@ static int open_file(struct arena *a, const char *name, const struct arena_heade
 
 int arena_open(struct arena *a, const char *name, uint64_t layout, uint64_t capacity, size_t size, struct err *e)
 {
-	const struct arena_header head = { ARENA_MAGIC, layout, capacity, size };
+	struct arena_header head = { ARENA_MAGIC, layout, capacity, size, STATE_VERSION, "" };
 
 	*a = (struct arena){ .size = size, .fd = -1, .map = MAP_FAILED };
 	a->map_size = HEADER_SIZE + ALIGN_UP(size, (size_t)HEADER_SIZE);
-	int r = name && dir_path[0] ? open_file(a, name, &head, e) : open_anonymous(a, name ? name : "index", e);
+	int r = name && dir_path[0] ? open_file(a, name, e) : open_anonymous(a, name ? name : "index", e);
 	if (r) {
 		arena_close(a);
 		return r;
 	}
 	a->base = (char *)a->map + HEADER_SIZE;
+	snprintf(head.boot, sizeof(head.boot), "%s", boot_id());
 	memcpy(a->map, &head, sizeof(head));
 	return 0;
 }
@@ -156,16 +305,6 @@ void arena_close(struct arena *a)
 
 void arena_remove_all(void)
 {
-	DIR *d = dir_path[0] ? opendir(dir_path) : NULL;
-	struct dirent *f;
-
-	if (!d)
-		return;
-	while ((f = readdir(d))) {
-		const char *dot = strrchr(f->d_name, '.');
-		if (dot && strcmp(dot, ".arena") == 0)
-			unlinkat(dirfd(d), f->d_name, 0);
-	}
-	closedir(d);
-	rmdir(dir_path); /* stays if it holds files of others */
+	if (dir_path[0])
+		remove_dir(dir_path);
 }

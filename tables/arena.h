@@ -2,9 +2,9 @@
 /* Arenas: the memory of a table, one file per table under the instance's state directory (hugetlbfs or tmpfs), so that it
  * outlives the process; without a directory, anonymous memory (tests, bench).
  *
- * Header: magic, layout hash (of the row: name, sizes), capacity. Another hash or size: the file is replaced and the
- * reason is kept for 'show version'. Adoption of the contents is a later step; today every open starts empty, but the
- * layout is final: names are indices, no pointers, no locks inside. */
+ * A process never writes into what another one left: it moves that directory aside, builds its own and reads the former
+ * one (tables/former.h). So a crash in the middle of adoption costs nothing, damaged bytes stay data, and a capacity may
+ * change. Header: magic, layout hash (of the row: name, sizes), capacity, the boot it belongs to. */
 #pragma once
 
 #include "fwd/base/err.h"
@@ -18,14 +18,29 @@ struct arena {
 	int fd; /* -1: anonymous */
 };
 
-/* Directory for arena files of this process, created when missing (mode 0700); NULL (default): anonymous memory.
- * Before the first table is opened. */
+/* Directory for arena files of this process, made anew (mode 0700); what is there is moved to DIR.former. NULL (default):
+ * anonymous memory. Before the first table is opened. Nothing of another user's is believed: -EPERM for the directory. */
 int arena_set_dir(const char *dir, struct err *e);
 /* Zeroed memory, lazily backed; huge pages when the kernel has some (MAP_HUGETLB for anonymous, else THP advice).
  * 'name' NULL: anonymous in any case (indices, which are rebuilt). */
 int arena_open(struct arena *a, const char *name, uint64_t layout, uint64_t capacity, size_t size, struct err *e);
 void arena_close(struct arena *a); /* unmaps; the file stays. NULL-safe, twice-safe */
-/* Why the last file found could not be taken over ("" if none): for 'show version'. */
-const char *arena_reason(void);
-/* Removes the files of this directory, and it: a clean stop. */
+/* Removes the files of this directory, and it: a clean stop. The former one stays unless arena_former_done() was called. */
 void arena_remove_all(void);
+
+/* ---- what the former process left: control thread, at start ---- */
+struct arena_file {
+	int fd;
+	uint64_t capacity, size; /* of the data; checked against the file's length */
+};
+/* Is there a former directory? Counts an attempt: the third that does not come to arena_former_done() finds nothing, so
+ * that state which kills its reader does not do so for ever. */
+bool arena_former_begin(void);
+/* -ENOENT: there is no such file. -EINVAL: of another layout, boot or user, or damaged; arena_reason() says which. */
+int arena_former_open(const char *name, uint64_t layout, struct arena_file *f);
+/* Reads, never maps: a file that is shorter than it says gives false and no SIGBUS. */
+bool arena_former_read(const struct arena_file *f, uint64_t offset, void *buf, size_t len);
+/* This process' own arenas hold everything now: the former directory goes, in one step. */
+void arena_former_done(void);
+/* Why files could not be taken over or will not outlive the process ("" if all is well). */
+const char *arena_reason(void);

@@ -23,7 +23,7 @@ enum {
 /* Slots as a bit mask: bit 2 * slot, as movemask of 16-bit lanes leaves it. */
 INLINE uint32_t match(const struct bucket *b, uint16_t tag)
 {
-	__m256i v = _mm256_load_si256((const void *)b->tag);
+	__m256i v = bucket_tags(b);
 	uint32_t m = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi16(v, _mm256_set1_epi16((short)tag)));
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return m & 0x55555;
@@ -127,7 +127,7 @@ static int slot_free(const struct bucket *b)
 static void slot_put(struct bucket *b, int slot, uint16_t tag, uint32_t idx, bool guest)
 {
 	b->alt = (uint16_t)((b->alt & ~(1u << slot)) | (unsigned)guest << slot);
-	STORE_RELAXED(&b->idx[slot], idx);
+	STORE_RELEASE(&b->idx[slot], idx); /* a reader may come by the tag that was here before */
 	STORE_RELEASE(&b->tag[slot], tag);
 }
 

@@ -87,6 +87,11 @@ static struct nat_mapping *mapping_at(uint32_t i)
 	return table_value(&mappings, i);
 }
 
+struct table *nat_mapping_table(void)
+{
+	return &mappings;
+}
+
 const struct nat_key *nat_key_at(uint32_t mapping)
 {
 	return table_key(&mappings, mapping);
@@ -226,6 +231,11 @@ uint32_t nat_count(void)
 }
 
 /* ---- permits ---- */
+
+uint32_t nat_permit_count(void)
+{
+	return table_count(&permits);
+}
 
 static struct permit_key permit_key(uint32_t mapping, const struct ipaddr *remote, uint16_t port)
 {

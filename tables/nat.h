@@ -51,6 +51,11 @@ void nat_fini(void);
 /* Where pool 'p's bitmaps live: default plain memory; the control thread gives mapped BPF memory before the pool is added. */
 void nat_set_bits_provider(uint64_t *(*fn)(unsigned pool, enum steer_proto which));
 
+/* After a crash the bits that are in that memory stay set (true, before pools are added) until nat_bits_settle() sets them to
+ * what the mappings say; call it once connections are adopted and steering follows this process' pool numbers. */
+extern bool nat_bits_kept;
+void nat_bits_settle(void);
+
 /* Index, -EEXIST (address present), -EINVAL, -ENOMEM, -ENOSPC. Adding or removing bumps the extra counter. Ports 0-0 mean
  * 1024-65535; only the fields of configuration are read from 'conf'. A pool removed and added again while mappings still hold
  * ports of it gets its old slot back, so that no port is given twice. Control thread only. */
@@ -84,5 +89,6 @@ bool nat_permitted(uint32_t mapping, const struct ipaddr *remote, uint16_t port)
 
 uint32_t nat_next(uint32_t after);
 uint32_t nat_count(void);
+uint32_t nat_permit_count(void);
 enum steer_proto nat_which(uint8_t proto); /* TCP, UDP, ICMP and ICMPv6 */
 bool nat_proto_supported(uint8_t proto);

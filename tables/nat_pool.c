@@ -61,7 +61,8 @@ static int give_memory(struct nat_pool *p, unsigned slot)
 			p->owner[w] = calloc(PORTS, sizeof(*p->owner[w]));
 		if (!p->bits[w] || !p->owner[w])
 			return -ENOMEM;
-		memset(p->bits[w], 0, STEER_BITMAP_SIZE);
+		if (!bits_provider || !nat_bits_kept)
+			memset(p->bits[w], 0, STEER_BITMAP_SIZE);
 	}
 	return 0;
 }

@@ -11,3 +11,4 @@ int nat_port_claim(unsigned p, enum steer_proto which, uint16_t want, uint64_t r
 /* The port's bit must be set by the caller's claim; its owner is cleared first. */
 void nat_port_release(unsigned p, enum steer_proto which, uint16_t port);
 void nat_pools_fini(void);
+struct table *nat_mapping_table(void);

@@ -56,20 +56,30 @@ static uint64_t fnv(uint64_t h, uint64_t v)
 	return (h ^ v) * 0x100000001b3;
 }
 
+uint64_t pool_layout(const char *name, uint32_t entry_size)
+{
+	uint64_t h = 0xcbf29ce484222325;
+
+	for (const char *c = name; c && *c; c++)
+		h = fnv(h, (uint8_t)*c);
+	return fnv(h, entry_size);
+}
+
+size_t pool_states_at(uint32_t entry_size, uint32_t capacity)
+{
+	return ALIGN_UP(((size_t)capacity + 1) * entry_size, CACHE_LINE);
+}
+
 int pool_open(struct pool *p, const char *name, uint32_t entry_size, uint32_t capacity, struct err *e)
 {
-	uint64_t layout = 0xcbf29ce484222325;
 	const size_t n = (size_t)capacity + 1;
-	const size_t data = ALIGN_UP(n * entry_size, CACHE_LINE);
+	const size_t data = pool_states_at(entry_size, capacity);
 
 	memset(p, 0, sizeof(*p));
 	if (!capacity || capacity > UINT32_MAX / 2 || !entry_size || entry_size % 8)
 		return err_set(e, -EINVAL, "table %s: capacity %u of %u bytes is not possible", name, capacity,
 			       entry_size);
-	for (const char *c = name; c && *c; c++)
-		layout = fnv(layout, (uint8_t)*c);
-	layout = fnv(layout, entry_size);
-	int r = arena_open(&p->arena, name, layout, capacity, data + ALIGN_UP(n, 32), e);
+	int r = arena_open(&p->arena, name, pool_layout(name, entry_size), capacity, data + ALIGN_UP(n, 32), e);
 	if (r)
 		return r;
 	p->base = p->arena.base;
@@ -102,6 +112,15 @@ void pool_close(struct pool *p)
 	memset(p, 0, sizeof(*p));
 }
 
+/* Other threads look at the epoch and the length without the lock. */
+static void limbo_set(struct limbo *l, uint64_t at, uint32_t head, uint32_t tail, uint32_t n)
+{
+	STORE_RELAXED(&l->epoch, at);
+	l->head = head;
+	l->tail = tail;
+	STORE_RELAXED(&l->n, n);
+}
+
 /* Ripe limbo lists of the locked slot 's' join its reusable list. */
 static void ripen(struct pool *p, struct pool_slot *s, uint64_t now)
 {
@@ -110,7 +129,8 @@ static void ripen(struct pool *p, struct pool_slot *s, uint64_t now)
 		p->next[l->tail] = s->ripe;
 		s->ripe = l->head;
 		STORE_RELAXED(&s->n_ripe, s->n_ripe + l->n);
-		memmove(l, l + 1, (LIMBO_LISTS - 1) * sizeof(*l));
+		for (unsigned k = 0; k + 1 < LIMBO_LISTS; k++)
+			limbo_set(&l[k], l[k + 1].epoch, l[k + 1].head, l[k + 1].tail, l[k + 1].n);
 		STORE_RELAXED(&s->limbo[LIMBO_LISTS - 1].n, 0);
 	}
 }
@@ -244,7 +264,7 @@ void pool_retire(struct pool *p, unsigned slot, uint32_t i)
 	if (l->n)
 		p->next[l->tail] = i;
 	else
-		*l = (struct limbo){ .epoch = now, .head = i };
+		limbo_set(l, now, i, i, 0);
 	l->tail = i;
 	STORE_RELAXED(&l->n, l->n + 1);
 	/* Who only retires hands on what others could use, twice as fast as it comes. */
@@ -269,6 +289,18 @@ uint32_t pool_used(const struct pool *p)
 	return used;
 }
 
+static __m256i states_at(const struct pool *p, uint32_t i)
+{
+#if WITH_TSAN /* it knows no atomic vectors */
+	uint8_t v[32];
+	for (unsigned k = 0; k < sizeof(v); k++)
+		v[k] = LOAD_ACQUIRE(&p->state[i + k]);
+	return _mm256_loadu_si256((const void *)v);
+#else
+	return _mm256_loadu_si256((const void *)(p->state + i));
+#endif
+}
+
 uint32_t pool_next(const struct pool *p, uint32_t after)
 {
 	const uint32_t end = LOAD_RELAXED(&p->n_fresh);
@@ -276,7 +308,7 @@ uint32_t pool_next(const struct pool *p, uint32_t after)
 
 	/* 32 states at a time; the state array is padded to that */
 	for (uint32_t i = after + 1; i <= end; i = (i | 31) + 1) {
-		__m256i v = _mm256_loadu_si256((const void *)(p->state + (i & ~31u)));
+		__m256i v = states_at(p, i & ~31u);
 		uint32_t m = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, live)) & ~0u << (i & 31);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		if (m)

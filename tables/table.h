@@ -55,6 +55,10 @@ void pool_retire(struct pool *p, unsigned slot, uint32_t i);
 uint32_t pool_used(const struct pool *p);
 /* Walk of LIVE entries in index order: for (i = pool_next(p, 0); i; i = pool_next(p, i)). Safe while others write. */
 uint32_t pool_next(const struct pool *p, uint32_t after);
+/* How a pool lies in its arena, for who reads a former process' one (tables/former.h): the layout hash, and where the
+ * states begin, capacity + 1 bytes. */
+uint64_t pool_layout(const char *name, uint32_t entry_size);
+size_t pool_states_at(uint32_t entry_size, uint32_t capacity);
 INLINE void *pool_at(const struct pool *p, uint32_t i)
 {
 	return p->base + (uint64_t)i * p->entry_size;
@@ -94,6 +98,18 @@ int hidx_insert(struct hidx *h, uint64_t hash, uint32_t idx, uint32_t *present);
 int hidx_replace(struct hidx *h, uint64_t hash, uint32_t old, uint32_t idx);
 int hidx_remove(struct hidx *h, uint64_t hash, uint32_t idx); /* 0 or -ENOENT */
 
+/* The tags in lanes 0-9; the others are of no meaning. */
+INLINE __m256i bucket_tags(const struct bucket *b)
+{
+#if WITH_TSAN /* it knows no atomic vectors and would call each one a race */
+	uint16_t t[16] = { 0 };
+	for (unsigned i = 0; i < BUCKET_SLOTS; i++)
+		t[i] = LOAD_ACQUIRE(&b->tag[i]);
+	return _mm256_loadu_si256((const void *)t);
+#else
+	return _mm256_load_si256((const void *)b->tag);
+#endif
+}
 INLINE uint16_t hidx_tag(uint64_t hash)
 {
 	return (uint16_t)(hash >> 48) | 1;
@@ -108,9 +124,9 @@ INLINE uint32_t hidx_first(const struct hidx *h, uint64_t hash)
 {
 	const struct bucket *b = &h->b[hash & h->mask];
 	const __m256i want = _mm256_set1_epi16((short)hidx_tag(hash));
-	uint32_t m = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_load_si256((const void *)b->tag), want)) &
+	uint32_t m = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi16(bucket_tags(b), want)) &
 		     0xfffff;
-	return m ? LOAD_RELAXED(&b->idx[(unsigned)__builtin_ctz(m) / 2]) : 0;
+	return m ? LOAD_ACQUIRE(&b->idx[(unsigned)__builtin_ctz(m) / 2]) : 0;
 }
 
 /* ---- table ---- */

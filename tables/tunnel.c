@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "tables/former.h"
 #include "tables/ipcache.h"
 #include "tables/room.h"
 
@@ -19,7 +20,7 @@ struct remote_key {
 enum { REMOTE_GEN_FIRST = 5000, REMOTE_GENS = 5000 };
 
 struct vtep vteps[VTEPS_MAX];
-uint32_t n_vteps;
+uint64_t vtep_ports;
 static struct table remotes;
 static struct lpm tunnels;
 static uint32_t n_remotes_ever;
@@ -51,7 +52,7 @@ void tunnel_fini(void)
 	lpm_close(&tunnels);
 	table_close(&remotes);
 	memset(vteps, 0, sizeof(vteps));
-	n_vteps = 0;
+	vtep_ports = 0;
 }
 
 /* ---- VTEPs ---- */
@@ -59,6 +60,15 @@ void tunnel_fini(void)
 static bool used(const struct vtep *v)
 {
 	return !ip_is_zero(&v->addr);
+}
+
+static uint64_t ports_in_use(void)
+{
+	uint64_t bits = 0;
+	for (unsigned i = 0; i < VTEPS_MAX; i++)
+		if (used(&vteps[i]))
+			bits |= 1ull << (vteps[i].port % 64);
+	return bits;
 }
 
 int vtep_add(const struct vtep *v, struct err *e)
@@ -83,7 +93,7 @@ int vtep_add(const struct vtep *v, struct err *e)
 	vteps[slot].mode = v->mode;
 	STORE_RELEASE(&vteps[slot].addr.d[0], v->addr.d[0]);
 	STORE_RELEASE(&vteps[slot].addr.d[1], v->addr.d[1]);
-	STORE_RELEASE(&n_vteps, n_vteps + 1);
+	STORE_RELEASE(&vtep_ports, ports_in_use());
 	gen_bump_extra();
 	return slot;
 }
@@ -116,9 +126,9 @@ int vtep_del(const struct ipaddr *addr, uint16_t port, struct err *e)
 			e, -EBUSY,
 			"vtep %s port %u is used by %u remote node%s (%s%s): delete the tunnels and ipcache rows first",
 			b, port, n, n > 1 ? "s" : "", ip_print(&first->addr, c), n > 1 ? " ..." : "");
-	STORE_RELEASE(&n_vteps, n_vteps - 1);
 	STORE_RELEASE(&vteps[i].addr.d[1], 0);
 	STORE_RELEASE(&vteps[i].addr.d[0], 0);
+	STORE_RELEASE(&vtep_ports, ports_in_use());
 	gen_bump_extra();
 	return 0;
 }
@@ -162,6 +172,11 @@ uint32_t remote_find(uint32_t vtep, const struct ipaddr *addr)
 	struct remote_key k = { .addr = *addr, .vtep = vtep };
 
 	return table_find(&remotes, &k);
+}
+
+int remotes_former(struct former *f)
+{
+	return former_open_pool(f, "remotes", sizeof(struct remote_key) + sizeof(struct remote));
 }
 
 /* First VTEP of that family, -1 if none; '*known' gets the remote when one of them has it. */

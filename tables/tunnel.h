@@ -14,7 +14,7 @@ struct vtep {
 	uint8_t mode;       /* vni_mode */
 };
 extern struct vtep vteps[VTEPS_MAX];
-extern uint32_t n_vteps; /* in use: 0 lets the packet path skip the search */
+extern uint64_t vtep_ports; /* bit (UDP port % 64) of each VTEP: a clear bit lets the packet path skip the search */
 
 /* Index of the VTEP, or -errno: -EEXIST same address and port, -ENOSPC. */
 int vtep_add(const struct vtep *v, struct err *e);
@@ -40,6 +40,9 @@ uint32_t remote_get(const struct ipaddr *addr, struct err *e);
 void remote_put(uint32_t index);
 bool remote_has_vni(const struct remote *r, uint32_t vni); /* false for NULL: one that is just being deleted */
 uint32_t remote_next(uint32_t after);
+/* The remotes of a former process: entries begin with the remote's address (tables/former.h). */
+struct former;
+int remotes_former(struct former *f);
 
 enum tunnel_flag { TUNNEL_MAC = 1, TUNNEL_VIA = 2, TUNNEL_VNI = 4 };
 struct tunnel_value {

@@ -86,7 +86,8 @@ static __always_inline int pool_is_ours(const struct steer_val *v, const struct 
  *   else passed. Reordered ones are lost to the engine rather than stolen from the kernel. */
 static __always_inline int fragment_is_ours(const struct steer_val *v, const struct pkt *p, void *end, __be16 ethertype)
 {
-	struct steer_frag k = { .id = p->frag_id, .proto = p->proto };
+	/* RFC 8200 4.5: later fragments may name another protocol */
+	struct steer_frag k = { .id = p->frag_id, .proto = ethertype == bpf_htons(ETH_P_IPV6) ? 0 : p->proto };
 	__u32 one = 1;
 
 	if (p->frag == PKT_LATER && v->flags & STEER_ARP)

@@ -40,10 +40,34 @@ static int wanted;                              /* set by who retires, cleared b
 static int helper_asleep;                       /* futex word */
 static struct deferred *first, **last = &first; /* control thread only */
 
+/* ThreadSanitizer does not see into liburcu. It is told what a grace period promises: what a thread did before its
+ * quiescent state happened before the end of the grace period, and so, by way of 'epoch', before any reuse. */
+#if WITH_TSAN
+void __tsan_acquire(void *);
+void __tsan_release(void *);
+static char quiet;
+static void reads_done(void)
+{
+	__tsan_release(&quiet);
+}
+static void all_reads_done(void)
+{
+	__tsan_acquire(&quiet);
+}
+#else
+static void reads_done(void)
+{
+}
+static void all_reads_done(void)
+{
+}
+#endif
+
 static void grace_period(void)
 {
 	pthread_mutex_lock(&gp_lock);
 	urcu_qsbr_synchronize_rcu();
+	all_reads_done();
 	__atomic_store_n(&epoch, epoch + 1, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&gp_lock);
 }
@@ -97,6 +121,7 @@ void rcu_thread_unregister(void)
 {
 	if (!registered)
 		return;
+	reads_done();
 	urcu_qsbr_unregister_thread();
 	registered = online = false;
 	__atomic_sub_fetch(&n_threads, 1, __ATOMIC_SEQ_CST);
@@ -113,6 +138,7 @@ void rcu_online(void)
 void rcu_offline(void)
 {
 	if (online) {
+		reads_done();
 		urcu_qsbr_thread_offline();
 		online = false;
 	}
@@ -120,8 +146,10 @@ void rcu_offline(void)
 
 void rcu_quiescent(void)
 {
-	if (online)
+	if (online) {
+		reads_done();
 		urcu_qsbr_quiescent_state();
+	}
 }
 
 uint64_t rcu_epoch(void)

@@ -17,6 +17,18 @@
 /* 'n' rounded up to a multiple of 'to', a power of two */
 #define ALIGN_UP(n, to) (((n) + (to)-1) & ~((size_t)(to)-1))
 
+/* gcc and clang tell of ThreadSanitizer in different ways. */
+#if defined(__SANITIZE_THREAD__)
+#define WITH_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define WITH_TSAN 1
+#endif
+#endif
+#ifndef WITH_TSAN
+#define WITH_TSAN 0
+#endif
+
 #define LOAD_ACQUIRE(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define LOAD_RELAXED(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define STORE_RELEASE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)

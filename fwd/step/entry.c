@@ -3,6 +3,7 @@
  * ECN per RFC 6040 4.2). */
 #include "fwd/decide.h"
 #include "fwd/gate.h"
+#include "tables/nat.h"
 
 static bool owns(const struct endpoint *ep, const struct ipaddr *a)
 {
@@ -31,7 +32,6 @@ static enum step entry_endpoint(struct decision *d, uint32_t id)
 	}
 	p->in = FLOW_IN_ENDPOINT | id;
 	p->identity = ep->identity;
-	p->entry_index = id;
 	source_of(p, &src);
 	/* Probes (ARP sender 0, DAD from ::) and link-local ND carry no address that could be spoofed: step_l2 ends them. Nor does
 	 * link-local multicast (MLD, mDNS of every Linux container): it is dropped as such, not counted as spoofing. */
@@ -81,7 +81,7 @@ uint32_t entry_identity(uint32_t in, const struct ipaddr *src, uint32_t claimed)
 	case FLOW_IN_HOST: /* what the kernel routes for others is not the box */
 		return is_own(src) ? ID_HOST : ipcache_identity(src, NULL);
 	case FLOW_IN_REMOTE: {
-		const struct remote *r = remote_at(in & 0xffffff);
+		const struct remote *r = remote_at(in & FLOW_IN_INDEX);
 		return r && vteps[r->vtep].mode == VNI_NETWORK ? ipcache_identity(src, NULL) : claimed;
 	}
 	default:
@@ -149,7 +149,7 @@ static enum step inner_identity(struct decision *d, const struct vtep *v, uint32
 	struct ipaddr src;
 	source_of(p, &src);
 	if (v->mode == VNI_NETWORK) {
-		if (!remote_has_vni(remote_at(p->entry_index), vni))
+		if (!remote_has_vni(remote_at(p->in & FLOW_IN_INDEX), vni))
 			return decide_drop(d, DROP_VNI);
 		p->identity = ipcache_identity(&src, NULL);
 	} else {
@@ -198,7 +198,6 @@ static enum step entry_overlay(struct decision *d, const struct tuple *outer, ui
 		return decide_drop(d, why);
 	p->flags |= (uint16_t)(PKT_OVERLAY | (vteps[vtep].mode == VNI_IDENTITY ? PKT_VNI_CLAIM : 0));
 	p->in = FLOW_IN_REMOTE | remote;
-	p->entry_index = remote;
 	p->outer_vni = vni;
 	p->outer_tos = outer_tos;
 	enum step s = inner_identity(d, &vteps[vtep], vni);
@@ -206,6 +205,17 @@ static enum step entry_overlay(struct decision *d, const struct tuple *outer, ui
 		return s;
 	decide_say(d, "entry", "remote node, VNI %u, identity %u", vni, p->identity);
 	return merge_ecn(d);
+}
+
+/* A VTEP's address may be a pool address too: then only the first fragment tells, and later ones of VXLAN packets find no
+ * first (175). */
+static bool outer_fragment(const struct pkt *p, const struct tuple *t)
+{
+	if (p->proto != PROTO_UDP || !(p->flags & PKT_FRAG) || !vtep_addr_known(&t->dst))
+		return false;
+	if (nat_pool_by_addr(&t->dst) < 0)
+		return true;
+	return !(p->flags & PKT_FRAG_LATER) && p->l4_len >= 4 && vtep_find(&t->dst, rd16(p->l4 + 2)) >= 0;
 }
 
 static enum step entry_uplink(struct decision *d)
@@ -216,7 +226,7 @@ static enum step entry_uplink(struct decision *d)
 	if (p->flags & PKT_ARP)
 		return STEP_ON;
 	tuple_of_pkt(p, &t);
-	if (p->proto == PROTO_UDP && p->flags & PKT_FRAG && vtep_addr_known(&t.dst))
+	if (outer_fragment(p, &t))
 		return decide_drop(d, DROP_OUTER_FRAGMENT); /* RFC 7348 4.3 */
 	int v = p->proto == PROTO_UDP && !(p->flags & PKT_FRAG) ? vtep_find(&t.dst, ntohs(t.dport)) : -1;
 	if (v >= 0)

@@ -4,13 +4,13 @@
  *
  * The quoted packet travelled the other way, so the *reverse* of the quoted tuple is the key of the direction in which the
  * error travels. With 8 quoted bytes of L4 everything works (RFC 792); more is translated when it is there. */
-#include "fwd/decide.h"
+#include "fwd/frag.h"
 #include "fwd/replay.h"
 
 struct quoted {
 	uint8_t *l3, *l4;
 	uint32_t len;    /* bytes quoted, from l3 */
-	uint32_t l4_len; /* bytes quoted of L4 */
+	uint32_t l4_len; /* bytes quoted of L4; 0: a later fragment has none */
 	struct tuple t;
 };
 
@@ -40,6 +40,19 @@ static bool quote_l4(struct quoted *q, bool v6)
 	}
 }
 
+/* A later fragment: its ports are known as long as its datagram is. */
+static bool quote_later(struct quoted *q, bool v6, uint32_t id)
+{
+	const struct frag_key k = { .src = q->t.src, .dst = q->t.dst, .id = id, .proto = v6 ? 0 : q->t.proto };
+	struct frag_ports f;
+	if (!frag_ports_find(&k, &f))
+		return false;
+	q->t.sport = f.sport;
+	q->t.dport = f.dport;
+	q->t.proto = f.proto;
+	return true;
+}
+
 /* Reads the quoted packet; false when there is too little of it or it is none we track. */
 static bool read_quoted(const struct pkt *p, struct quoted *q)
 {
@@ -54,13 +67,23 @@ static bool read_quoted(const struct pkt *p, struct quoted *q)
 		hl = IP6_HLEN;
 		if (ip_is4(&q->t.src) || ip_is4(&q->t.dst))
 			return false;
+		if (h[6] == PROTO_FRAGMENT) {
+			if (room < IP6_HLEN + 16)
+				return false;
+			q->t.proto = h[IP6_HLEN];
+			hl += 8;
+			if (rd16(h + IP6_HLEN + 2) & 0xfff8)
+				return quote_later(q, v6, rd32(h + IP6_HLEN + 4));
+		}
 	} else {
 		hl = room ? (h[0] & 15) * 4u : 0; /* options are skipped: RFC 5508 REQ-3 */
-		if (room < IP4_HLEN + 8 || h[0] >> 4 != 4 || hl < IP4_HLEN || room < hl + 8 || rd16(h + 6) & 0x1fff)
+		if (room < IP4_HLEN + 8 || h[0] >> 4 != 4 || hl < IP4_HLEN || room < hl + 8)
 			return false;
 		if (csum_fold(csum_add(h, hl, 0)) != 0xffff)
 			return false;
 		q->t = (struct tuple){ .src = ip_from4(ld32(h + 12)), .dst = ip_from4(ld32(h + 16)), .proto = h[9] };
+		if (rd16(h + 6) & 0x1fff)
+			return quote_later(q, v6, rd16(h + 4));
 	}
 	q->l4 = h + hl;
 	q->l4_len = room - hl;
@@ -78,6 +101,8 @@ static void rewrite_quoted(struct quoted *q, const struct tuple *n, bool v6)
 	memcpy(q->l3 + aoff + alen, n->dst.b + skip, alen);
 	if (!v6)
 		st16(q->l3 + 10, csum_update(ld16(q->l3 + 10), old, new));
+	if (q->l4_len == 0)
+		return;
 	bool icmp = q->t.proto == PROTO_ICMP || q->t.proto == PROTO_ICMP6;
 	unsigned at = q->t.proto == PROTO_TCP ? 16 : q->t.proto == PROTO_UDP ? 6 : 2;
 	bool has_field =

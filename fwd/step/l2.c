@@ -135,7 +135,7 @@ static enum step send_back(struct decision *d, const struct mac *me)
 		}
 	}
 	if (p->port == PORT_GATE) {
-		struct mac stamp = gate_stamp(GATE_ENDPOINT, p->entry_index);
+		struct mac stamp = gate_stamp(GATE_ENDPOINT, (p->in & FLOW_IN_INDEX));
 		memcpy(e, stamp.b, 6);
 		memcpy(e + 6, asker, 6);
 	} else {
@@ -169,7 +169,7 @@ static enum step answer(struct decision *d, const struct l2 *q, const struct mac
 
 static enum step from_container(struct decision *d, const struct l2 *q)
 {
-	const struct endpoint *ep = endpoint_by_id(d->p->entry_index);
+	const struct endpoint *ep = endpoint_by_id(d->p->in & FLOW_IN_INDEX);
 	const struct mac *real = (const struct mac *)d->p->data; /* the gate keeps the true source there */
 	bool own = false;
 	for (unsigned i = 0; ep && i < ep->n_addrs; i++)
@@ -191,14 +191,14 @@ static enum step from_overlay(struct decision *d, const struct l2 *q)
 	struct pkt *p = d->p;
 	if (q->request) {
 		const struct tunnel_value *t = tunnel_lookup(&q->target, NULL);
-		bool theirs = t && t->remote == p->entry_index;
+		bool theirs = t && t->remote == (p->in & FLOW_IN_INDEX);
 		return q->probe || theirs ? decide_drop(d, DROP_ARP) : answer(d, q, &gate_gateway_mac);
 	}
 	if (d->x)
 		return decide_drop(d, DROP_ARP);
 	struct request r = { .kind = REQUEST_NEIGHBOR_SEEN, .mac = q->sender_mac };
 	r.key = (struct neighbor_key){ .ip = q->arp ? q->sender : q->target,
-				       .dev = NEIGHBOR_REMOTE | p->entry_index,
+				       .dev = NEIGHBOR_REMOTE | (p->in & FLOW_IN_INDEX),
 				       .vni = p->outer_vni };
 	if (mac_is_zero(&r.mac))
 		memcpy(r.mac.b, p->inner + 6, 6);

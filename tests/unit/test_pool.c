@@ -267,6 +267,32 @@ static void test_offline(void **state)
 	pthread_join(t, NULL);
 }
 
+/* 'dir' holds an arena "t" of layout 2, 'old' was there before it. */
+static void test_arena_former(const char *dir, const struct arena *old)
+{
+	struct arena_file f;
+	struct err e;
+	uint8_t byte = 9;
+	assert_int_equal(arena_set_dir(dir, &e), 0);
+	assert_true(arena_former_begin());
+	assert_int_equal(arena_former_open("t", 1, &f), -EINVAL);
+	assert_non_null(strstr(arena_reason(), "layout"));
+	assert_int_equal(arena_former_open("u", 2, &f), -ENOENT);
+	assert_int_equal(arena_former_open("t", 2, &f), 0);
+	assert_true(f.capacity == 10 && f.size == old->size);
+	assert_true(arena_former_read(&f, f.size - 1, &byte, 1) && byte == 0);
+	assert_false(arena_former_read(&f, f.size, &byte, 1));
+	assert_false(arena_former_read(&f, UINT64_MAX, &byte, 2));
+	close(f.fd);
+	arena_former_done();
+	assert_false(arena_former_begin());
+	chmod(dir, 0777); /* somebody else might have put files there */
+	assert_int_equal(arena_set_dir(dir, &e), -EPERM);
+	chmod(dir, 0700);
+	assert_int_equal(arena_set_dir(dir, &e), 0);
+	arena_former_done();
+}
+
 static void test_arena_file(void **state)
 {
 	(void)state;
@@ -292,12 +318,12 @@ static void test_arena_file(void **state)
 	assert_string_equal(arena_reason(), "");
 	/* a second opening starts empty and leaves the first mapping alone */
 	assert_int_equal(arena_open(&b, "t", 2, 10, size, &e), 0);
-	assert_non_null(strstr(arena_reason(), "layout"));
 	assert_true(((uint8_t *)b.base)[0] == 0 && p[0] == 1);
 	arena_close(&b);
 	arena_close(&b);
 	assert_int_equal(stat(file, &st), 0);
 	assert_int_equal(arena_open(&b, "../t", 2, 10, size, &e), -EINVAL);
+	test_arena_former(sub, &a);
 	arena_remove_all();
 	assert_int_equal(stat(file, &st), -1);
 	arena_close(&a);

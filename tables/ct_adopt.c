@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Adoption of connections (contract in adopt.h). Control thread, at start.
+ *
+ * Two keys and a connection line are checked against each other and against what the mapping says; then the connection is
+ * made by ct_alloc() and ct_publish(), so a damaged one can at worst be refused. Its records keep the keys and the counters
+ * only: 'in' 0 and a sum that never matches, as in a new one. */
+#include <errno.h>
+
+#include "tables/adopt.h"
+#include "tables/ct.h"
+#include "tables/endpoint.h"
+#include "tables/nat.h"
+#include "tables/tunnel.h"
+
+enum { AHEAD = 8, IDENTITY_MAX = 0xffffff };
+
+/* One family at a time. */
+struct reader {
+	struct ct *ct;
+	struct former conns, flows, remotes;
+	uint32_t now_s;
+};
+/* A former record, of either family. */
+struct side {
+	struct ipaddr src, dst;
+	uint16_t sport, dport; /* host order */
+	uint32_t zp, seen;
+};
+struct claim {
+	const struct conn *conn;
+	const uint8_t *records; /* both */
+	struct side fwd, rev;
+	uint32_t in, mapping; /* translated */
+};
+
+static struct side side_of(bool v6, const void *record)
+{
+	if (v6) {
+		const struct flow6 *f = record;
+		return (struct side){ ip_from6(f->key.src),
+				      ip_from6(f->key.dst),
+				      ntohs(f->key.sport),
+				      ntohs(f->key.dport),
+				      f->key.zp,
+				      f->seen };
+	}
+	const struct flow4 *f = record;
+	return (struct side){
+		ip_from4(f->key.src), ip_from4(f->key.dst), ntohs(f->key.sport), ntohs(f->key.dport), f->key.zp, f->seen
+	};
+}
+
+static bool is_host(const struct ipaddr *a)
+{
+	return !ip_is_zero(a) && !ip_is_multicast(a) && !ip_is_loopback(a) && !ip_is_bcast4(a);
+}
+
+static bool same_end(const struct ipaddr *a, uint16_t ap, const struct ipaddr *b, uint16_t bp)
+{
+	return ap == bp && ip_eq(a, b);
+}
+
+static bool proto_fits(uint8_t proto, bool v6)
+{
+	return proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP ||
+	       proto == (v6 ? PROTO_ICMP6 : PROTO_ICMP);
+}
+
+static bool state_fits(uint8_t proto, uint8_t state)
+{
+	const bool datagram = state == CT_UNREPLIED || state == CT_REPLIED;
+
+	if (state == CT_NEW || state == CT_REFUSED)
+		return true;
+	return proto == PROTO_TCP ? state < CT_STATES && !datagram : datagram;
+}
+
+static enum adopt_drop judge_form(const struct claim *c, bool v6)
+{
+	const struct conn *k = c->conn;
+
+	if (!proto_fits(k->proto, v6) || !state_fits(k->proto, k->state) || k->fin_seen > 3 || k->flags & CONN_DEAD ||
+	    k->identity > IDENTITY_MAX || k->dst_identity > IDENTITY_MAX)
+		return ADOPT_DAMAGED;
+	if ((uint8_t)c->fwd.zp != k->proto || (uint8_t)c->rev.zp != k->proto || (c->fwd.zp | c->rev.zp) >> 24)
+		return ADOPT_DAMAGED;
+	if (!is_host(&c->fwd.src) || !is_host(&c->fwd.dst) || !is_host(&c->rev.src) || !is_host(&c->rev.dst))
+		return ADOPT_DAMAGED;
+	return ADOPT_OK;
+}
+
+static enum adopt_drop judge_age(const struct claim *c, uint32_t now_s)
+{
+	return c->conn->created > now_s || c->fwd.seen > now_s || c->rev.seen > now_s ? ADOPT_FUTURE : ADOPT_OK;
+}
+
+/* The index of a remote node is one of its process: by address. */
+static uint32_t remote_now(struct reader *r, uint32_t former)
+{
+	const struct ipaddr *addr = former_is_live(&r->remotes, former) ? former_at(&r->remotes, former) : NULL;
+	uint32_t i = 0;
+
+	for (uint32_t v = 0; addr && v < VTEPS_MAX && !i; v++)
+		i = remote_find(v, addr);
+	return i;
+}
+
+static enum adopt_drop judge_sender(struct reader *r, struct claim *c)
+{
+	const uint32_t which = c->conn->in & 0xffffff;
+
+	c->in = c->conn->in;
+	switch (c->in & 0xff000000) {
+	case FLOW_IN_UPLINK:
+	case FLOW_IN_HOST:
+		return which ? ADOPT_DAMAGED : ADOPT_OK;
+	case FLOW_IN_ENDPOINT:
+		return endpoint_by_id(which) ? ADOPT_OK : ADOPT_SENDER;
+	case FLOW_IN_REMOTE:
+		c->in = FLOW_IN_REMOTE | remote_now(r, which);
+		return c->in == FLOW_IN_REMOTE ? ADOPT_SENDER : ADOPT_OK;
+	default:
+		return ADOPT_DAMAGED;
+	}
+}
+
+/* The reply key is the reverse of what is sent: of the forward key, unless a mapping stands at one end. */
+static enum adopt_drop judge_mapping(struct claim *c)
+{
+	const struct side *f = &c->fwd, *r = &c->rev;
+	const unsigned how = c->conn->flags & (CONN_SNAT | CONN_INBOUND_MAP);
+	const bool src_same = same_end(&f->src, f->sport, &r->dst, r->dport);
+	const bool dst_same = same_end(&f->dst, f->dport, &r->src, r->sport);
+
+	c->mapping = 0;
+	if (!c->conn->mapping)
+		return !how && src_same && dst_same ? ADOPT_OK : ADOPT_DAMAGED;
+	if ((how != CONN_SNAT && how != CONN_INBOUND_MAP) || !(how == CONN_SNAT ? dst_same : src_same))
+		return ADOPT_DAMAGED;
+	c->mapping = nat_adopted(c->conn->mapping);
+	if (!c->mapping)
+		return ADOPT_POOL;
+	const struct nat_mapping *m = nat_at(c->mapping);
+	const struct nat_key *k = nat_key_at(c->mapping);
+	if (m->proto != c->conn->proto)
+		return ADOPT_DAMAGED;
+	if (how == CONN_SNAT)
+		return same_end(&f->src, f->sport, &k->inside, k->inside_port) &&
+				       same_end(&r->dst, r->dport, &m->outside, m->outside_port)
+			       ? ADOPT_OK
+			       : ADOPT_DAMAGED;
+	return same_end(&r->src, r->sport, &k->inside, k->inside_port) &&
+			       same_end(&f->dst, f->dport, &m->outside, m->outside_port)
+		       ? ADOPT_OK
+		       : ADOPT_DAMAGED;
+}
+
+static void fill(struct ct *c, uint32_t conn, const struct claim *from)
+{
+	struct conn *k = ct_conn(c, conn);
+
+	*k = *from->conn;
+	k->flags &= CONN_SNAT | CONN_INBOUND_MAP;
+	k->in = from->in;
+	k->mapping = from->mapping;
+	k->rule_egress = k->rule_ingress = 0;
+	for (unsigned d = 0; d < 2; d++) {
+		if (c->v6) {
+			struct flow6 *f = ct_flow6(2 * conn + d);
+			const struct flow6 *o = (const struct flow6 *)from->records + d;
+			f->key = o->key;
+			f->seen = o->seen;
+			f->packets = o->packets;
+			f->bytes = o->bytes;
+		} else {
+			struct flow4 *f = ct_flow4(2 * conn + d);
+			const struct flow4 *o = (const struct flow4 *)from->records + d;
+			f->key = o->key;
+			f->seen = o->seen;
+			f->packets = o->packets;
+			f->bytes = o->bytes;
+		}
+	}
+}
+
+static bool take_mapping(const struct claim *c)
+{
+	if (!c->mapping)
+		return true;
+	if (!nat_ref(c->mapping))
+		return false;
+	if (!(c->conn->flags & CONN_SNAT) || !nat_permit(SLOT_CONTROL, c->mapping, &c->rev.src, c->rev.sport))
+		return true;
+	nat_unref(SLOT_CONTROL, c->mapping);
+	return false;
+}
+
+static void give_mapping(const struct claim *c)
+{
+	if (!c->mapping)
+		return;
+	if (c->conn->flags & CONN_SNAT)
+		nat_unpermit(SLOT_CONTROL, c->mapping, &c->rev.src, c->rev.sport);
+	nat_unref(SLOT_CONTROL, c->mapping);
+}
+
+static enum adopt_drop make(struct ct *c, const struct claim *from, uint32_t now_s)
+{
+	const bool tcp = from->conn->proto == PROTO_TCP;
+	uint32_t present, i;
+
+	/* a full quota must not evict what was just taken over */
+	if (tcp ? c->n_tcp >= c->max_tcp : c->n_other >= c->max_other)
+		return ADOPT_ROOM;
+	i = ct_alloc(c, SLOT_CONTROL, from->conn->proto, now_s);
+	if (!i)
+		return ADOPT_ROOM;
+	fill(c, i, from);
+	enum adopt_drop why = ADOPT_ROOM;
+	if (!ct_remaining(c, i, now_s)) {
+		why = ADOPT_EXPIRED;
+	} else if (take_mapping(from)) {
+		int err = ct_publish(c, SLOT_CONTROL, i, &present);
+		if (!err)
+			return ADOPT_OK;
+		give_mapping(from);
+		why = err == -EEXIST ? ADOPT_DUPLICATE : ADOPT_ROOM;
+	}
+	ct_abort(c, SLOT_CONTROL, i);
+	return why;
+}
+
+static enum adopt_drop adopt(struct reader *r, uint32_t i)
+{
+	struct claim c = { .conn = former_at(&r->conns, i), .records = former_at(&r->flows, i) };
+	enum adopt_drop why;
+
+	if (!c.conn || !c.records)
+		return ADOPT_DAMAGED;
+	c.fwd = side_of(r->ct->v6, c.records);
+	c.rev = side_of(r->ct->v6, c.records + r->ct->flow_size);
+	if ((why = judge_form(&c, r->ct->v6)) || (why = judge_age(&c, r->now_s)) || (why = judge_sender(r, &c)) ||
+	    (why = judge_mapping(&c)))
+		return why;
+	return make(r->ct, &c, r->now_s);
+}
+
+/* Both keys' places in the index: random memory, the time of the whole thing. */
+static void prefetch(struct reader *r, uint32_t i)
+{
+	const uint8_t *records = former_at(&r->flows, i);
+
+	for (unsigned d = 0; records && d < 2; d++)
+		hidx_prefetch(&r->ct->idx, hash_key(records + d * r->ct->flow_size, r->ct->idx.key_len));
+}
+
+/* The LIVE entries of one window. */
+static uint32_t next_window(const struct former *f, uint32_t i, uint32_t idx[FORMER_WINDOW], unsigned *n)
+{
+	const uint32_t window = i / FORMER_WINDOW;
+
+	for (*n = 0; i && i / FORMER_WINDOW == window; i = former_next(f, i))
+		idx[(*n)++] = i;
+	return i;
+}
+
+static void adopt_all(struct reader *r)
+{
+	uint32_t idx[FORMER_WINDOW], i = former_next(&r->conns, 0);
+	unsigned n;
+
+	while (i) {
+		i = next_window(&r->conns, i, idx, &n);
+		for (unsigned k = 0; k < AHEAD && k < n; k++)
+			prefetch(r, idx[k]);
+		for (unsigned k = 0; k < n; k++) {
+			if (k + AHEAD < n)
+				prefetch(r, idx[k + AHEAD]);
+			enum adopt_drop why = adopt(r, idx[k]);
+			if (why == ADOPT_OK)
+				adoption.connections++;
+			else if (why == ADOPT_EXPIRED)
+				adoption.expired++;
+			else
+				adoption.dropped++;
+			adoption.drops[why]++;
+		}
+	}
+}
+
+void ct_adopt(bool v6, uint32_t now_s)
+{
+	struct reader r = { .ct = ct_of(v6), .now_s = now_s };
+
+	if (former_open_pool(&r.conns, v6 ? "ct6" : "ct4", sizeof(struct conn)) == 0 &&
+	    former_open_array(&r.flows, v6 ? "flow6" : "flow4", r.ct->flow_size, 2 * r.ct->flow_size,
+			      r.conns.capacity) == 0) {
+		remotes_former(&r.remotes);
+		adopt_all(&r);
+	}
+	former_close(&r.remotes);
+	former_close(&r.flows);
+	former_close(&r.conns);
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Adoption of translations (contract in adopt.h; port bitmaps in nat.h). Control thread, at start.
+ *
+ * A former mapping is found again by its outside address: the pool that has this address now, whatever its number. Its
+ * references and permits are those of the connections that come back, none of them is read. The bits that XDP steering
+ * looks at stay set all the while: a packet to a mapped port that steering let pass would be answered by the box's own
+ * kernel with a reset. */
+#include <stdlib.h>
+
+#include "tables/adopt.h"
+#include "tables/nat_pool.h"
+
+static uint32_t *translation; /* former index -> index */
+static uint32_t n_translation;
+
+bool nat_bits_kept;
+
+static enum adopt_drop judge(const struct nat_key *k, const struct nat_mapping *m, uint32_t now_s, int *pool)
+{
+	const bool v4 = ip_is4(&k->inside);
+
+	if (!nat_proto_supported(k->proto) || k->proto != m->proto || v4 != ip_is4(&m->outside) ||
+	    k->proto == (v4 ? PROTO_ICMP6 : PROTO_ICMP) || ip_is_zero(&k->inside) || ip_is_multicast(&k->inside) ||
+	    k->reserved)
+		return ADOPT_DAMAGED;
+	if (m->created > now_s)
+		return ADOPT_FUTURE;
+	*pool = nat_pool_by_addr(&m->outside);
+	if (*pool < 0)
+		return ADOPT_POOL;
+	const struct nat_pool *p = &nat_pools[*pool];
+	if (m->outside_port < p->port_lo || m->outside_port > p->port_hi)
+		return ADOPT_POOL;
+	return p->owner[nat_which(k->proto)][m->outside_port] ? ADOPT_DUPLICATE : ADOPT_OK;
+}
+
+/* As nat_map() makes one, but with a given port. The reference is adoption's own. */
+static uint32_t make(const struct nat_key *k, const struct nat_mapping *m)
+{
+	struct table *t = nat_mapping_table();
+	struct nat_pool *p = &nat_pools[k->pool];
+	const enum steer_proto which = nat_which(k->proto);
+	uint32_t present, i = t->count < t->capacity ? pool_alloc(&t->pool, SLOT_CONTROL) : 0;
+
+	if (!i)
+		return 0;
+	*(struct nat_key *)table_key(t, i) = *k;
+	*(struct nat_mapping *)table_value(t, i) = (struct nat_mapping){ .outside = m->outside,
+									 .outside_port = m->outside_port,
+									 .pool = k->pool,
+									 .proto = k->proto,
+									 .refs = 1,
+									 .created = m->created,
+									 .filter = p->filter };
+	if (hidx_insert(&t->idx, hash_key(k, sizeof(*k)), i, &present)) {
+		pool_abort(&t->pool, SLOT_CONTROL, i);
+		return 0;
+	}
+	p->owner[which][m->outside_port] = i;
+	__atomic_fetch_or(&p->bits[which][m->outside_port / 64], 1ull << (m->outside_port % 64), __ATOMIC_ACQ_REL);
+	p->in_use[which]++;
+	t->count++;
+	pool_publish(&t->pool, i);
+	return i;
+}
+
+void nat_adopt_begin(uint32_t now_s)
+{
+	struct former f;
+
+	n_translation = 0;
+	if (former_open_pool(&f, "nat", sizeof(struct nat_key) + sizeof(struct nat_mapping)))
+		return;
+	translation = calloc((size_t)f.capacity + 1, sizeof(*translation)); /* of so many: no memory until used */
+	n_translation = translation ? f.capacity + 1 : 0;
+	for (uint32_t i = former_next(&f, 0); i; i = former_next(&f, i)) {
+		const struct nat_key *e = former_at(&f, i);
+		int pool = -1;
+		if (e && translation && judge(e, (const void *)(e + 1), now_s, &pool) == ADOPT_OK) {
+			struct nat_key k = *e;
+			k.pool = (uint8_t)pool;
+			translation[i] = make(&k, (const void *)(e + 1));
+		}
+		if (translation && translation[i])
+			adoption.mappings++;
+		else
+			adoption.dropped_mappings++;
+	}
+	former_close(&f);
+}
+
+uint32_t nat_adopted(uint32_t former)
+{
+	return former < n_translation ? translation[former] : 0;
+}
+
+void nat_adopt_end(void)
+{
+	const uint32_t before = adoption.mappings;
+
+	for (uint32_t i = nat_next(0); i && before; i = nat_next(i))
+		nat_unref(SLOT_CONTROL, i);
+	adoption.mappings = nat_count();
+	adoption.dropped_mappings += before - adoption.mappings;
+	free(translation);
+	translation = NULL;
+	n_translation = 0;
+}
+
+void nat_bits_settle(void)
+{
+	enum { WORDS = STEER_BITMAP_SIZE / 8 };
+
+	nat_bits_kept = false;
+	for (unsigned i = 0; i < NAT_POOLS_MAX; i++) {
+		for (unsigned w = 0; w < 3 && nat_pools[i].bits[w] && nat_pools[i].owner[w]; w++) {
+			const uint32_t *owner = nat_pools[i].owner[w];
+			for (unsigned n = 0; n < WORDS; n++) {
+				uint64_t bits = 0;
+				for (unsigned b = 0; b < 64 && nat_pools[i].in_use[w]; b++)
+					bits |= (uint64_t)(owner[n * 64 + b] != 0) << b;
+				if (nat_pools[i].bits[w][n] != bits)
+					STORE_RELEASE(&nat_pools[i].bits[w][n], bits);
+			}
+		}
+	}
+}
