@@ -6,7 +6,7 @@
 PACKAGES = gcc make pkg-config clang llvm libclang-rt-14-dev libbpf-dev libxdp-dev liburcu-dev libmnl-dev libelf-dev \
 	zlib1g-dev libjansson-dev libpcap-dev libedit-dev libcmocka-dev linux-libc-dev \
 	bpftool iproute2 ethtool iputils-ping nftables nginx iperf3 tcpdump hping3 curl python3 jq procps util-linux \
-	clang-format-14 clang-tidy-14 cppcheck shellcheck
+	clang-format-14 clang-tidy-14 cppcheck shellcheck valgrind
 
 VERSION = 0.1.0
 PREFIX ?= /usr/local
@@ -57,7 +57,7 @@ SRC_tables = $(wildcard tables/*.c)
 SRC_xdp_sluice = $(filter-out %.bpf.c,$(wildcard xdp/*.c)) $(wildcard xdp/*.S)
 SRC_fwd = $(filter-out fwd/main.c $(if $(DPDK),,fwd/port/dpdk.c),$(wildcard fwd/*.c fwd/step/*.c fwd/port/*.c))
 SRC_cli = $(filter-out cli/client.c cli/edit.c,$(wildcard cli/*.c))
-SRC_support = $(wildcard tests/support/*.c)
+SRC_support = $(wildcard tests/support/*.c bench/kit.c bench/scale_churn.c)
 LAYERS = cli fwd xdp_sluice tables base
 BPF = $(patsubst xdp/%.bpf.c,$(B)/xdp/%.o,$(wildcard xdp/*.bpf.c))
 ARCHIVES = $(LAYERS:%=$(B)/lib%.a)
@@ -69,7 +69,7 @@ pick = $(if $(T),$(or $(filter $(T) test_$(T) fuzz_$(T),$(1)),$(foreach n,$(1),$
 UNIT = $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 BPFTEST = $(patsubst tests/bpf/%.c,%,$(wildcard tests/bpf/test_*.c))
 FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-BENCHES = $(filter-out %.bpf,$(patsubst bench/%.c,%,$(wildcard bench/*.c)))
+BENCHES = $(filter-out %.bpf kit scale_churn,$(patsubst bench/%.c,%,$(wildcard bench/*.c)))
 HAVE_GOLDEN = $(wildcard tests/golden/golden.c)
 UNIT_BIN = $(patsubst %,$(B)/unit/%,$(call pick,$(UNIT)))
 BPFTEST_BIN = $(patsubst %,$(B)/bpf/%,$(call pick,$(BPFTEST)))
@@ -77,6 +77,9 @@ REPLAY_BIN = $(patsubst %,$(B)/fuzz/replay_%,$(call pick,$(FUZZERS)))
 FUZZ_BIN = $(patsubst %,$(B)/fuzz/%,$(call pick,$(FUZZERS)))
 GOLDEN_BIN = $(if $(HAVE_GOLDEN),$(B)/golden)
 BENCH_BIN = $(BENCHES:%=$(B)/bench/%)
+# What has threads, under ThreadSanitizer; the first two are part of 'check' and link the tables only
+TSAN_CHECK = test_tsan test_tables_race
+TSAN_TESTS ?= $(TSAN_CHECK) test_hidx test_pool test_ct_random test_nat_random test_policy test_lpm test_ring test_worker
 PROGRAMS = $(if $(wildcard fwd/main.c),$(B)/sluiced) $(if $(wildcard cli/client.c),$(B)/sluicectl)
 
 RUN = tests/run.sh $(if $(T),-t '$(T)')
@@ -84,8 +87,8 @@ RUN = tests/run.sh $(if $(T),-t '$(T)')
 J = $(if $(findstring jobserver,$(MAKEFLAGS))$(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 SUB = +@$(MAKE) --no-print-directory $(J)
 
-.PHONY: all deps check unit golden net bpf fuzz fuzz-corpus san lint format bench bench-core bench-io demo install clean \
-	help _all _tests _san _fuzz _bench FORCE
+.PHONY: all deps check unit golden net bpf fuzz fuzz-corpus san tsan guard guard-renew lint format bench bench-core \
+	bench-scale bench-tables bench-io demo install clean help _all _tests _san _tsan _fuzz _bench FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: build/.deps
@@ -95,10 +98,12 @@ help:
 	@echo 'all          sluiced and sluicectl in $(B)/'
 	@echo 'deps         install missing Debian packages'
 	@echo 'check        lint, all tests; T=NAME: the test of that name (unit test, golden file, scenario ...)'
-	@echo 'unit golden bpf net fuzz-corpus san lint   one part of check'
+	@echo 'unit golden bpf net fuzz-corpus san guard lint   one part of check'
+	@echo 'tsan         all tests with threads under ThreadSanitizer; check has two of them'
+	@echo 'guard-renew  what a replayed packet may cost (tests/guard.baseline) becomes what it costs now'
 	@echo 'fuzz         each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'format       clang-format in place'
-	@echo 'bench-core bench-io   measurements'
+	@echo 'bench-core bench-scale bench-tables bench-io   measurements'
 	@echo 'demo         a gateway between namespaces, with real traffic'
 	@echo 'install      PREFIX=$(PREFIX) DESTDIR=   clean'
 	@echo 'variants     SAN=1 TSAN=1 FUZZ=1 DPDK=1 CC=clang B=DIR'
@@ -114,8 +119,9 @@ build/.deps: Makefile tests/deps.sh
 Q = $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-5s %s\n' $(1) $(2))
 _all: $(PROGRAMS) $(BPF)
-_tests: _all $(UNIT_BIN) $(GOLDEN_BIN) $(BPFTEST_BIN)
+_tests: _all $(UNIT_BIN) $(GOLDEN_BIN) $(BPFTEST_BIN) $(B)/bench/guard
 _san: $(UNIT_BIN) $(GOLDEN_BIN) $(REPLAY_BIN)
+_tsan: $(TSAN_TESTS:%=$(B)/unit/%)
 _fuzz: $(FUZZ_BIN)
 _bench: $(BENCH_BIN)
 
@@ -158,6 +164,10 @@ $(B)/unit/%: $(B)/obj/tests/unit/%.o $(B)/libsupport.a $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(link) -lcmocka $(LIBS)
+$(TSAN_CHECK:%=$(B)/unit/%): $(B)/unit/%: $(B)/obj/tests/unit/%.o $(B)/libtables.a $(B)/libbase.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(link) -lcmocka $(LIBS)
 $(B)/bpf/%: $(B)/obj/tests/bpf/%.o $(B)/libsupport.a $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -168,7 +178,12 @@ $(B)/golden: $(call obj,$(wildcard tests/golden/*.c)) $(B)/libsupport.a $(ARCHIV
 $(B)/bench/%: $(B)/obj/bench/%.o $(B)/libsupport.a $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(link) $(LIBS)
+	$(Q)$(link) $(LIBS) $(LIBS_$*)
+# bench/tables compares with rte_hash where DPDK is installed; 'private': the flags are not those of what it links
+LIBS_tables = -lurcu-cds $(if $(HAVE_RTE),$(shell pkg-config --libs libdpdk))
+HAVE_RTE = $(shell pkg-config --exists libdpdk 2>/dev/null && echo 1)
+$(B)/obj/bench/tables.o: private CPPFLAGS += $(if $(HAVE_RTE),-DBENCH_RTE=1 $(patsubst -I%,-isystem %,\
+	$(filter-out -march=%,$(shell pkg-config --cflags libdpdk))),-DBENCH_RTE=0)
 $(B)/fuzz/replay_%: $(B)/obj/tests/fuzz/%.o $(B)/obj/tests/fuzz/replay_main.o $(B)/libsupport.a $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -182,16 +197,22 @@ $(B)/fuzz/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libsupport.a $(ARCHIVES)
 check: build/.deps
 	$(SUB) _tests
 	$(SUB) SAN=1 B=build-san _san
-	@B=$(B) $(RUN) lint unit golden bpf net fuzz san
-unit golden bpf net: build/.deps
+	$(SUB) TSAN=1 B=build-tsan TSAN_TESTS='$(TSAN_CHECK)' _tsan
+	@B=$(B) TSAN_TESTS='$(TSAN_CHECK)' $(RUN) lint unit golden guard bpf net fuzz san tsan
+unit golden guard bpf net: build/.deps
 	$(SUB) _tests
 	@B=$(B) $(RUN) $@
 san: build/.deps
 	$(SUB) SAN=1 B=build-san _san
 	@B=$(B) $(RUN) san
+tsan: build/.deps
+	$(SUB) TSAN=1 B=build-tsan _tsan
+	@B=$(B) TSAN_TESTS='$(TSAN_TESTS)' $(RUN) tsan
 fuzz-corpus: build/.deps
 	$(SUB) SAN=1 B=build-san _san
 	@B=$(B) $(RUN) fuzz
+guard-renew: bench
+	@B=$(B) tests/guard.sh -r
 lint: build/.deps
 	@B=$(B) $(RUN) lint
 fuzz: build/.deps
@@ -207,6 +228,10 @@ bench: build/.deps
 	$(SUB) _bench
 bench-core: bench
 	@$(B)/bench/core $(ARGS)
+bench-scale: bench
+	@$(B)/bench/scale $(ARGS)
+bench-tables: bench
+	@$(B)/bench/tables $(ARGS)
 bench-io: all bench
 	@B=$(B) bench/io.sh $(ARGS)
 demo: all

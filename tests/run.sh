@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # run.sh [-t NAME] SUITE...: runs built tests one after the other; called by the Makefile, from the repository root.
-# Suites: lint unit golden bpf net fuzz san. A test is a command: 0 passed, 77 skipped, anything else failed.
+# Suites: lint unit golden guard bpf net fuzz san tsan. A test is a command: 0 passed, 77 skipped, anything else failed.
 # One line a test, its output in build/log/NAME.log, the end of that shown on failure.
 # -t: only the test called NAME (with or without its suite), else those whose name contains NAME.
 # Last line: "N passed, M failed, K skipped". Exit 1 on a failure, a skip not in tests/skips.txt, or no test at all.
@@ -51,6 +51,7 @@ golden() {
 suite_unit() { programs unit tests/unit "$B/unit" 120; }
 suite_bpf() { programs bpf tests/bpf "$B/bpf" 120; }
 suite_golden() { golden golden "$B/golden" 30; }
+suite_guard() { add guard/replay 60 env B="$B" bash tests/guard.sh; }
 suite_net() {
 	local f w
 	for f in tests/net/[!_]*.sh; do
@@ -71,6 +72,12 @@ suite_fuzz() {
 suite_san() {
 	programs san tests/unit build-san/unit 300
 	golden san/golden build-san/golden 60
+}
+suite_tsan() {
+	local t
+	for t in ${TSAN_TESTS:-}; do
+		add "tsan/$t" 300 "build-tsan/unit/$t"
+	done
 }
 
 # selected NAME: does -t want it?

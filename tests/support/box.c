@@ -13,6 +13,7 @@
 #include "fwd/base/rcu.h"
 #include "fwd/control.h"
 #include "fwd/decide.h"
+#include "fwd/frag.h"
 #include "fwd/icmp.h"
 #include "fwd/resolve.h"
 #include "fwd/settings.h"
@@ -29,7 +30,7 @@ static uint64_t now_ns;
 
 static int prepare(struct err *e)
 {
-	const struct port_conf gate = { .name = "gate", .kind = "mem" };
+	const struct port_conf gate = { .name = "gate", .kind = "mem", .queues = limits.gate_queues };
 	int err;
 	if ((err = frames_init(limits.frames, e)) || (err = workers_init(settings.worker_count, e)) ||
 	    (err = port_open(&gate, PORT_GATE, NULL, e)))
@@ -76,9 +77,10 @@ int box_open(const struct box_limits *l, struct err *e)
 	if ((err = endpoint_init(e)) || (err = ipcache_init(e)) || (err = ipmasq_init(e)) || (err = tunnel_init(e)) ||
 	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) ||
 	    (err = ct_init(l->ct_tcp ? l->ct_tcp : CONNECTIONS, l->ct_other ? l->ct_other : CONNECTIONS, e)) ||
-	    (err = fib_init(e)) || (err = resolve_init(e)))
+	    (err = frag_init(e)) || (err = fib_init(e)) || (err = resolve_init(e)))
 		return err;
 	ct_on_delete = decide_connection_gone;
+	frag_queue_init();
 	control_init(NULL);
 	settings_default();
 	config_init();
@@ -97,6 +99,7 @@ bool box_close(struct err *e)
 		if (ports[i] && ports[i]->ops)
 			port_close(ports[i], true);
 	if (n_workers) {
+		frag_release_all();
 		workers_fini();
 		whole = frames_free() == limits.frames;
 		err_set(e, 0, "%u of %u frames came back", frames_free(), limits.frames);
@@ -106,6 +109,7 @@ bool box_close(struct err *e)
 	resolve_fini();
 	fib_fini();
 	ct_fini();
+	frag_fini();
 	nat_fini();
 	policy_fini();
 	neighbor_fini();

@@ -11,6 +11,7 @@ extern const struct mac box_host_mac; /* of sluice_host */
 
 struct box_limits {
 	uint32_t frames, ct_tcp, ct_other; /* 0: plenty for a test */
+	uint32_t gate_queues;              /* 0: one */
 };
 /* Empty box, no port yet; the clock stands at 1000 s. */
 int box_open(const struct box_limits *l, struct err *e);

@@ -8,6 +8,7 @@
 
 #include "fwd/base/clock.h"
 #include "fwd/base/rcu.h"
+#include "fwd/frag.h"
 #include "fwd/resolve.h"
 #include "tables/ct.h"
 
@@ -84,6 +85,7 @@ void fixed_clear(void)
 	for (unsigned v6 = 0; v6 < 2; v6++)
 		for (uint32_t c = ct_next(ct_of(v6), 0); c; c = ct_next(ct_of(v6), c))
 			ct_delete(ct_of(v6), 0, c);
+	frag_release_all();
 	if (workers[0]->n_held)
 		box_advance(4 * NS_PER_S);
 	for (unsigned i = 0; i < FIXED_PORTS; i++)
