@@ -1,19 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* bench-core: cycles a packet of the engine, device I/O excluded. One core, bursts of 64 out of 4096 frames, flows drawn at
  * random; every connection was decided by the engine itself (its first packet ran the decision path), counters on.
+ * A line a case: bench-core CASE flows N cycles C mpps M. Arguments: [CASE [FLOWS]].
  *
- * Cases: route (policy + conntrack), snat (the same with masquerade), encap and decap (VXLAN), each followed by 6 for IPv6;
- * 'both' draws packets of both directions. A line a case: bench-core CASE flows N cycles C mpps M (median of 9 rounds).
- * 'decide' is the first packet of a connection with everything, connection creation included. */
+ * route (policy + conntrack), snat (the same with masquerade), encap and decap (VXLAN), each followed by 6 for IPv6; 'both'
+ * draws packets of both directions. Median of 9 rounds.
+ * decide-CASE: the first packet of a connection with everything, creation included; bursts of 64 of them. Median of 3 rounds;
+ * one before them creates and deletes all connections, so that first touches of memory (a page fault each, paid once in the
+ * life of the process) are not counted. CASE alone prints its replay and its decide line.
+ * flood: a SYN flood into a full table, each SYN evicts another.
+ * age-none, age-few, age-all: cycles for each connection that ageing looks at while so many have expired, and on a line of its
+ * own the longest call, as a worker makes them. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "bench/kit.h"
 #include "fwd/base/clock.h"
 #include "fwd/base/rcu.h"
 #include "fwd/engine.h"
+#include "tables/ct.h"
 
-enum { FRAMES = 4096, ROUNDS = 9, PASSES = 32 };
+enum { FRAMES = 4096, ROUNDS = 9, PASSES = 32, DECIDE_ROUNDS = 3 };
 
 static uint8_t *frames[FRAMES];
 static struct worker *w;
@@ -32,22 +40,67 @@ static void print(const char *name, uint32_t flows, double cycles)
 	fflush(stdout);
 }
 
-static void run(const struct kit_case *c, uint32_t flows)
+static struct pkt pkts[BURST_MAX];
+static uint32_t len[FRAMES];
+static uint16_t port[FRAMES];
+
+/* Cycles for frames 0..n-1 in bursts. */
+static uint64_t send_frames(unsigned n)
 {
-	static struct pkt pkts[FRAMES];
-	static uint32_t len[FRAMES];
-	static uint16_t port[FRAMES];
-	double round[ROUNDS];
+	uint64_t t = clock_cycles();
+	for (unsigned i = 0; i < n; i += BURST_MAX) {
+		unsigned burst = MIN(n - i, (unsigned)BURST_MAX);
+		for (unsigned k = 0; k < burst; k++)
+			pkts[k] = (struct pkt){ .data = frames[i + k], .len = len[i + k], .port = port[i + k] };
+		engine_burst(w, pkts, burst);
+	}
+	return clock_cycles() - t;
+}
+
+/* The first packets of all flows; cycles for each. */
+static double fill(const struct kit_case *c, uint32_t flows)
+{
+	uint64_t spent = 0, decided = w->decided, dropped = w->port[PORT_GATE].dropped.packets;
+	for (uint32_t f = 0; f < flows;) {
+		unsigned n = 0;
+		for (; n < FRAMES && f < flows; n++, f++) {
+			len[n] = kit_build(frames[n], c, f);
+			port[n] = PORT_GATE;
+		}
+		spent += send_frames(n);
+		rcu_quiescent();
+	}
+	if (w->decided - decided != flows || w->port[PORT_GATE].dropped.packets != dropped || w->n_held)
+		kit_die(c->name, "first packets were dropped, held or not decided");
+	return (double)spent / flows;
+}
+
+static void run_decide(const struct kit_case *c, uint32_t flows)
+{
+	double round[DECIDE_ROUNDS];
 	char name[32];
-	uint64_t decided = w->decided, t0 = clock_cycles();
 	if (c->snat)
 		kit_pools(true);
+	for (int r = -1; r < DECIDE_ROUNDS; r++) {
+		double cycles = fill(c, flows);
+		if (r >= 0)
+			round[r] = cycles;
+		kit_clear(w, c->v6);
+	}
+	if (c->snat)
+		kit_pools(false);
+	qsort(round, DECIDE_ROUNDS, sizeof(round[0]), kit_by_value);
+	snprintf(name, sizeof(name), "decide-%s", c->name);
+	print(name, flows, round[DECIDE_ROUNDS / 2]);
+}
+
+static void run(const struct kit_case *c, uint32_t flows)
+{
+	double round[ROUNDS];
+	if (c->snat)
+		kit_pools(true);
+	fill(c, flows);
 	uint8_t *b = frame_get(&w->frames);
-	for (uint32_t f = 0; f < flows; f++)
-		kit_one(w, b, kit_build(b, c, f), PORT_GATE);
-	double setup_cycles = (double)(clock_cycles() - t0) / flows;
-	if (w->decided - decided < flows)
-		fprintf(stderr, "bench-core: %s: some first packets were not decided\n", c->name);
 	if (c->both || c->reply)
 		for (uint32_t f = 0; f < flows; f++)
 			kit_one(w, b, kit_build_reply(w, b, c, f), kit_in_port(c, true));
@@ -56,53 +109,153 @@ static void run(const struct kit_case *c, uint32_t flows)
 		for (int pass = 0; pass < PASSES; pass++) {
 			for (int i = 0; i < FRAMES; i++) {
 				uint32_t f = (uint32_t)(((uint64_t)worker_random(w) * flows) >> 32);
-				bool back = c->reply || (c->both && i / BURST_MAX & 1); /* a burst comes by one port */
+				bool back = c->reply || (c->both && i & 1);
 				len[i] = back ? kit_build_reply(w, frames[i], c, f) : kit_build(frames[i], c, f);
 				port[i] = kit_in_port(c, back);
 			}
-			uint64_t t = clock_cycles();
-			for (int i = 0; i < FRAMES; i += BURST_MAX) {
-				for (int k = i; k < i + BURST_MAX; k++)
-					pkt_init(&pkts[k - i], frames[k], len[k], port[k], 0);
-				engine_burst(w, pkts, BURST_MAX);
-			}
-			spent += clock_cycles() - t;
+			spent += send_frames(FRAMES);
 			if (flows > 100000 && pass == PASSES / 4)
 				break;
 		}
 		uint64_t n = w->replayed - replayed;
 		round[r] = (double)spent / (double)n;
-		if (n % FRAMES) {
-			fprintf(stderr, "bench-core: %s: not every packet was replayed\n", c->name);
-			exit(1);
-		}
+		if (n % FRAMES)
+			kit_die(c->name, "not every packet was replayed");
 	}
 	qsort(round, ROUNDS, sizeof(round[0]), kit_by_value);
 	print(c->name, flows, round[ROUNDS / 2]);
-	if (flows > 10000) { /* fewer: page faults of fresh arenas, not decisions */
-		snprintf(name, sizeof(name), "decide-%s", c->name);
-		print(name, flows, setup_cycles);
-	}
 	kit_clear(w, c->v6);
 	frame_put(&w->frames, b);
 	if (c->snat)
 		kit_pools(false);
 }
 
+/* The UDP frame of flow 'f' made a TCP SYN. */
+static void build_syn(uint8_t *b, const struct kit_case *c, uint32_t f)
+{
+	kit_build(b, c, f);
+	uint8_t *l3 = b + ETH_HLEN_, *l4 = l3 + IP4_HLEN;
+	const unsigned n = rd16(l3 + 2) - IP4_HLEN;
+	l3[9] = PROTO_TCP;
+	st16(l3 + 10, 0);
+	st16(l3 + 10, (uint16_t)~csum_fold(csum_add(l3, IP4_HLEN, 0)));
+	memset(l4 + 4, 0, n - 4);
+	l4[12] = 5 << 4;
+	l4[13] = 2;
+	st16(l4 + 16, (uint16_t)~csum_fold(csum_add(l4, n, csum_pseudo(l3 + 12, l3 + 16, 4, PROTO_TCP, n))));
+}
+
+/* 'n' SYNs of flows from 'first' on; cycles. */
+static uint64_t syns(uint32_t first, uint32_t n)
+{
+	uint64_t spent = 0;
+	for (uint32_t done = 0; done < n;) {
+		unsigned k = 0;
+		for (; k < FRAMES && done < n; k++, done++) {
+			build_syn(frames[k], &cases[0], first + done);
+			len[k] = 60;
+			port[k] = PORT_GATE;
+		}
+		spent += send_frames(k);
+		rcu_quiescent();
+	}
+	return spent;
+}
+
+static void run_flood(uint32_t flows)
+{
+	const uint64_t dropped = w->port[PORT_GATE].dropped.packets, evicted = ct4.evicted;
+	const uint32_t began = w->now_s;
+	syns(0, ct4.max_tcp);
+	w->now_s += 10;
+	double cycles = (double)syns(ct4.max_tcp, flows) / flows;
+	w->now_s = began;
+	if (w->port[PORT_GATE].dropped.packets != dropped || ct4.evicted - evicted != flows)
+		kit_die("flood", "a SYN was dropped, or evicted nothing");
+	print("flood", flows, cycles);
+	kit_clear(w, false);
+}
+
+static void fill_idle(uint32_t flows, uint32_t few)
+{
+	for (uint32_t f = 0; f < flows; f++) {
+		uint32_t i = ct_alloc(&ct4, w->slot, PROTO_UDP, few && f % few == 0 ? 0 : 1000), present;
+		if (!i)
+			kit_die("age", "no entry");
+		struct flow_key4 k = { htonl(0x0a000000 + f), htonl(0x0b000000), 1, 2, PROTO_UDP };
+		ct_flow4(2 * i)->key = k;
+		ct_flow4(2 * i + 1)->key = (struct flow_key4){ k.dst, k.src, k.dport, k.sport, k.zp };
+		ct_conn(&ct4, i)->state = CT_REPLIED;
+		if (ct_publish(&ct4, w->slot, i, &present))
+			kit_die("age", "no room in the index");
+	}
+}
+
+/* Of this thread's own time: without what the machine took away meanwhile. */
+static uint64_t thread_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* One walk over all while a part of 1 / 'few' has expired (0: none, 1: all). */
+static void run_age(const char *name, uint32_t flows, uint32_t few)
+{
+	uint64_t longest = 0, sum = 0;
+	fill_idle(flows, few);
+	const uint32_t stay = few ? flows - (flows + few - 1) / few : flows;
+	uint32_t calls = 0;
+	for (uint32_t looks = 0; looks < flows + CT_AGE_WORK || ct_count(&ct4) > stay; looks += CT_AGE_WORK) {
+		uint64_t t = clock_cycles(), mine = thread_ns();
+		ct_age(&ct4, w->slot, 1, CT_AGE_WORK, 1001);
+		sum += clock_cycles() - t;
+		mine = thread_ns() - mine;
+		longest = MAX(longest, mine);
+		calls++;
+		rcu_quiescent();
+	}
+	print(name, flows, (double)sum / flows);
+	printf("bench-core: %s: the longest of %u calls took %.1f us, the mean %.1f us\n", name, calls,
+	       (double)longest / 1e3, (double)sum / calls / kit_hz() * 1e6);
+	kit_clear(w, false);
+}
+
+static bool wanted(const char *what, const char *prefix, const char *name)
+{
+	size_t n = strlen(prefix);
+	return !what || strcmp(what, name) == 0 || (strncmp(what, prefix, n) == 0 && strcmp(what + n, name) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const uint32_t sizes[] = { 1024, 64 * 1024, 1000 * 1000 };
+	const char *what = argc > 1 ? argv[1] : NULL;
+	const uint32_t flows = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
 	kit_program = "bench-core";
 	kit_pin(1);
 	hash_init(0);
 	rcu_thread_register();
-	kit_setup(1, 1100000);
+	kit_setup(1, MAX(1100000u, flows + flows / 16));
 	w = workers[0];
 	for (int i = 0; i < FRAMES; i++)
 		frames[i] = frame_get(&w->frames);
 	for (unsigned i = 0; i < ARRAY_LEN(cases); i++)
-		for (unsigned k = 0; k < ARRAY_LEN(sizes); k++)
-			if (argc < 2 || strcmp(argv[1], cases[i].name) == 0)
-				run(&cases[i], sizes[k]);
+		for (unsigned k = 0; k < (flows ? 1 : ARRAY_LEN(sizes)); k++) {
+			const uint32_t n = flows ? flows : sizes[k];
+			if (wanted(what, "", cases[i].name))
+				run(&cases[i], n);
+			if (n > 10000 && wanted(what, "decide-", cases[i].name))
+				run_decide(&cases[i], n);
+		}
+	if (wanted(what, "", "flood"))
+		run_flood(flows ? flows : 1000 * 1000);
+	static const struct {
+		const char *name;
+		uint32_t few;
+	} ages[] = { { "age-none", 0 }, { "age-few", 100 }, { "age-all", 1 } };
+	for (unsigned i = 0; i < ARRAY_LEN(ages); i++)
+		if (wanted(what, "", ages[i].name))
+			run_age(ages[i].name, flows ? flows : 1000 * 1000, ages[i].few);
 	return 0;
 }

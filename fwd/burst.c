@@ -17,35 +17,47 @@ enum {
 };
 
 /* ---- pass 1: headers ---- */
-/* TCP without SYN, FIN, RST, or UDP, with lengths that fit 'room' bytes from l4 on: 0. Both ask two bytes of the header. */
+/* Limits are asked for by subtraction: a negative difference has the sign bit set. Differences are joined by or and tested
+ * once, with what must be zero beside them (BAD_SIGN). */
+#define BAD_SIGN(differences) ((uint32_t)(differences) >> 31)
+
+/* TCP with ACK and without SYN, FIN, RST, or UDP, with lengths that fit 'room' bytes from l4 on: 0. */
 INLINE uint32_t bad_l4(const uint8_t *l4, uint32_t proto, uint32_t room)
 {
 	const bool tcp = proto == PROTO_TCP;
-	const uint32_t x = ld16(l4 + (tcp ? 12 : 4));
-	const uint32_t tcp_len = (x & 0xf0) >> 2, udp_len = __builtin_bswap16((uint16_t)x);
-	const uint32_t len = tcp ? tcp_len : udp_len, min = tcp ? TCP_HLEN : UDP_HLEN;
-	const uint32_t flags = tcp ? x >> 8 : 0x10;
-	return (uint32_t)(len < min) | (len > room) | (flags & 7) | !(flags & 0x3f) |
-	       !(tcp | (proto == PROTO_UDP));
+	const uint32_t x = ld16(l4 + 4 + 8 * tcp), is_tcp = -(uint32_t)tcp; /* TCP: data offset, flags */
+	const uint32_t udp_len = rd16(l4 + 4);
+	const uint32_t len = udp_len ^ ((udp_len ^ ((x & 0xf0) >> 2)) & is_tcp), min = UDP_HLEN + 12 * tcp;
+	return (((x >> 8 & 0x17) ^ 0x10) & is_tcp) | (((proto ^ PROTO_UDP) & ~is_tcp)) |
+	       BAD_SIGN((len - min) | (room - len));
 }
 
-/* IPv4 at 'l3', which has at least 28 bytes; 'room' = bytes there. */
+/* Sum of 20 bytes that folds to the one of their 16-bit words: end-around carries. */
+INLINE uint64_t sum20(const uint8_t *p)
+{
+	uint64_t s = ld64(p);
+	__asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq $0, %0" : "+&r"(s) : "rm"(ld64(p + 8)), "r"((uint64_t)ld32(p + 16)));
+	return s;
+}
+
+/* Is it IPv4 without options, no fragment? 'f' is the Ethernet frame: type, version, flags and offset in one compare. */
+INLINE bool plain_ip4(const uint8_t *f)
+{
+	static const uint8_t want[16] = { 8, 0, 0x45 };
+	static const uint8_t mask[16] = { 255, 255, 255, 0, 0, 0, 0, 0, 0x3f, 255 };
+	__m128i v = _mm_xor_si128(_mm_loadu_si128((const void *)(f + 12)), _mm_load_si128((const void *)want));
+	return _mm_testz_si128(v, _mm_load_si128((const void *)mask));
+}
+
+/* The rest of IPv4 at 'l3', which has at least 28 bytes; 'room' = bytes there. */
 INLINE uint32_t bad_ip4(struct pkt *p, uint8_t *l3, uint32_t room)
 {
-	const uint64_t w0 = ld64(l3), w1 = ld64(l3 + 8);
-	const uint32_t w2 = ld32(l3 + 16), proto = (uint8_t)(w1 >> 8), ttl = (uint8_t)w1;
-	const uint32_t total = __builtin_bswap16((uint16_t)(w0 >> 16));
-	/* end-around carries: the sum of 64-bit words folds to the one of their 16-bit words */
-	unsigned long long a, sum;
-	unsigned char carry = _addcarry_u64(0, w0, w1, &a);
-	carry = _addcarry_u64(carry, a, w2, &sum);
-	sum += carry;
+	const uint32_t total = rd16(l3 + 2), ttl = l3[8], proto = l3[9];
 	p->l3 = l3;
 	p->l3_len = (uint16_t)total;
 	p->proto = (uint8_t)proto;
 	p->flags = 0;
-	return (uint32_t)((w0 & 0xff) ^ 0x45) | ((uint32_t)(w0 >> 48) & htons(0x3fff)) | (ttl < 2) | (total > room) |
-	       (total < IP4_HLEN + UDP_HLEN) | (csum_fold(sum) ^ 0xffff) |
+	return BAD_SIGN((room - total) | (total - IP4_HLEN - UDP_HLEN) | (ttl - 2)) | (csum_fold(sum20(l3)) ^ 0xffff) |
 	       bad_l4(l3 + IP4_HLEN, proto, total - IP4_HLEN);
 }
 
@@ -64,8 +76,9 @@ INLINE uint32_t bad_ip6(struct pkt *p, uint8_t *l3, uint32_t room)
 	p->l3_len = (uint16_t)(payload + IP6_HLEN);
 	p->proto = (uint8_t)proto;
 	p->flags = PKT_IP6;
-	return (uint32_t)((l3[0] ^ 0x60) & 0xf0) | (l3[7] < 2) | (payload + IP6_HLEN > MIN(room, 65535u)) |
-	       (payload < UDP_HLEN) | bad_l4(l3 + IP6_HLEN, proto, payload);
+	return (uint32_t)((l3[0] ^ 0x60) & 0xf0) |
+	       BAD_SIGN((l3[7] - 2u) | (room - IP6_HLEN - payload) | (65535 - IP6_HLEN - payload)) |
+	       bad_l4(l3 + IP6_HLEN, proto, payload);
 }
 
 INLINE void key_ip6(struct pkt *p)
@@ -142,11 +155,10 @@ INLINE uint32_t bad_inner(struct pkt *p, const struct outer *o)
 		return 1;
 	const uint32_t room = len - VXLAN_HLEN - ETH_HLEN_;
 	uint32_t bad = (uint32_t)!(x[0] & 8) | (ecn == 3) | (e[0] & 1);
-	const uint16_t type = ld16(e + 12);
-	if (likely(type == htons(ET_IP4))) {
+	if (likely(plain_ip4(e))) {
 		bad |= bad_ip4(p, e + ETH_HLEN_, room);
 		key_ip4(p);
-	} else if (type == htons(ET_IP6) && room >= IP6_HLEN + UDP_HLEN) {
+	} else if (ld16(e + 12) == htons(ET_IP6) && room >= IP6_HLEN + UDP_HLEN) {
 		bad |= bad_ip6(p, e + ETH_HLEN_, room);
 		key_ip6(p);
 	} else {
@@ -158,14 +170,17 @@ INLINE uint32_t bad_inner(struct pkt *p, const struct outer *o)
 	return bad;
 }
 
-/* Who sends: by the gate the stamp tells (abi/gate.h): kind 1 and 3 are FLOW_IN_ENDPOINT | id and FLOW_IN_HOST. */
-INLINE uint32_t bad_ingress(struct pkt *p, const uint8_t *f, bool gate)
+/* Who sends? 0: one that cannot be replayed. By the gate the stamp tells (abi/gate.h): 02, e0 | kind, 32-bit id. */
+INLINE uint32_t ingress(const uint8_t *f, bool gate)
 {
-	const uint32_t tag = ld16(f + 6);
-	p->in = gate ? ((tag >> 8 & 3) + 1) << 24 | rd32(f + 8) : FLOW_IN_UPLINK;
-	return gate ? (tag & 0xfdff) ^ 0xe102 : f[0] & 1;
+	if (!gate)
+		return f[0] & 1 ? 0 : FLOW_IN_UPLINK;
+	const uint64_t stamp = __builtin_bswap64(ld64(f + 6));
+	const uint32_t kind = (uint32_t)(stamp >> 48);
+	if (likely(kind == (GATE_MAC0 << 8 | GATE_MAC1 | GATE_ENDPOINT)))
+		return FLOW_IN_ENDPOINT | (uint32_t)(stamp >> 16);
+	return kind == (GATE_MAC0 << 8 | GATE_MAC1 | GATE_HOST) ? FLOW_IN_HOST : 0;
 }
-_Static_assert(FLOW_IN_ENDPOINT == (GATE_ENDPOINT + 1) << 24 && FLOW_IN_HOST == (GATE_HOST + 1) << 24, "bad_ingress");
 
 /* What the burst has in common. */
 struct shared {
@@ -173,6 +188,7 @@ struct shared {
 	const uint32_t *counter; /* generations */
 	uint32_t extra, changes, now_s;
 	uint32_t tx_dirty; /* joins the worker's at the end */
+	uint16_t port;
 };
 
 /* 0: the plain case; key, hash and ingress are filled in. */
@@ -182,12 +198,14 @@ INLINE uint32_t classify(struct worker *w, struct pkt *p, const struct shared *s
 	const uint32_t room = p->len - ETH_HLEN_;
 	if (unlikely(p->len < ETH_HLEN_ + IP4_HLEN + UDP_HLEN))
 		return 1;
-	const uint16_t type = ld16(f + 12);
-	uint32_t bad = bad_ingress(p, f, gate), l4_off = IP4_HLEN;
-	if (likely(type == htons(ET_IP4))) {
-		bad |= bad_ip4(p, l3, room);
-	} else if (type == htons(ET_IP6) && room >= IP6_HLEN + UDP_HLEN) {
-		bad |= bad_ip6(p, l3, room);
+	uint32_t bad, l4_off = IP4_HLEN;
+	p->in = ingress(f, gate);
+	if (unlikely(!p->in))
+		return 1;
+	if (likely(plain_ip4(f))) {
+		bad = bad_ip4(p, l3, room);
+	} else if (ld16(f + 12) == htons(ET_IP6) && room >= IP6_HLEN + UDP_HLEN) {
+		bad = bad_ip6(p, l3, room);
 		l4_off = IP6_HLEN;
 	} else {
 		return 1;
@@ -212,6 +230,7 @@ INLINE void pass_classify(struct worker *w, struct pkt *p, unsigned n, const str
 	const struct hidx i4 = ct4.idx, i6 = ct6.idx;
 	/* where tunnels end here, inner headers lie in the second line */
 	const uint32_t second = !gate && sh->vxlan_ports ? CACHE_LINE : 0;
+	const struct pkt *const end = p + n;
 
 	for (unsigned i = 0; i < AHEAD && i < n; i++) {
 		__builtin_prefetch(p[i].data);
@@ -219,11 +238,11 @@ INLINE void pass_classify(struct worker *w, struct pkt *p, unsigned n, const str
 			__builtin_prefetch(p[i].data + second);
 	}
 	for (unsigned i = 0; i < n; i++) {
-		/* past the end: the last one again */
-		const uint8_t *next = p[MIN(i + AHEAD, n - 1)].data;
-		__builtin_prefetch(next);
+		const struct pkt *next = &p[i + AHEAD];
+		next = next < end ? next : p; /* past the end: any */
+		__builtin_prefetch(next->data);
 		if (!gate)
-			__builtin_prefetch(next + second);
+			__builtin_prefetch(next->data + second);
 		p[i].slow = classify(w, &p[i], sh, gate) != 0;
 		if (likely(!p[i].slow))
 			hidx_prefetch(p[i].flags & PKT_IP6 ? &i6 : &i4, p[i].hash);
@@ -265,13 +284,13 @@ static uint32_t __attribute__((noinline)) find_record(const struct pkt *p)
 	return hidx_find(v6 ? &ct6.idx : &ct4.idx, v6 ? (const void *)&p->k6 : (const void *)&p->k4, p->hash);
 }
 
-/* May 'p' be replayed by record 'r'? The fields are the record's, 'kind' the adjacency's. */
+/* May 'p' be replayed by record 'r'? The fields are the record's, 'mtu' the adjacency's, 0 when it is no longer usable. */
 INLINE bool usable(const struct shared *sh, const struct pkt *p, uint32_t r, uint32_t gensum, const uint16_t dep[4],
-		   uint32_t in, uint32_t seen, uint32_t mtu, uint8_t kind)
+		   uint32_t in, uint32_t seen, uint32_t mtu)
 {
 	const uint32_t bad = (gensum ^ (gen_sum_dep(sh->counter, dep) + sh->extra)) | (in ^ p->in) |
-			     (uint32_t)(kind == ADJ_NONE) | (uint32_t)(p->l3_len > mtu);
-	const uint32_t ask = (uint32_t)(sh->now_s - seen > IDLE_CHECK_S) | (p->flags & PKT_VNI_CLAIM);
+			     BAD_SIGN(mtu - p->l3_len);
+	const uint32_t ask = BAD_SIGN(IDLE_CHECK_S - (sh->now_s - seen)) | (p->flags & PKT_VNI_CLAIM);
 	return likely(!(bad | ask)) || good_after_all(p, bad, r, sh->now_s);
 }
 
@@ -282,11 +301,12 @@ static void __attribute__((noinline)) finish_csum(struct pkt *p, uint32_t l4_off
 	parse_complete_csum(p);
 }
 
-INLINE void stage(struct worker *w, struct shared *sh, const struct pkt *p, const struct adj *a, uint8_t kind, bool v6)
+INLINE void stage(struct worker *w, struct shared *sh, const struct adj *a, uint8_t kind, uint8_t *l3, uint32_t l3_len,
+		  bool v6, uint64_t hash)
 {
-	uint8_t *o = put_headers(a, kind, p->l3, p->l3_len, v6, p->hash);
+	uint8_t *o = put_headers(a, kind, l3, l3_len, v6, hash);
 	sh->tx_dirty |= 1u << a->port;
-	worker_stage(w, a->port, o, p->l3_len + (uint32_t)(p->l3 - o), p->port);
+	worker_stage(w, a->port, o, l3_len + (uint32_t)(l3 - o), sh->port);
 }
 
 /* Rewrites and stages 'p' if its record is there and valid. */
@@ -300,18 +320,19 @@ INLINE bool replay4(struct worker *w, struct pkt *p, struct shared *sh)
 			return false;
 		f = ct_flow4(r);
 	}
-	const uint32_t gensum = LOAD_ACQUIRE(&f->gensum);
+	const uint32_t gensum = LOAD_ACQUIRE(&f->gensum), len = p->l3_len;
 	const struct adj *a = adj_at(f->adj);
-	const uint8_t kind = LOAD_ACQUIRE(&a->kind);
-	if (unlikely(!usable(sh, p, r, gensum, f->dep, f->in, f->seen, a->mtu, kind)))
+	const struct adj_state use = adj_state(a);
+	uint8_t *l3 = p->l3;
+	if (unlikely(!usable(sh, p, r, gensum, f->dep, f->in, f->seen, use.mtu)))
 		return false;
 	if (unlikely(p->csum))
 		finish_csum(p, IP4_HLEN);
 	f->seen = sh->now_s;
-	flow_count(ct_conn(&ct4, r >> 1), r & 1, &f->packets, sh->account & (1 | (uint64_t)p->l3_len << 32));
-	rewrite_ip4(p->l3, f);
-	rewrite_ports(p->l3 + IP4_HLEN, p->proto, f->d4, f->sport, f->dport);
-	stage(w, sh, p, a, kind, false);
+	flow_count(&ct4, r, &f->packets, sh->account & (1 | (uint64_t)len << 32));
+	rewrite_ip4(l3, f);
+	rewrite_ports(l3 + IP4_HLEN, p->proto, f->d4, ld32(&f->sport));
+	stage(w, sh, a, use.kind, l3, len, false, p->hash);
 	return true;
 }
 
@@ -326,19 +347,32 @@ INLINE bool replay6(struct worker *w, struct pkt *p, struct shared *sh)
 			return false;
 		f = ct_flow6(r);
 	}
-	const uint32_t gensum = LOAD_ACQUIRE(&f->gensum);
+	const uint32_t gensum = LOAD_ACQUIRE(&f->gensum), len = p->l3_len;
 	const struct adj *a = adj_at(f->adj);
-	const uint8_t kind = LOAD_ACQUIRE(&a->kind);
-	if (unlikely(!usable(sh, p, r, gensum, f->dep, f->in, f->seen, a->mtu, kind)))
+	const struct adj_state use = adj_state(a);
+	uint8_t *l3 = p->l3;
+	if (unlikely(!usable(sh, p, r, gensum, f->dep, f->in, f->seen, use.mtu)))
 		return false;
 	if (unlikely(p->csum))
 		finish_csum(p, IP6_HLEN);
 	f->seen = sh->now_s;
-	flow_count(ct_conn(&ct6, r >> 1), r & 1, &f->packets, sh->account & (1 | (uint64_t)p->l3_len << 32));
-	rewrite_ip6(p->l3, f);
-	rewrite_ports(p->l3 + IP6_HLEN, p->proto, f->d4, f->sport, f->dport);
-	stage(w, sh, p, a, kind, true);
+	flow_count(&ct6, r, &f->packets, sh->account & (1 | (uint64_t)len << 32));
+	rewrite_ip6(l3, f);
+	rewrite_ports(l3 + IP6_HLEN, p->proto, f->d4, ld32(&f->sport));
+	stage(w, sh, a, use.kind, l3, len, true, p->hash);
 	return true;
+}
+
+/* Before the first of them is decided: what the new connections of a burst will need comes while they wait for each other. */
+static void __attribute__((noinline)) look_ahead(const struct pkt *p, unsigned n)
+{
+	const struct pkt *miss[BURST_MAX];
+	unsigned n_miss = 0;
+	for (unsigned i = 0; i < n; i++)
+		if (p[i].slow || !p[i].record)
+			miss[n_miss++] = &p[i];
+	if (n_miss > 1)
+		decide_ahead(miss, n_miss);
 }
 
 void engine_burst(struct worker *w, struct pkt *p, unsigned n)
@@ -352,6 +386,7 @@ void engine_burst(struct worker *w, struct pkt *p, unsigned n)
 		.changes = gen_begin(),
 		.extra = LOAD_ACQUIRE(&gen_area->extra),
 		.now_s = w->now_s,
+		.port = p->port,
 	};
 
 	if (p->port == PORT_GATE)
@@ -363,7 +398,8 @@ void engine_burst(struct worker *w, struct pkt *p, unsigned n)
 		struct pkt *q = &p[i];
 		if (likely(!q->slow) && likely(q->flags & PKT_IP6 ? replay6(w, q, &sh) : replay4(w, q, &sh)))
 			continue;
-		decided++;
+		if (decided++ == 0)
+			look_ahead(q, n - i);
 		pkt_clear(q);
 		decide(w, q);
 	}

@@ -98,21 +98,22 @@ static void hand_over(struct worker *w, struct port_queue *q, const struct txd *
 
 void worker_flush(struct worker *w, unsigned out)
 {
-	struct tx_stage *s = &w->tx[out];
+	const struct txd *d = w->tx[out];
+	const uint32_t n = w->tx_n[out];
 	struct port *p = ports[out];
 	w->tx_dirty &= ~(1u << out);
-	if (!s->n)
+	if (!n)
 		return;
 	if (!p || !p->ops || !p->up) {
-		drop_staged(w, s->d, s->n, DROP_NO_PORT);
+		drop_staged(w, d, n, DROP_NO_PORT);
 	} else {
 		struct port_queue *q = &p->queue[p->tx_queue[w->id]];
 		if (q->owner == w->id)
-			send_own(w, q, s->d, s->n);
+			send_own(w, q, d, n);
 		else
-			hand_over(w, q, s->d, s->n);
+			hand_over(w, q, d, n);
 	}
-	s->n = 0;
+	w->tx_n[out] = 0;
 }
 
 void handoff_flush(struct worker *w)

@@ -5,6 +5,7 @@
 
 #include <sched.h>
 
+#include "fwd/export.h"
 #include "fwd/fragment.h"
 #include "fwd/rewrite.h"
 #include "fwd/settings.h"
@@ -59,7 +60,7 @@ static uint32_t *record_gensum(const struct ct *c, uint32_t r)
 
 /* Two workers may decide about one record at once. One after the other writes it: who saw older tables than the other then
  * leaves it invalid, in whichever order they come, and never his fields under the other's sum. */
-static void lock(uint32_t *l)
+static void lock(uint16_t *l)
 {
 	for (unsigned n = 0; __atomic_exchange_n(l, 1, __ATOMIC_ACQUIRE); n++)
 		if (n % 64 == 63)
@@ -71,7 +72,8 @@ static void lock(uint32_t *l)
 void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t adj, uint32_t in, const uint16_t dep[4],
 		  uint32_t begin)
 {
-	uint32_t *gensum = record_gensum(c, r), *writing = &ct_conn(c, r >> 1)->writing, sum = gen_sum(dep);
+	uint32_t *gensum = record_gensum(c, r), sum = gen_sum(dep);
+	uint16_t *writing = &ct_conn(c, r >> 1)->writing;
 	lock(writing);
 	STORE_RELEASE(gensum, sum ^ NEVER);
 	if (c->v6) {
@@ -98,10 +100,13 @@ void record_stop_both(struct ct *c, uint32_t r)
 		const uint16_t *dep = c->v6 ? ct_flow6(r)->dep : ct_flow4(r)->dep;
 		STORE_RELEASE(record_gensum(c, r), gen_sum(dep) ^ NEVER);
 	}
+	export_stop(c, r >> 1);
 }
 
-void flow_carry(struct conn *cn, uint32_t dir, bool bytes, uint32_t *packets)
+void flow_carry(const struct ct *c, uint32_t r, bool bytes, uint32_t *packets)
 {
+	struct conn *cn = ct_conn(c, r >> 1);
+	const uint32_t dir = r & 1;
 	if (packets[0] == 0) { /* the carry of the packets went to the bytes, which lie behind them */
 		__atomic_fetch_add(&cn->carry_packets[dir], 1, __ATOMIC_RELAXED);
 		bytes = bytes && packets[1] != 0;
@@ -137,19 +142,18 @@ void emit(struct worker *w, struct pkt *p, uint32_t adj)
 void replay_one(struct worker *w, struct pkt *p, struct ct *c, uint32_t r)
 {
 	const uint64_t add = settings.ct_accounting ? 1 | (uint64_t)p->l3_len << 32 : 0;
-	struct conn *cn = ct_conn(c, r >> 1);
 	uint32_t adj;
 	if (c->v6) {
 		struct flow6 *f = ct_flow6(r);
 		f->seen = w->now_s;
-		flow_count(cn, r & 1, &f->packets, add);
+		flow_count(c, r, &f->packets, add);
 		rewrite_ip6(p->l3, f);
 		rewrite_l4(p->l4, p->proto, f->d4, f->sport, f->dport);
 		adj = f->adj;
 	} else {
 		struct flow4 *f = ct_flow4(r);
 		f->seen = w->now_s;
-		flow_count(cn, r & 1, &f->packets, add);
+		flow_count(c, r, &f->packets, add);
 		rewrite_ip4(p->l3, f);
 		rewrite_l4(p->l4, p->proto, f->d4, f->sport, f->dport);
 		adj = f->adj;

@@ -14,30 +14,32 @@
 enum { TUNNEL4_SIZE = 64, TUNNEL6_SIZE = 84 };
 
 /* ---- rewrite ---- */
-INLINE uint32_t fold_once(uint32_t s)
+/* Sum of two 16-bit words with its carry added back. */
+INLINE uint16_t add16(uint16_t a, uint16_t b)
 {
-	return (s & 0xffff) + (s >> 16);
+	__asm__("addw %1, %0\n\tadcw $0, %0" : "+r"(a) : "rm"(b));
+	return a;
 }
 
-/* TCP or UDP: no branch, both kinds come mixed. */
-INLINE void rewrite_ports(uint8_t *l4, uint32_t proto, uint16_t d4, be16 sport, be16 dport)
+/* TCP or UDP: no branch, the two come mixed. 'both': the ports as they go out. */
+INLINE void rewrite_ports(uint8_t *l4, uint32_t proto, uint16_t d4, uint32_t both)
 {
-	const bool udp = proto == PROTO_UDP;
-	uint8_t *field = l4 + (udp ? 6 : 16);
-	const uint32_t have = ld16(field);
-	uint32_t s = (uint16_t)~fold_once((have ^ 0xffff) + d4);
-	s = udp && !s ? 0xffff : s;
-	s = udp && !have ? 0 : s;
+	const uint32_t udp = proto == PROTO_UDP;
+	uint8_t *field = l4 + 16 - 10 * udp;
+	const uint16_t have = ld16(field);
+	uint32_t s = (uint16_t)~add16((uint16_t)~have, d4);
+	s |= -(udp & (s == 0));  /* UDP: 0 is sent as 0xffff, */
+	s &= (udp & (have == 0)) - 1; /* and no checksum stays none */
 	st16(field, (uint16_t)s);
-	st32(l4, (uint32_t)sport | (uint32_t)dport << 16);
+	st32(l4, both);
 }
 
 INLINE void rewrite_l4(uint8_t *l4, uint32_t proto, uint16_t d4, be16 sport, be16 dport)
 {
 	if (proto == PROTO_TCP || proto == PROTO_UDP) {
-		rewrite_ports(l4, proto, d4, sport, dport);
+		rewrite_ports(l4, proto, d4, (uint32_t)sport | (uint32_t)dport << 16);
 	} else if (proto == PROTO_ICMP || proto == PROTO_ICMP6) {
-		st16(l4 + 2, (uint16_t)~fold_once((uint16_t)~ld16(l4 + 2) + (uint32_t)d4));
+		st16(l4 + 2, (uint16_t)~add16((uint16_t)~ld16(l4 + 2), d4));
 		st16(l4 + 4, sport | dport); /* the echo id is in one of them, the other is 0 */
 	}
 }
@@ -45,7 +47,7 @@ INLINE void rewrite_l4(uint8_t *l4, uint32_t proto, uint16_t d4, be16 sport, be1
 INLINE void rewrite_ip4(uint8_t *l3, const struct flow4 *f)
 {
 	l3[8]--;
-	st16(l3 + 10, (uint16_t)~fold_once((uint16_t)~ld16(l3 + 10) + (uint32_t)f->d3));
+	st16(l3 + 10, (uint16_t)~add16((uint16_t)~ld16(l3 + 10), f->d3));
 	st64(l3 + 12, ld64(&f->src));
 }
 
@@ -55,17 +57,17 @@ INLINE void rewrite_ip6(uint8_t *l3, const struct flow6 *f)
 	memcpy(l3 + 8, f->src, 32);
 }
 
-/* Counters of 32 bits: what no longer fits goes to the connection. By value of what was stored, 'packets' first. */
-void flow_carry(struct conn *cn, uint32_t dir, bool bytes, uint32_t *packets);
+/* Counters of 32 bits: what no longer fits goes to the connection. */
+void flow_carry(const struct ct *c, uint32_t r, bool bytes, uint32_t *packets);
 
-/* Packets and bytes lie side by side: one addition, 'add' = 1 | bytes << 32, or 0. */
-INLINE void flow_count(struct conn *cn, uint32_t dir, uint32_t *packets, uint64_t add)
+/* Packets and bytes of record 'r' lie side by side: one addition, 'add' = 1 | bytes << 32, or 0. */
+INLINE void flow_count(const struct ct *c, uint32_t r, uint32_t *packets, uint64_t add)
 {
 	uint64_t both = ld64(packets);
 	const bool bytes = __builtin_add_overflow(both, add, &both);
 	st64(packets, both);
 	if (unlikely(bytes | ((uint32_t)both == 0)) && add)
-		flow_carry(cn, dir, bytes, packets);
+		flow_carry(c, r, bytes, packets);
 }
 
 /* ---- out ---- */

@@ -23,8 +23,8 @@ enum {
 	SLEEP_LONG_MS = 100,
 	SLEEP_TIMED_MS = 10, /* something is held, or connections age */
 	SLEEP_SHORT_MS = 1,  /* a queue cannot be polled, or frames wait for the device */
-	AGE_EVERY_NS = 10000000,
-	AGE_SLICES = 1000, /* so that all connections are seen once in 10 s */
+	AGE_EVERY_NS = 1000000,
+	AGE_SLICES = 10000, /* so that all connections are seen once in 10 s */
 };
 
 struct worker *workers[WORKERS_MAX];
@@ -42,16 +42,26 @@ static struct {
 } gate = { .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
 
 /* ---- one loop ---- */
+/* True: there was more to do than one loop may take (100 us for both families). */
+static bool age_family(struct worker *w, struct ct *c, uint32_t steps)
+{
+	const uint32_t looks = (c->conns.capacity / n_workers / AGE_SLICES + 1) * steps, most = CT_AGE_WORK;
+	return ct_age(c, w->slot, n_workers, MIN(looks, most), w->now_s) || looks > most;
+}
+
 static void age(struct worker *w)
 {
 	struct worker_private *v = w->priv;
 	if (w->now_ns < v->age_ns)
 		return;
+	/* what was slept away is made up for, a call at a time */
+	const uint32_t steps = (uint32_t)MIN((w->now_ns - v->age_ns) / AGE_EVERY_NS + 1, (uint64_t)SLEEP_TIMED_MS);
 	v->age_ns = w->now_ns + AGE_EVERY_NS;
+	v->age_more = false;
 	for (int v6 = 0; v6 < 2; v6++) {
 		struct ct *c = ct_of(v6);
 		if (c->conns.capacity && ct_count(c))
-			ct_age(c, w->slot, n_workers, c->conns.capacity / n_workers / AGE_SLICES + 1, w->now_s);
+			v->age_more |= age_family(w, c, steps);
 	}
 }
 
@@ -111,7 +121,7 @@ unsigned worker_run_once(struct worker *w)
 static int sleep_ms(const struct worker *w)
 {
 	const struct worker_private *v = w->priv;
-	if (v->pending || v->must_poll)
+	if (v->pending || v->must_poll || v->age_more)
 		return SLEEP_SHORT_MS;
 	if (w->n_held || w->n_frags || (ct4.conns.capacity && ct_count(&ct4)) || (ct6.conns.capacity && ct_count(&ct6)))
 		return SLEEP_TIMED_MS;

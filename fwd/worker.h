@@ -39,10 +39,6 @@ struct held {
 	struct neighbor_key key;
 	uint64_t deadline_ns;
 };
-struct tx_stage {
-	uint32_t n;
-	struct txd d[TX_BURST];
-};
 
 /* A VXLAN sender that was found to be one of ours: outer source, destination and UDP port with the VNI -> 'in'. Good while
  * gen_changes stands still. */
@@ -68,7 +64,8 @@ struct worker {
 	uint64_t now_ns;
 	uint64_t random; /* xorshift state */
 	struct frame_cache frames;
-	struct tx_stage tx[PORTS_MAX];
+	struct txd tx[PORTS_MAX][TX_BURST]; /* staged */
+	uint32_t tx_n[PORTS_MAX];
 	uint32_t tx_dirty; /* bit per port with staged frames */
 	uint32_t n_held;
 	uint32_t n_frags; /* fragments that wait (fwd/frag_queue.c) */
@@ -106,10 +103,9 @@ void worker_flush(struct worker *w, unsigned out); /* what is staged for port 'o
  * caller to set the port's bit in tx_dirty before the loop ends. */
 INLINE void worker_stage(struct worker *w, uint16_t out, uint8_t *data, uint32_t len, uint16_t in_port)
 {
-	struct tx_stage *s = &w->tx[out];
-	uint32_t n = s->n;
-	s->d[n] = (struct txd){ .data = data, .len = len, .in_port = in_port };
-	s->n = n + 1;
+	const uint32_t n = w->tx_n[out];
+	w->tx[out][n] = (struct txd){ .data = data, .len = len, .in_port = in_port };
+	w->tx_n[out] = n + 1;
 	if (unlikely(n + 1 == TX_BURST))
 		worker_flush(w, out);
 }

@@ -35,6 +35,7 @@ struct worker_private {
 	struct ring in[WORKERS_MAX + 1]; /* by sender; FROM_CONTROL is the control thread's */
 	struct ring requests;
 	uint64_t age_ns; /* when the next slice of ageing is due */
+	bool age_more;   /* the last one ended early */
 	uint32_t epoch;  /* neighbor_epoch when the hold queue was looked at last */
 	bool pending;    /* a port still has to send what it took */
 	bool must_poll;  /* owns a queue without a pollable fd */

@@ -43,6 +43,13 @@ int adj_init(struct err *e)
 	return 0;
 }
 
+void adj_use(struct adj *mem)
+{
+	if (mem)
+		memset(mem, 0, sizeof(*mem) * ADJS_MAX);
+	adjs = mem ? mem : arena.base;
+}
+
 void adj_fini(void)
 {
 	if (!adjs)
@@ -83,11 +90,20 @@ static void ripe(void *p)
 	free_list[(free_head + n_free++) % ADJS_MAX] = (uint32_t)(uintptr_t)p;
 }
 
+/* One store: who sees a kind sees its MTU, and one that is no longer usable has none (adj_state). */
+static void set_use(struct adj *a, uint8_t kind, uint16_t mtu, uint8_t tmpl_size)
+{
+	_Static_assert(offsetof(struct adj, mtu) == 16 && offsetof(struct adj, kind) == 18 &&
+			       offsetof(struct adj, tmpl_size) == 19,
+		       "one word");
+	STORE_RELEASE((uint32_t *)(void *)&a->mtu, (uint32_t)tmpl_size << 24 | (uint32_t)kind << 16 | mtu);
+}
+
 void adj_free(uint32_t i)
 {
 	if (!i)
 		return;
-	STORE_RELEASE(&adjs[i].kind, ADJ_NONE);
+	set_use(&adjs[i], ADJ_NONE, 0, 0);
 	gen_bump((uint16_t)adjs[i].gen);
 	n_ripening++;
 	rcu_defer(ripe, (void *)(uintptr_t)i);
@@ -112,11 +128,11 @@ static void set_front(struct adj *a, const struct mac *dst, const struct mac *sr
 }
 
 /* After a change of kind live records were computed for another one: they are to be decided again. */
-static void set_kind(struct adj *a, uint8_t kind)
+static void set_kind(struct adj *a, uint8_t kind, uint16_t mtu, uint8_t tmpl_size)
 {
 	uint8_t was = a->kind;
 
-	STORE_RELEASE(&a->kind, kind);
+	set_use(a, kind, mtu, tmpl_size);
 	if (was != ADJ_NONE && was != kind)
 		gen_bump((uint16_t)a->gen);
 }
@@ -126,8 +142,7 @@ void adj_set_eth(uint32_t i, uint16_t port, const struct mac *src, const struct 
 	struct adj *a = &adjs[i];
 
 	set_front(a, dst, src, ET_IP4, port);
-	STORE_RELAXED(&a->mtu, mtu);
-	set_kind(a, ADJ_ETH);
+	set_kind(a, ADJ_ETH, mtu, 0);
 }
 
 static unsigned put_ip4(uint8_t *p, const struct adj_tunnel *t, uint32_t *base3)
@@ -174,13 +189,11 @@ void adj_set_tunnel(uint32_t i, const struct adj_tunnel *t)
 
 	/* Another family moves every offset: nobody may use the template meanwhile. */
 	if (a->kind != ADJ_NONE && a->kind != kind) {
-		STORE_RELEASE(&a->kind, ADJ_NONE);
+		set_use(a, ADJ_NONE, 0, 0);
 		gen_bump((uint16_t)a->gen);
 	}
 	set_front(a, &t->outer_dst, &t->outer_src, type, t->port);
 	memcpy(a->tmpl, b, sizeof(b));
 	a->base3 = base3;
-	a->tmpl_size = (uint8_t)(p - b);
-	STORE_RELAXED(&a->mtu, (uint16_t)(t->link_mtu - (p - b - ETH_HLEN_)));
-	set_kind(a, kind);
+	set_kind(a, kind, (uint16_t)(t->link_mtu - (p - b - ETH_HLEN_)), (uint8_t)(p - b));
 }

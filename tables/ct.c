@@ -29,11 +29,6 @@ INLINE uint32_t *record_in(const struct ct *c, uint32_t r)
 	return c->v6 ? &((struct flow6 *)f)->in : &((struct flow4 *)f)->in;
 }
 
-static uint64_t record_hash(const struct ct *c, uint32_t r)
-{
-	return hash_key(record(c, r), c->idx.key_len);
-}
-
 static int open_family(struct ct *c, bool v6, uint32_t max_tcp, uint32_t max_other, struct err *e)
 {
 	const uint32_t quota = max_tcp + max_other;
@@ -51,6 +46,9 @@ static int open_family(struct ct *c, bool v6, uint32_t max_tcp, uint32_t max_oth
 	c->flows = c->arena.base;
 	/* records 0 and 1 match no key: entry 0 stands for "none" in guesses (hidx_first) */
 	memset(c->flows, 0xff, 2 * (size_t)c->flow_size);
+	r = ct_fifo_open(c, e);
+	if (r)
+		return r;
 	return hidx_open(&c->idx, (uint32_t)records, c->flows, c->flow_size,
 			 v6 ? sizeof(struct flow_key6) : sizeof(struct flow_key4), e);
 }
@@ -58,6 +56,7 @@ static int open_family(struct ct *c, bool v6, uint32_t max_tcp, uint32_t max_oth
 static void close_family(struct ct *c)
 {
 	hidx_close(&c->idx);
+	ct_fifo_close(c);
 	arena_close(&c->arena);
 	pool_close(&c->conns);
 	*c = (struct ct){ .v6 = c == &ct6 };
@@ -130,6 +129,17 @@ static void clean_records(struct ct *c, uint32_t conn)
 	}
 }
 
+/* What the next call will probably write. */
+static void prefetch_next(const struct ct *c, uint32_t i)
+{
+	uint32_t n = c->conns.next[i];
+
+	pool_prefetch_next(&c->conns, i);
+	n = MIN(n ? n : i + 1, c->conns.capacity);
+	for (unsigned at = 0; at < 2 * c->flow_size; at += CACHE_LINE)
+		__builtin_prefetch((uint8_t *)record(c, 2 * n) + at, 1);
+}
+
 uint32_t ct_alloc(struct ct *c, unsigned slot, uint8_t proto, uint32_t now_s)
 {
 	if (!quota_take(c, slot, proto, now_s))
@@ -139,6 +149,7 @@ uint32_t ct_alloc(struct ct *c, unsigned slot, uint8_t proto, uint32_t now_s)
 		quota_give(c, proto);
 		return 0;
 	}
+	prefetch_next(c, i);
 	*ct_conn(c, i) = (struct conn){ .proto = proto, .created = now_s };
 	clean_records(c, i);
 	return i;
@@ -161,7 +172,7 @@ static int link_record(struct ct *c, unsigned slot, uint32_t r, uint32_t *presen
 	unsigned spins = 0;
 
 	for (;;) {
-		int err = hidx_insert(&c->idx, record_hash(c, r), r, present);
+		int err = hidx_insert(&c->idx, ct_record_hash(c, r), r, present);
 		if (err != -EEXIST)
 			return err;
 		if (!ct_is_live(c, *present >> 1))
@@ -189,7 +200,7 @@ static int link_both(struct ct *c, unsigned slot, uint32_t conn, uint32_t *prese
 		return err;
 	err = link_record(c, slot, second, present);
 	if (err) {
-		hidx_remove(&c->idx, record_hash(c, first), first);
+		hidx_remove(&c->idx, ct_record_hash(c, first), first);
 		__atomic_fetch_or(&ct_conn(c, conn)->flags, CONN_LINKED, __ATOMIC_RELAXED);
 	}
 	return err;
@@ -207,6 +218,7 @@ int ct_publish(struct ct *c, unsigned slot, uint32_t conn, uint32_t *present)
 	STORE_RELEASE(in[0], want[0]);
 	STORE_RELEASE(in[1], want[1]);
 	pool_publish(&c->conns, conn);
+	ct_fifo_push(c, slot, conn);
 	return 0;
 }
 
@@ -231,7 +243,7 @@ bool ct_delete(struct ct *c, unsigned slot, uint32_t conn)
 	    (__atomic_fetch_or(&k->flags, CONN_DEAD, __ATOMIC_ACQ_REL) & CONN_DEAD))
 		return false;
 	for (unsigned d = 0; d < 2; d++)
-		hidx_remove(&c->idx, record_hash(c, 2 * conn + d), 2 * conn + d);
+		hidx_remove(&c->idx, ct_record_hash(c, 2 * conn + d), 2 * conn + d);
 	quota_give(c, k->proto);
 	if (ct_on_delete)
 		ct_on_delete(slot, c->v6, conn);
@@ -250,4 +262,13 @@ uint32_t ct_next(const struct ct *c, uint32_t after)
 uint32_t ct_count(const struct ct *c)
 {
 	return LOAD_RELAXED(&c->n_tcp) + LOAD_RELAXED(&c->n_other);
+}
+
+double ct_bytes_each(const struct ct *c)
+{
+	/* the pool: free stack, list links, states */
+	const uint64_t pool = (uint64_t)c->conns.capacity * (2 * sizeof(uint32_t) + 1);
+	const uint64_t all = (uint64_t)c->conns.capacity * (sizeof(struct conn) + 2 * c->flow_size) + pool +
+			     (c->idx.mask + 1) * sizeof(struct bucket) + ct_fifo_bytes(c);
+	return (double)all / ((double)c->max_tcp + c->max_other);
 }

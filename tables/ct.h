@@ -47,7 +47,8 @@ struct conn {
 	uint32_t identity, dst_identity;           /* of the original source (pre-SNAT) and destination (post-DNAT) */
 	uint32_t rule_egress, rule_ingress;        /* policy rule ids that allowed it, 0 = default */
 	uint32_t mapping;                          /* nat.h, 0 = none; the connection holds a reference and a permit */
-	uint32_t writing; /* record_write's lock over both records; 0 when it was made */
+	uint16_t writing;                          /* record_write's lock over both records; 0 when it was made */
+	uint16_t ticket;                           /* ct_fifo.c: low bits of its place in the queue */
 	uint32_t decided;                          /* times a packet of it was decided again */
 	uint32_t carry_packets[2], carry_bytes[2]; /* what no longer fits the records' 32 bits, x 2^32 */
 	uint32_t vni[2]; /* identity mode: the VNI each direction was decided with; replay compares it */
@@ -55,6 +56,7 @@ struct conn {
 enum conn_flag {
 	CONN_SNAT = 1,
 	CONN_INBOUND_MAP = 2, /* opened from outside through a mapping */
+	CONN_OFFLOADED = 0x20, /* the kernel replays it, or did: fwd/export.h; set with atomic or */
 	/* ct.c's own, set with atomic or; a caller that changes flags of a published connection must be atomic too */
 	CONN_LINKED = 0x40, /* BUSY, but a key of it could be seen for a moment */
 	CONN_DEAD = 0x80,   /* somebody deletes it: decides races */
@@ -64,9 +66,9 @@ _Static_assert(sizeof(struct conn) == 64, "one line");
 struct ct {
 	bool v6;
 	struct pool conns;
-	struct arena arena;
-	uint8_t *flows;     /* record r at flows + r * flow_size */
-	uint32_t flow_size; /* 64 or 128 */
+	struct arena arena, fifo; /* fifo: ct_fifo.c's */
+	uint8_t *flows;           /* record r at flows + r * flow_size */
+	uint32_t flow_size;       /* 64 or 128 */
 	struct hidx idx;
 	uint32_t max_tcp, max_other; /* quota */
 	uint32_t n_tcp, n_other;     /* atomic */
@@ -96,6 +98,9 @@ int ct_init(uint32_t max_tcp, uint32_t max_other, struct err *e);
 void ct_fini(void);
 /* What happens to a connection's NAT state when it goes: called by ct_delete before the entry is retired. Set once. */
 extern void (*ct_on_delete)(unsigned slot, bool v6, uint32_t conn);
+/* Second of the last packet that went by the kernel alone, for connections with CONN_OFFLOADED; asked when one is about to expire.
+ * NULL: none. Set while no worker runs; called by any thread. */
+extern uint32_t (*ct_kernel_seen)(const struct ct *c, uint32_t conn);
 
 /* Record index or 0; 'key' is a flow_key4 or flow_key6. Connections that expired or are not LIVE are not found (and not
  * deleted here). */
@@ -115,8 +120,10 @@ bool ct_delete(struct ct *c, unsigned slot, uint32_t conn);
 /* Seconds until it expires, 0 = expired: by state and the later 'seen' of both records. */
 uint32_t ct_remaining(const struct ct *c, uint32_t conn, uint32_t now_s);
 /* One slice of ageing: looks at up to 'budget' entries from this thread's clock hand (threads divide the pool: thread 'slot'
- * of 'n'), deletes what expired. */
-void ct_age(struct ct *c, unsigned slot, unsigned n, unsigned budget, uint32_t now_s);
+ * of 'n'), deletes what expired. When much has expired it ends before that and says true: a call with a budget of up to
+ * CT_AGE_WORK takes no longer than that many looks, about 40 us. */
+enum { CT_AGE_WORK = 1024 };
+bool ct_age(struct ct *c, unsigned slot, unsigned n, unsigned budget, uint32_t now_s);
 /* TCP machine, 'loose' (design section 5): feeds the flags of a packet of direction 'reply'. A SYN on a TIME_WAIT, closing
  * or rst-seen connection answers CT_TCP_REOPEN: delete it and start anew. */
 enum ct_tcp_verdict { CT_TCP_OK, CT_TCP_REOPEN, CT_TCP_INVALID };
@@ -133,10 +140,35 @@ void ct_datagram(struct conn *c, bool reply);
 uint32_t ct_next(const struct ct *c, uint32_t after); /* walk of LIVE connections */
 uint32_t ct_count(const struct ct *c);                /* what counts against the quotas */
 
-/* Between ct.c and ct_age.c. */
-/* Makes room for one connection of the quota: deletes the best victim of a sample. False: nobody may go. */
+/* Bytes of memory for each connection of the quotas: records, connection, index, pool, queue of embryonic ones. */
+double ct_bytes_each(const struct ct *c);
+
+/* ---- between ct.c, ct_age.c and ct_fifo.c ---- */
+enum { CT_EVICT_IDLE = 2 }; /* seconds without use; seconds are cut off: 1 may mean a microsecond */
+/* Makes room for one connection of the quota: deletes the oldest embryonic one, else the best victim of a sample. False:
+ * nobody may go. */
 bool ct_evict(struct ct *c, unsigned slot, bool tcp, uint32_t now_s);
+uint32_t ct_idle(const struct ct *c, uint32_t conn, uint32_t now_s); /* seconds since its last packet */
+/* LIVE, and nothing came back from whom it was opened to. */
+bool ct_is_embryonic(const struct ct *c, uint32_t conn);
+int ct_fifo_open(struct ct *c, struct err *e); /* once the pool is open */
+void ct_fifo_close(struct ct *c);
+void ct_fifo_push(struct ct *c, unsigned slot, uint32_t conn); /* just published by this thread */
+/* The oldest embryonic one that may go, taken out of its queue; 0 = none. '*n_young': how many wait behind a head that is too
+ * young. */
+uint32_t ct_fifo_victim(struct ct *c, unsigned slot, bool tcp, uint32_t now_s, uint32_t *n_young);
+uint64_t ct_fifo_bytes(const struct ct *c);
+
 INLINE bool ct_is_live(const struct ct *c, uint32_t conn)
 {
 	return pool_state(&c->conns, conn) == POOL_LIVE && !(LOAD_RELAXED(&ct_conn(c, conn)->flags) & CONN_DEAD);
+}
+INLINE uint32_t *ct_record_seen(const struct ct *c, uint32_t r)
+{
+	void *f = c->flows + (uint64_t)r * c->flow_size;
+	return c->v6 ? &((struct flow6 *)f)->seen : &((struct flow4 *)f)->seen;
+}
+INLINE uint64_t ct_record_hash(const struct ct *c, uint32_t r)
+{
+	return hash_key(c->flows + (uint64_t)r * c->flow_size, c->idx.key_len);
 }

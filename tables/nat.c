@@ -133,6 +133,7 @@ static uint32_t make_mapping(unsigned slot, const struct nat_key *k, uint32_t no
 		abort_entry(slot, i);
 		return 0;
 	}
+	pool_prefetch_next(&mappings.pool, i);
 	*(struct nat_key *)table_key(&mappings, i) = *k;
 	*mapping_at(i) = (struct nat_mapping){ .outside = outside,
 					       .outside_port = (uint16_t)port,
@@ -189,6 +190,25 @@ int nat_map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t ran
 		if (err != -EEXIST)
 			return -ENOSPC;
 	}
+}
+
+bool nat_ahead_begin(struct nat_ahead *a, const struct ipaddr *inside, uint16_t port, uint8_t proto)
+{
+	int pool = nat_pool_likely(inside);
+
+	if (pool < 0)
+		return false;
+	a->key = (struct nat_key){ .inside = *inside, .inside_port = port, .proto = proto, .pool = (uint8_t)pool };
+	a->hash = hash_key(&a->key, sizeof(a->key));
+	hidx_prefetch(&mappings.idx, a->hash);
+	__builtin_prefetch(&nat_pools[pool].owner[nat_which(proto)][port], 1);
+	return true;
+}
+
+void nat_ahead_next(struct nat_ahead *a)
+{
+	a->mapping = hidx_first(&mappings.idx, a->hash);
+	__builtin_prefetch(nat_key_at(a->mapping));
 }
 
 bool nat_ref(uint32_t mapping)
@@ -258,16 +278,34 @@ int nat_permit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uin
 		return 0;
 	const struct permit_key k = permit_key(mapping, remote, port);
 	for (;;) {
-		uint32_t i = table_find(&permits, &k);
-		if (!i) {
-			int err = table_insert(&permits, slot, &k, &one, &i);
-			if (err != -EEXIST)
-				return err;
-		}
+		uint32_t i;
+		int err = table_insert(&permits, slot, &k, &one, &i);
+		if (!err)
+			pool_prefetch_next(&permits.pool, i);
+		if (err != -EEXIST)
+			return err;
 		if (ref_take(permit_refs(i)))
 			return 0;
 		breathe(&spins);
 	}
+}
+
+void nat_ahead_end(const struct nat_ahead *a, const struct ipaddr *remote, uint16_t remote_port, struct ipaddr *outside,
+		   uint16_t *outside_port)
+{
+	const struct nat_mapping *m = mapping_at(a->mapping);
+
+	if (!a->mapping || memcmp(nat_key_at(a->mapping), &a->key, sizeof(a->key)) != 0) {
+		*outside = nat_pools[a->key.pool].addr;
+		*outside_port = a->key.inside_port;
+		return;
+	}
+	*outside = m->outside;
+	*outside_port = m->outside_port;
+	if (m->filter == NAT_EIF)
+		return;
+	const struct permit_key k = permit_key(a->mapping, remote, remote_port);
+	hidx_prefetch(&permits.idx, hash_key(&k, sizeof(k)));
 }
 
 void nat_unpermit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port)

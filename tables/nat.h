@@ -71,6 +71,17 @@ int nat_pool_choose(const struct ipaddr *src, uint32_t out);
  * -ENOSPC: no free port, table full, or the pool was removed. Never another pool than k->pool. All bytes of 'k' are compared.
  * The inside port is kept when it is in the range and free; else a random free one. */
 int nat_map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t random, uint32_t *mapping, bool *created);
+/* Prefetches for a nat_map() and nat_permit() that will probably follow; no side effect, and each step is to be called some
+ * packets after the one before. False: no pool would take it. The end guesses the outside address and port. */
+struct nat_ahead {
+	struct nat_key key;
+	uint64_t hash;
+	uint32_t mapping;
+};
+bool nat_ahead_begin(struct nat_ahead *a, const struct ipaddr *inside, uint16_t port, uint8_t proto);
+void nat_ahead_next(struct nat_ahead *a);
+void nat_ahead_end(const struct nat_ahead *a, const struct ipaddr *remote, uint16_t remote_port, struct ipaddr *outside,
+		   uint16_t *outside_port);
 /* One more reference; false when the last one is gone already (it was found by nat_by_outside): treat as not found. */
 bool nat_ref(uint32_t mapping);
 /* Drops a reference; the last one frees the port and the entry. */

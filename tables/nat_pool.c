@@ -184,11 +184,33 @@ static uint32_t weight(const struct ipaddr *src, const struct ipaddr *pool)
 	return (uint32_t)(h >> 32);
 }
 
+static __thread uint32_t last_out; /* engine port of this thread's last choice */
+
+int nat_pool_likely(const struct ipaddr *src)
+{
+	static __thread struct {
+		struct ipaddr src;
+		uint32_t changes;
+		int pool;
+	} memo; /* neighbours in a burst often have one source */
+	const uint32_t changes = gen_begin();
+
+	if (!LOAD_RELAXED(&n_slots))
+		return -1;
+	if (memo.changes != changes || !ip_eq(&memo.src, src)) {
+		memo.src = *src;
+		memo.changes = changes;
+		memo.pool = nat_pool_choose(src, last_out);
+	}
+	return memo.pool;
+}
+
 int nat_pool_choose(const struct ipaddr *src, uint32_t out)
 {
 	uint64_t best_score = 0;
 	int best = -1;
 
+	last_out = out;
 	for (int i = 0, n = LOAD_ACQUIRE(&n_slots); i < n; i++) {
 		const struct nat_pool *p = &nat_pools[i];
 		if (LOAD_ACQUIRE(&slots[i].state) != SLOT_ACTIVE || ip_is4(&p->addr) != ip_is4(src))

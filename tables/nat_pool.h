@@ -12,3 +12,5 @@ int nat_port_claim(unsigned p, enum steer_proto which, uint16_t want, uint64_t r
 void nat_port_release(unsigned p, enum steer_proto which, uint16_t port);
 void nat_pools_fini(void);
 struct table *nat_mapping_table(void);
+/* A guess of nat_pool_choose() for a packet that is not routed yet: this thread's last answer while it fits, -1 = none. */
+int nat_pool_likely(const struct ipaddr *src);

@@ -42,6 +42,19 @@ INLINE struct adj *adj_at(uint32_t i)
 {
 	return &adjs[i];
 }
+/* Lays the array over 'mem' (ADJS_MAX entries of a mapped BPF array, cleared here: see tables/abi/replay.h), so that kernel
+ * replay reads the very bytes; NULL: back to memory of its own, empty, once 'mem' goes away. While no adjacency is in use. */
+void adj_use(struct adj *mem);
+/* What a sender checks, read at once. MTU 0: no longer usable. */
+struct adj_state {
+	uint16_t mtu;
+	uint8_t kind;
+};
+INLINE struct adj_state adj_state(const struct adj *a)
+{
+	uint32_t w = LOAD_ACQUIRE((const uint32_t *)(const void *)&a->mtu);
+	return (struct adj_state){ (uint16_t)w, (uint8_t)(w >> 16) };
+}
 uint32_t adj_alloc(struct err *e); /* kind ADJ_NONE, gen filled in; 0 when full */
 /* Kind ADJ_NONE now, generation bumped, index reused after a grace period. */
 void adj_free(uint32_t i);

@@ -151,6 +151,12 @@ static uint32_t take(struct pool *p, struct pool_slot *s)
 	return s->cache[s->n_cache];
 }
 
+static void keep(struct pool_slot *s, uint32_t i)
+{
+	s->cache[s->n_cache] = i;
+	STORE_RELAXED(&s->n_cache, s->n_cache + 1);
+}
+
 /* A batch from the shared stack, else of never used indices, to the locked slot. The first of them is returned, 0 if
  * none. */
 static uint32_t refill(struct pool *p, struct pool_slot *s)
@@ -163,13 +169,13 @@ static uint32_t refill(struct pool *p, struct pool_slot *s)
 		STORE_RELAXED(&p->n_stack, p->n_stack - 1);
 		i = p->stack[p->n_stack];
 		if (++got < n)
-			s->cache[s->n_cache++] = i;
+			keep(s, i);
 	}
 	if (!got && (n = MIN(want, p->capacity - p->n_fresh))) {
 		i = p->n_fresh + 1;
 		STORE_RELAXED(&p->n_fresh, p->n_fresh + n);
 		for (got = n; n > 1; n--) /* the lowest is taken next */
-			s->cache[s->n_cache++] = i + n - 1;
+			keep(s, i + n - 1);
 	}
 	unlock(&p->lock);
 	return got ? i : 0;

@@ -63,6 +63,15 @@ INLINE void *pool_at(const struct pool *p, uint32_t i)
 {
 	return p->base + (uint64_t)i * p->entry_size;
 }
+/* After entry 'i' was allocated: asks for the lines of the one that the thread will probably get next. A locked instruction
+ * waits for every store before it, so a decision would otherwise pay for each fresh line in turn. */
+INLINE void pool_prefetch_next(const struct pool *p, uint32_t i)
+{
+	uint32_t n = p->next[i]; /* of the reuse list; 0 for entries that were never used, which go upward */
+	n = n ? n : i + 1;
+	if (n <= p->capacity)
+		__builtin_prefetch(pool_at(p, n), 1);
+}
 INLINE enum pool_state pool_state(const struct pool *p, uint32_t i)
 {
 	return (enum pool_state)LOAD_ACQUIRE(&p->state[i]);
@@ -124,8 +133,7 @@ INLINE uint32_t hidx_first(const struct hidx *h, uint64_t hash)
 {
 	const struct bucket *b = &h->b[hash & h->mask];
 	const __m256i want = _mm256_set1_epi16((short)hidx_tag(hash));
-	uint32_t m = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi16(bucket_tags(b), want)) &
-		     0xfffff;
+	uint32_t m = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi16(bucket_tags(b), want)) & 0xfffff;
 	return m ? LOAD_ACQUIRE(&b->idx[(unsigned)__builtin_ctz(m) / 2]) : 0;
 }
 

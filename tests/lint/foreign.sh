@@ -9,7 +9,7 @@ while read -r header files; do
 		[[ ${at%%:*} =~ ^($files)$ ]] || bad "$at $h belongs in ${files//\\/} only"
 	done < <(sources '*.c' '*.h' | xargs -r bash -c '. tests/lint/_lib.sh; includes "$@"' _ | grep -E " [<\"]$header")
 done <<'ROWS'
-urcu fwd/base/rcu\.c|bench/tables\.c
+urcu fwd/base/rcu\.c|bench/tables_peers\.h
 jansson\.h fwd/base/out\.c|tests/.*
 xdp/(xsk|libxdp)\.h> fwd/port/xdp[a-z_]*\.[ch]|bench/.*
 bpf/(bpf|libbpf|btf)\.h xdp/[a-z0-9_]*\.[ch]|fwd/port/xdp[a-z_]*\.c|tests/bpf/.*|tests/support/.*|bench/.*
@@ -17,6 +17,6 @@ bpf/bpf_(helpers|endian|tracing|core_read)\.h (xdp|bench)/.*\.bpf\.[ch]|tests/bp
 libmnl/ fwd/netlink.*\.c|xdp/[a-z0-9_]*\.[ch]|tests/.*
 pcap fwd/port/pcap\.c|bench/.*|tests/.*
 (histedit|editline/readline)\.h cli/edit\.c
-rte_ fwd/port/dpdk\.c|bench/tables\.c
+rte_ fwd/port/dpdk\.c|bench/tables_peers\.h
 cmocka\.h tests/.*
 ROWS

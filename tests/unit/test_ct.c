@@ -244,7 +244,8 @@ static void test_ageing(void **state)
 			make_key(c, key, 1, n, 2, 80, PROTO_TCP);
 			assert_int_equal(find(c, key, T0 + 240) != 0, n % 2);
 		}
-		ct_age(c, SLOT_CONTROL, 1, 1000000, T0 + 100000);
+		while (ct_age(c, SLOT_CONTROL, 1, 1000000, T0 + 100000))
+			;
 		assert_int_equal(ct_count(c), 0);
 		rcu_poll_deferred();
 		rcu_poll_deferred();
@@ -276,8 +277,15 @@ static unsigned count_class(struct ct *c, unsigned class)
 	};
 	unsigned n = 0;
 	for (uint32_t i = ct_next(c, 0); i; i = ct_next(c, i))
-		n += ct_conn(c, i)->state != CT_NEW && class_of[ct_conn(c, i)->state] == class;
+		n += ct_conn(c, i)->created == T0 && class_of[ct_conn(c, i)->state] == class;
 	return n;
+}
+
+static void answered(struct ct *c, uint32_t i, uint32_t now)
+{
+	ct_conn(c, i)->state = CT_ESTABLISHED;
+	set_seen(c, 2 * i, now);
+	set_seen(c, 2 * i + 1, now);
 }
 
 static void test_eviction(void **state)
@@ -300,6 +308,7 @@ static void test_eviction(void **state)
 			/* the new ones are of this second: they stay */
 			uint32_t i = simple(c, 1000 + n++, PROTO_TCP, T0 + 12, false);
 			assert_int_not_equal(i, 0);
+			answered(c, i, T0 + 12);
 			if (embryonic)
 				embryonic--;
 			else if (closing)
@@ -333,7 +342,9 @@ static void test_eviction_oldest(void **state)
 			n++;
 		make_key(&ct4, key, 1, n, 2, 80, PROTO_TCP);
 		assert_int_not_equal(find(&ct4, key, T0 + 100), 0);
-		assert_int_not_equal(simple(&ct4, 1000 + k, PROTO_TCP, T0 + 100, false), 0);
+		uint32_t i = simple(&ct4, 1000 + k, PROTO_TCP, T0 + 100, false);
+		assert_int_not_equal(i, 0);
+		answered(&ct4, i, T0 + 100);
 		assert_int_equal(find(&ct4, key, T0 + 100), 0);
 	}
 	/* picked up and never answered: not better than embryonic */
@@ -345,6 +356,92 @@ static void test_eviction_oldest(void **state)
 	}
 	assert_int_not_equal(simple(&ct4, 3000, PROTO_TCP, T0 + 120, false), 0);
 	assert_false(ct_is_live(&ct4, victim));
+}
+
+/* A SYN flood into a full table: what was answered stays, the oldest half-open one goes for each new one, and who comes in
+ * between gets a place. */
+static void test_flood(void **state)
+{
+	enum { OLD = 20, PER_S = 8 };
+	uint64_t key[5];
+	(void)state;
+	for (unsigned f = 0; f < 2; f++) {
+		struct ct *c = ct_of(families[f]);
+		bool is_friend[40 * QUOTA_TCP] = { false };
+		unsigned n = 0, friends = OLD;
+		for (; n < OLD; n++)
+			answered(c, simple(c, n, PROTO_TCP, T0, false), T0);
+		for (; n < QUOTA_TCP; n++)
+			assert_int_not_equal(simple(c, n, PROTO_TCP, T0 + n / PER_S, false), 0);
+		for (unsigned oldest = OLD; n < 40 * QUOTA_TCP; n++) {
+			const uint32_t now = T0 + n / PER_S;
+			uint32_t i = simple(c, n, PROTO_TCP, now, false);
+			assert_int_not_equal(i, 0);
+			while (is_friend[oldest])
+				oldest++;
+			make_key(c, key, 1, oldest++, 2, 80, PROTO_TCP);
+			assert_int_equal(find(c, key, now), 0);
+			if (n % QUOTA_TCP == 0 && friends < OLD + 10) {
+				answered(c, i, now);
+				is_friend[n] = true;
+				friends++;
+			}
+			rcu_poll_deferred();
+		}
+		for (unsigned k = 0; k < OLD; k++) {
+			make_key(c, key, 1, k, 2, 80, PROTO_TCP);
+			assert_int_not_equal(find(c, key, T0 + 500), 0);
+		}
+		/* a flood too fast for its own eviction is refused; nobody pays for it */
+		const uint32_t now = T0 + n / PER_S + 10, evicted = (uint32_t)c->evicted;
+		unsigned in = 0;
+		for (unsigned k = 0; k < 1000; k++)
+			in += simple(c, 100000 + k, PROTO_TCP, now, false) != 0;
+		assert_int_equal(in, QUOTA_TCP - friends);
+		assert_int_equal(c->evicted, evicted + QUOTA_TCP - friends);
+		unsigned alive = 0;
+		for (uint32_t i = ct_next(c, 0); i; i = ct_next(c, i))
+			alive += ct_conn(c, i)->state == CT_ESTABLISHED;
+		assert_int_equal(alive, friends);
+	}
+}
+
+/* Answered and deleted ones are passed over; a queue does not grow for ever; another thread's victims are found. */
+static void test_fifo(void **state)
+{
+	uint32_t young;
+	(void)state;
+	struct ct *c = &ct4;
+	for (unsigned n = 0; n < 100000; n++) {
+		uint32_t i = simple(c, n, PROTO_TCP, T0, false);
+		assert_int_not_equal(i, 0);
+		if (n % 3)
+			answered(c, i, T0);
+		assert_true(ct_delete(c, 0, i));
+		rcu_poll_deferred();
+	}
+	assert_int_equal(ct_fifo_victim(c, 0, true, T0 + 10, &young), 0);
+	uint32_t a = simple(c, 1, PROTO_TCP, T0, false), b = simple(c, 2, PROTO_TCP, T0, false);
+	uint32_t d = simple(c, 3, PROTO_TCP, T0, false), u = simple(c, 4, PROTO_UDP, T0, false);
+	answered(c, b, T0);
+	set_seen(c, 2 * a, T0 + 9); /* unanswered, but in use: behind the others */
+	assert_int_equal(ct_fifo_victim(c, 5, true, T0 + 1, &young), 0);
+	assert_true(young >= 3);
+	assert_int_equal(ct_fifo_victim(c, 5, true, T0 + 10, &young), d);
+	assert_int_equal(ct_fifo_victim(c, 5, true, T0 + 11, &young), a);
+	assert_int_equal(ct_fifo_victim(c, 5, true, T0 + 11, &young), 0);
+	assert_int_equal(ct_fifo_victim(c, 5, false, T0 + 11, &young), u);
+}
+
+/* Design section 9: at the default capacities. */
+static void test_memory(void **state)
+{
+	(void)state;
+	assert_int_equal(open_with(0, 0), 0);
+	print_message("bytes a connection: IPv4 %.1f IPv6 %.1f\n", ct_bytes_each(&ct4), ct_bytes_each(&ct6));
+	assert_true(ct_bytes_each(&ct4) <= 256);
+	assert_true(ct_bytes_each(&ct6) <= 400);
+	close_all(NULL);
 }
 
 static void test_quota(void **state)
@@ -386,6 +483,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ageing, open_small, close_all),
 		cmocka_unit_test_setup_teardown(test_eviction, open_small, close_all),
 		cmocka_unit_test_setup_teardown(test_eviction_oldest, open_small, close_all),
+		cmocka_unit_test_setup_teardown(test_flood, open_small, close_all),
+		cmocka_unit_test_setup_teardown(test_fifo, open_small, close_all),
+		cmocka_unit_test(test_memory),
 		cmocka_unit_test_setup_teardown(test_quota, open_small, close_all),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,13 +8,14 @@
 #include "tables/nat.h"
 #include "tests/unit/ct_kit.h"
 
-#define CHECK(cond)                                                                                                    \
-	do {                                                                                                           \
-		if (!(cond)) {                                                                                         \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                                     \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
+static void check(bool ok, int line, const char *what)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "%s:%d: %s\n", __FILE__, line, what);
+	abort();
+}
+#define CHECK(cond) check((cond), __LINE__, #cond)
 
 enum { WORKERS = 3, TURNS = 20000 };
 

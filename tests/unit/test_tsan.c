@@ -86,7 +86,7 @@ static int play(enum play what)
 static int exit_code_of(enum play what)
 {
 	char number[12];
-	int status;
+	int status = 0;
 	pid_t pid = fork();
 
 	if (!pid) {
