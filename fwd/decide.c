@@ -31,6 +31,17 @@ enum step decide_drop(struct decision *d, enum drop reason)
 	return STEP_DROP;
 }
 
+/* RFC 3927 2.7: 169.254/16 stays on its link. What the operator has an endpoint or a more specific route for is meant to go
+ * there: a resolver on each node, a cloud's metadata service. */
+static bool is_offlink4(const struct ipaddr *a)
+{
+	struct fib_result f;
+	if (!ip_is4(a) || rd16(a->b + 12) != 0xa9fe || endpoint_by_addr(a))
+		return false;
+	fib_lookup(a, 0, &f);
+	return f.kind != FIB_LOCAL && (f.kind != FIB_UNICAST || f.prefix.len <= 96 + 16);
+}
+
 /* RFC 1812 5.3.7: addresses that never belong on the wire as source or destination. */
 static enum step check_addresses(struct decision *d)
 {
@@ -45,6 +56,8 @@ static enum step check_addresses(struct decision *d)
 		return decide_drop(d, DROP_MARTIAN);
 	if (ip_is4(s) ? s->b[12] == 0 || t->b[12] == 0 || s->b[12] >= 240 || t->b[12] >= 240
 		      : ip_is_linklocal6(s) || ip_is_linklocal6(t))
+		return decide_drop(d, DROP_MARTIAN);
+	if (is_offlink4(s) || is_offlink4(t))
 		return decide_drop(d, DROP_MARTIAN);
 	return STEP_ON;
 }
@@ -90,6 +103,16 @@ static uint64_t original_hash(const struct decision *d)
 			d->ct->idx.key_len);
 }
 
+/* The answer about the source's route. Toward an endpoint dep[2], the counter of the ipcache row that the endpoint itself
+ * implies, says nothing that the endpoint's own does not. */
+static void depend_on_source(struct decision *d)
+{
+	if (d->to.kind == ROUTE_ENDPOINT)
+		d->dep[2] = d->source_dep;
+	else if (!LOAD_RELAXED(&fib_sources_matter))
+		STORE_RELEASE(&fib_sources_matter, 1);
+}
+
 static enum step find_routes(struct decision *d)
 {
 	struct pkt *p = d->p;
@@ -109,6 +132,8 @@ static enum step find_routes(struct decision *d)
 	/* routes to endpoints leave the last one free: a source that moves behind a tunnel must stop what its old place sends */
 	if (d->to.kind == ROUTE_ENDPOINT)
 		tunnel_lookup(d->reply ? &d->odst : &d->osrc, &d->dep[3]);
+	if (d->source_dep)
+		depend_on_source(d);
 	if (!d->record)
 		return STEP_ON;
 	/* a live tuple from another ingress than it belongs to is spoofed, unless the sender has moved there */
@@ -147,10 +172,11 @@ static enum step check_route(struct decision *d)
 {
 	struct pkt *p = d->p;
 	const struct route *r = &d->to;
-	decide_say(d, "route", "%s%s%s", route_text(r), r->kind == ROUTE_PORT ? " " : "",
+	decide_say(d, "route", "%s%s%s", r->refused ? drop_text(r->refused) : route_text(r),
+		   r->kind == ROUTE_PORT ? " " : "",
 		   r->kind == ROUTE_PORT && ports[r->port] ? ports[r->port]->conf.name : "");
 	if (r->kind == ROUTE_NONE)
-		return decide_drop(d, r->no_tunnel ? DROP_NO_TUNNEL : DROP_UNROUTABLE);
+		return decide_drop(d, r->no_tunnel ? DROP_NO_TUNNEL : r->refused ? r->refused : DROP_UNROUTABLE);
 	if (r->kind == ROUTE_HOST && p->in == FLOW_IN_HOST)
 		return decide_drop(d, DROP_UNROUTABLE); /* the kernel would send it straight back */
 	if (r->kind == ROUTE_PORT && p->in == FLOW_IN_UPLINK && !(ports[r->port] && ports[r->port]->conf.transit)) {
@@ -207,7 +233,7 @@ static enum step run(struct decision *d)
 	if ((s = step_l2(d)) != STEP_ON)
 		return s;
 	tuple_of_pkt(p, &d->wire);
-	if ((s = check_addresses(d)) != STEP_ON)
+	if ((s = check_addresses(d)) != STEP_ON || (s = step_options(d)) != STEP_ON)
 		return s;
 	if (p->flags & PKT_FRAG && (s = step_frag(d)) != STEP_ON)
 		return s;
@@ -221,7 +247,7 @@ static enum step run(struct decision *d)
 		if (s != STEP_AGAIN)
 			return s;
 	}
-	return decide_drop(d, DROP_CT_FULL);
+	return decide_drop(d, DROP_CT_FULL); /* not full, but "map insertion failed" says it */
 }
 
 /* The ICMP error that goes with a drop, if any. */
@@ -231,8 +257,12 @@ static void answer(struct decision *d)
 	case DROP_TTL:
 		icmp_error(d->w, d->p, ICMP_TIME_EXCEEDED, 0);
 		break;
+	case DROP_NO_TUNNEL:
 	case DROP_UNROUTABLE:
 		icmp_error(d->w, d->p, ICMP_NO_ROUTE, 0);
+		break;
+	case DROP_UNREACHABLE:
+		icmp_error(d->w, d->p, ICMP_UNREACHABLE_ROUTE, 0);
 		break;
 	case DROP_NO_NEIGHBOR:
 		icmp_error(d->w, d->p, ICMP_HOST_UNREACHABLE, 0);
@@ -240,6 +270,8 @@ static void answer(struct decision *d)
 	case DROP_MTU:
 		icmp_error(d->w, d->p, ICMP_TOO_BIG, adj_at(d->to.adj)->mtu);
 		break;
+	case DROP_PROHIBIT:
+	case DROP_CT_FULL: /* RFC 5508 REQ-8 */
 	case DROP_NAT_NO_PORT:
 		icmp_error(d->w, d->p, ICMP_ADMIN_PROHIBITED, 0);
 		break;
@@ -275,6 +307,7 @@ void decide(struct worker *w, struct pkt *p)
 			policy_count(d.rule_ingress, w->slot);
 		if (p->csum)
 			parse_complete_csum(p);
+		step_mss(&d);
 		if (d.frag)
 			frag_send(&d);
 		else

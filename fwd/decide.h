@@ -30,6 +30,7 @@ struct route {
 	const struct endpoint *endpoint; /* ROUTE_ENDPOINT */
 	bool failed;                     /* neighbour known to be unreachable */
 	bool no_tunnel;                  /* ROUTE_NONE because the remote node has no VNI for it */
+	uint8_t refused;                 /* ROUTE_NONE by a route that says so: its drop reason, else 0 */
 	uint16_t dep[3];                 /* side (endpoint or adjacency), prefix (ipcache or tunnel), route */
 };
 
@@ -59,12 +60,16 @@ struct decision {
 	struct neighbor_key wait; /* OUT_HOLD: what for */
 	enum drop drop;
 	uint16_t dep[4];
-	uint32_t frag;  /* row of a fragment's datagram (tables/frag.h) */
-	bool wait_frag; /* explain: it would wait for the first fragment */
+	uint16_t source_dep; /* source validation: counter of the route to the source, 0 = not validated */
+	uint32_t frag;       /* row of a fragment's datagram (tables/frag.h) */
+	bool wait_frag;      /* explain: it would wait for the first fragment */
 };
 
 /* Decides about one parsed or unparsed packet and carries it out: forwards, drops, holds or answers it. Owns the frame. */
 void decide(struct worker *w, struct pkt *p);
+/* Before the packets 'miss' (at most BURST_MAX) of a burst go to decide() one by one: prefetches what they will need. Reads
+ * their frames, data and port, nothing else. */
+void decide_ahead(const struct pkt *const *miss, unsigned n);
 /* Dry: explains; the packet stays the caller's. */
 void decide_explain(struct worker *w, struct pkt *p, struct explain *x);
 
@@ -92,6 +97,8 @@ enum step step_entry(struct decision *d);
 uint32_t entry_identity(uint32_t in, const struct ipaddr *src, uint32_t claimed);
 /* ARP and ND of a sender that is known: answered, learned from, or dropped. STEP_ON when 'p' is neither. */
 enum step step_l2(struct decision *d);
+/* IPv4 options: malformed ones, and source routes unless told otherwise (RFC 7126). */
+enum step step_options(struct decision *d);
 enum step step_icmp_error(struct decision *d); /* related by the embedded tuple */
 enum step step_ct(struct decision *d);
 enum step step_unnat(struct decision *d);
@@ -100,4 +107,6 @@ enum step step_policy(struct decision *d);
 void step_route(const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r);
 enum step step_masquerade(struct decision *d);
 enum step step_size(struct decision *d);
+/* A TCP SYN that goes on: its MSS option is lowered to what fits ('set tcp mss-clamp'). Checksums are complete. */
+void step_mss(struct decision *d);
 enum step step_commit(struct decision *d); /* conntrack state, the record; may find that another worker was faster */

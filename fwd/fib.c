@@ -30,6 +30,8 @@ struct value {
 };
 _Static_assert(sizeof(struct value) == 8, "one word in the LPM");
 
+uint32_t fib_sources_matter;
+
 static struct lpm lpm;
 static bool is_open, in_resync;
 static uint64_t version;
@@ -79,6 +81,18 @@ void fib_lookup(const struct ipaddr *dst, uint32_t hash, struct fib_result *r)
 	while (at >= a->leg[l].upto)
 		l++;
 	r->nh = a->leg[l].nh;
+}
+
+bool fib_source_valid(const struct ipaddr *src, uint16_t port, bool strict, uint16_t *dep)
+{
+	uint32_t i = lpm_lookup(&lpm, 0, src, dep);
+	const struct fib_answer *a = i ? ((const struct value *)lpm_value(&lpm, i))->answer : NULL;
+	if (!a || a->kind != FIB_UNICAST)
+		return false;
+	for (unsigned l = 0; l < a->n; l++)
+		if (!strict || a->leg[l].nh.port == (int32_t)port)
+			return true;
+	return false;
 }
 
 /* ---- changes ---- */
@@ -299,6 +313,8 @@ static int node_update(struct fib_node *n, struct err *e)
 		n->answer = a;
 	}
 	version++;
+	if (LOAD_RELAXED(&fib_sources_matter))
+		gen_bump_extra();
 	if (old)
 		rcu_defer(free, (void *)old);
 	return 0;

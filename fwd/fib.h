@@ -5,7 +5,16 @@
 
 #include "tables/lpm.h"
 
-enum fib_kind { FIB_NONE, FIB_LOCAL, FIB_UNICAST, FIB_BROADCAST, FIB_BLACKHOLE, FIB_UNREACHABLE, FIB_PROHIBIT };
+enum fib_kind {
+	FIB_NONE,
+	FIB_LOCAL,
+	FIB_UNICAST,
+	FIB_BROADCAST,
+	FIB_BLACKHOLE,
+	FIB_UNREACHABLE,
+	FIB_PROHIBIT,
+	FIB_THROW /* look no further in this table: no route */
+};
 struct fib_nexthop {
 	struct ipaddr gateway; /* zero: the destination itself */
 	uint32_t ifindex;
@@ -24,6 +33,12 @@ int fib_init(struct err *e);
 void fib_fini(void);
 /* 'hash' chooses among several next hops. kind FIB_NONE: no route. RCU online. */
 void fib_lookup(const struct ipaddr *dst, uint32_t hash, struct fib_result *r);
+/* May a packet from 'src' come in by 'port' (RFC 3704)? Some route leads to 'src', a default route too, and with 'strict' it or
+ * one of its equals leaves by that port. '*dep': on what the answer depends. RCU online. */
+bool fib_source_valid(const struct ipaddr *src, uint16_t port, bool strict, uint16_t *dep);
+/* Set by a worker whose decision depends on a source's route and has no place for that among its counters: from then on each
+ * changed answer bumps the extra counter. Never cleared: who validates the sources of transit traffic goes on doing so. */
+extern uint32_t fib_sources_matter;
 /* Preferred source address of an engine port for ICMP answers: first global address of the family; false if none. */
 bool fib_port_addr(uint32_t ifindex, bool v6, struct ipaddr *a);
 

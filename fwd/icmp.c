@@ -1,63 +1,94 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ICMP errors made by the engine. Quoting: RFC 1812 4.3.2.3 (as much as fits in 576 bytes), RFC 4443 2.4(c) (1280).
- * A token bucket per worker and kind limits them (RFC 1812 4.3.2.8, RFC 4443 2.4(f)). Workers only. */
+ * A token bucket per worker and class limits them (RFC 1812 4.3.2.8, RFC 4443 2.4(f)). Workers only. */
 #include "fwd/icmp.h"
 
 #include "fwd/base/clock.h"
 #include "fwd/replay.h"
 
-enum { ICMP_RATE = 1000 /* a second, worker and kind */, ICMP_BURST_TOKENS = 200 };
+enum { QUOTED4_MAX = 576, QUOTED6_MAX = 1280, TOS_BITS = 0x1c, PRECEDENCE = 0xc0, HOPS = 64 };
 
 static const struct {
 	uint8_t type4, code4, type6, code6;
+	enum icmp_class class;
 } kinds[ICMP_KINDS] = {
-	[ICMP_TIME_EXCEEDED] = { 11, 0, 3, 0 },    [ICMP_TOO_BIG] = { 3, 4, 2, 0 },
-	[ICMP_NO_ROUTE] = { 3, 0, 1, 0 },          [ICMP_HOST_UNREACHABLE] = { 3, 1, 1, 3 },
-	[ICMP_ADMIN_PROHIBITED] = { 3, 13, 1, 1 },
+	[ICMP_TIME_EXCEEDED] = { 11, 0, 3, 0, ICMP_CLASS_TIME },
+	[ICMP_TOO_BIG] = { 3, 4, 2, 0, ICMP_CLASS_TOO_BIG },
+	[ICMP_NO_ROUTE] = { 3, 0, 1, 0, ICMP_CLASS_UNREACHABLE },
+	[ICMP_UNREACHABLE_ROUTE] = { 3, 1, 1, 0, ICMP_CLASS_UNREACHABLE },
+	[ICMP_HOST_UNREACHABLE] = { 3, 1, 1, 3, ICMP_CLASS_UNREACHABLE },
+	[ICMP_ADMIN_PROHIBITED] = { 3, 13, 1, 1, ICMP_CLASS_PROHIBITED },
 };
 
 uint32_t icmp_host_ifindex;
 
-static struct bucket_state {
-	uint64_t last_ns;
-	uint32_t tokens;
-} buckets[WORKERS_MAX][ICMP_KINDS];
+/* Each worker writes its own lines. */
+static struct worker_buckets {
+	struct {
+		uint64_t last_ns;
+		uint32_t tokens;
+	} class[ICMP_CLASSES];
+} __attribute__((aligned(64))) buckets[WORKERS_MAX];
 
-static bool take_token(struct worker *w, enum icmp_kind kind)
+static bool take_token(struct worker *w, enum icmp_class class)
 {
-	struct bucket_state *b = &buckets[w->id][kind];
-	uint64_t earned = (w->now_ns - b->last_ns) / (NS_PER_S / ICMP_RATE);
-	if (b->last_ns == 0 || earned > ICMP_BURST_TOKENS) {
-		b->tokens = ICMP_BURST_TOKENS;
-		b->last_ns = w->now_ns;
-	} else if (earned) {
-		b->tokens = MIN(b->tokens + (uint32_t)earned, (uint32_t)ICMP_BURST_TOKENS);
-		b->last_ns += earned * (NS_PER_S / ICMP_RATE);
-	}
-	if (b->tokens == 0)
+	uint64_t *last = &buckets[w->id].class[class].last_ns;
+	uint32_t *tokens = &buckets[w->id].class[class].tokens;
+	const uint32_t rate = LOAD_RELAXED(&settings.icmp_rate[class]), burst = LOAD_RELAXED(&settings.icmp_burst);
+	if (!rate)
 		return false;
-	b->tokens--;
+	const uint64_t step = NS_PER_S / rate, earned = (w->now_ns - *last) / step;
+	if (*last == 0 || earned >= burst) {
+		*tokens = burst;
+		*last = w->now_ns;
+	} else {
+		*tokens = MIN(*tokens + (uint32_t)earned, burst);
+		*last += earned * step;
+	}
+	if (*tokens == 0)
+		return false;
+	--*tokens;
 	return true;
+}
+
+/* An address that stands for several hosts or for none; the FIB knows the broadcast addresses of connected subnets. */
+static bool is_no_single_host(const struct ipaddr *a)
+{
+	struct fib_result f;
+	if (ip_is_multicast(a) || ip_is_zero(a) || ip_is_loopback(a) || ip_is_bcast4(a))
+		return true;
+	if (!ip_is4(a))
+		return false;
+	if (a->b[12] == 0 || a->b[12] >= 240)
+		return true;
+	fib_lookup(a, 0, &f);
+	return f.kind == FIB_BROADCAST;
 }
 
 bool icmp_forbidden(const struct pkt *p, enum icmp_kind kind)
 {
+	const bool v6 = p->flags & PKT_IP6;
 	struct tuple t;
-	if (p->flags & (PKT_ARP | PKT_FRAG_LATER | PKT_ICMP_ERROR | PKT_BCAST))
+	struct fib_result f;
+	if (p->flags & (PKT_ARP | PKT_ICMP_ERROR))
 		return true;
 	tuple_of_pkt(p, &t);
-	if (ip_is_multicast(&t.dst) && !(p->flags & PKT_IP6 && kind == ICMP_TOO_BIG))
+	if (is_no_single_host(&t.src))
 		return true;
-	return ip_is_multicast(&t.src) || ip_is_zero(&t.src) || ip_is_loopback(&t.src) || ip_is_bcast4(&t.src) ||
-	       ip_is_bcast4(&t.dst);
+	/* RFC 4443 2.4(e.3): multicast is no obstacle to path-MTU discovery. It knows no rule about later fragments either. */
+	if (v6)
+		return kind != ICMP_TOO_BIG && (p->flags & PKT_BCAST || ip_is_multicast(&t.dst));
+	if (p->flags & (PKT_FRAG_LATER | PKT_BCAST) || ip_is_multicast(&t.dst) || ip_is_bcast4(&t.dst))
+		return true;
+	fib_lookup(&t.dst, 0, &f);
+	return f.kind == FIB_BROADCAST;
 }
 
-bool icmp_source(const struct pkt *p, struct ipaddr *src)
+bool icmp_source(bool v6, uint16_t port, struct ipaddr *src)
 {
-	bool v6 = p->flags & PKT_IP6;
 	if (ports[PORT_GATE] && fib_port_addr(icmp_host_ifindex, v6, src))
 		return true;
-	if (p->port >= PORT_FIRST && ports[p->port] && fib_port_addr(ports[p->port]->ifindex, v6, src))
+	if (port >= PORT_FIRST && ports[port] && fib_port_addr(ports[port]->ifindex, v6, src))
 		return true;
 	for (unsigned i = PORT_FIRST; i < PORTS_MAX; i++)
 		if (ports[i] && fib_port_addr(ports[i]->ifindex, v6, src))
@@ -67,13 +98,14 @@ bool icmp_source(const struct pkt *p, struct ipaddr *src)
 
 static uint32_t write4(uint8_t *h, const struct pkt *p, const struct ipaddr *src, enum icmp_kind kind, uint16_t mtu)
 {
-	uint32_t quote = MIN(p->l3_len, 576u - IP4_HLEN - ICMP_HLEN), total = IP4_HLEN + ICMP_HLEN + quote;
+	uint32_t quote = MIN(p->l3_len, (uint32_t)QUOTED4_MAX - IP4_HLEN - ICMP_HLEN),
+		 total = IP4_HLEN + ICMP_HLEN + quote;
 	uint8_t *i = h + IP4_HLEN;
 	memset(h, 0, IP4_HLEN + ICMP_HLEN);
 	h[0] = 0x45;
-	h[1] = 0xc0; /* RFC 1812 4.3.2.5: precedence 6 */
+	h[1] = PRECEDENCE | (p->l3[1] & TOS_BITS); /* RFC 1812 4.3.2.5: precedence 6, TOS of the cause; no ECN */
 	wr16(h + 2, (uint16_t)total);
-	h[8] = 64;
+	h[8] = HOPS;
 	h[9] = PROTO_ICMP;
 	memcpy(h + 12, src->b + 12, 4);
 	memcpy(h + 16, p->l3 + 12, 4);
@@ -89,19 +121,19 @@ static uint32_t write4(uint8_t *h, const struct pkt *p, const struct ipaddr *src
 
 static uint32_t write6(uint8_t *h, const struct pkt *p, const struct ipaddr *src, enum icmp_kind kind, uint16_t mtu)
 {
-	uint32_t quote = MIN(p->l3_len, 1280u - IP6_HLEN - ICMP_HLEN), len = ICMP_HLEN + quote;
+	uint32_t quote = MIN(p->l3_len, (uint32_t)QUOTED6_MAX - IP6_HLEN - ICMP_HLEN), len = ICMP_HLEN + quote;
 	uint8_t *i = h + IP6_HLEN;
 	memset(h, 0, IP6_HLEN + ICMP_HLEN);
 	h[0] = 0x60;
 	wr16(h + 4, (uint16_t)len);
 	h[6] = PROTO_ICMP6;
-	h[7] = 64;
+	h[7] = HOPS;
 	memcpy(h + 8, src->b, 16);
 	memcpy(h + 24, p->l3 + 8, 16);
 	i[0] = kinds[kind].type6;
 	i[1] = kinds[kind].code6;
 	if (kind == ICMP_TOO_BIG)
-		wr32(i + 4, MAX(mtu, 1280u));
+		wr32(i + 4, MAX(mtu, (uint32_t)QUOTED6_MAX));
 	memcpy(i + ICMP_HLEN, p->l3, quote);
 	st16(i + 2, (uint16_t)~csum_fold(csum_add(i, len, csum_pseudo(h + 8, h + 24, 16, PROTO_ICMP6, len))));
 	return IP6_HLEN + len;
@@ -111,13 +143,19 @@ void icmp_error(struct worker *w, const struct pkt *p, enum icmp_kind kind, uint
 {
 	struct ipaddr src, to;
 	struct route r;
-	if (icmp_forbidden(p, kind) || !icmp_source(p, &src) || !take_token(w, kind))
+	if (icmp_forbidden(p, kind))
 		return;
 	bool v6 = p->flags & PKT_IP6;
 	to = v6 ? ip_from6(p->l3 + 8) : ip_from4(ld32(p->l3 + 12));
 	step_route(&to, (uint32_t)p->hash, ID_REMOTE_NODE, &r);
-	if (!r.adj || r.in != p->in) /* only toward where it came from: a spoofed source gets nothing */
+	if (r.in != p->in || r.failed) /* only toward where it came from: a spoofed source gets nothing */
 		return;
+	if (!icmp_source(v6, r.adj ? adj_at(r.adj)->port : r.port, &src) || !take_token(w, kinds[kind].class))
+		return;
+	if (!r.adj) { /* this answer is lost; the next one will find the neighbour */
+		worker_request(w, &(struct request){ .kind = REQUEST_RESOLVE, .key = r.key });
+		return;
+	}
 	uint8_t *h = worker_new_frame(w);
 	if (!h)
 		return;

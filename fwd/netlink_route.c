@@ -54,8 +54,9 @@ static enum fib_kind kind_of(unsigned char type)
 	case RTN_PROHIBIT:
 		return FIB_PROHIBIT;
 	case RTN_UNREACHABLE:
-	case RTN_THROW: /* "as if there were no route": with main being the last table */
 		return FIB_UNREACHABLE;
+	case RTN_THROW:
+		return FIB_THROW;
 	default:
 		return FIB_NONE;
 	}

@@ -5,12 +5,19 @@
 
 #include "fwd/base/util.h"
 
+enum icmp_class { ICMP_CLASS_UNREACHABLE, ICMP_CLASS_PROHIBITED, ICMP_CLASS_TIME, ICMP_CLASS_TOO_BIG, ICMP_CLASSES };
+
 struct settings {
-	uint32_t worker_count;  /* at start only */
-	bool policy_reject;     /* refusals answer with ICMP administratively prohibited */
-	bool policy_allow_host; /* identity host may reach local endpoints */
-	bool ct_accounting;     /* packets and bytes of connections */
-	bool host_routes;       /* routes on sluice_host for endpoints, tunnels, VIPs */
+	uint32_t worker_count;    /* at start only */
+	bool policy_reject;       /* refusals answer with ICMP administratively prohibited */
+	bool policy_allow_host;   /* identity host may reach local endpoints */
+	bool ct_accounting;       /* packets and bytes of connections */
+	bool host_routes;         /* routes on sluice_host for endpoints, tunnels, VIPs */
+	bool source_route_ignore; /* IPv4 source route options: forwarded as if they were not there */
+	uint32_t mss_clamp;       /* 0 off, 1 to the path's MTU, else bytes */
+	uint32_t icmp_rate[ICMP_CLASSES], icmp_burst; /* fwd/icmp.c; each worker on its own */
+	uint8_t offload;        /* enum offload: fwd/export.h */
+	uint32_t offload_flows; /* at start only: records a family */
 	uint32_t frag_timeout, frag_queue_seconds, frag_queue_bytes, frag_queue_source; /* fwd/frag.h */
 };
 extern struct settings settings;

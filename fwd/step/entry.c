@@ -218,10 +218,34 @@ static bool outer_fragment(const struct pkt *p, const struct tuple *t)
 	return !(p->flags & PKT_FRAG_LATER) && p->l4_len >= 4 && vtep_find(&t->dst, rd16(p->l4 + 2)) >= 0;
 }
 
+/* The source of what comes from the network outside any tunnel; 'source-validation' of the port is RFC 3704's reverse path. */
+static enum step check_uplink_source(struct decision *d, const struct ipaddr *src)
+{
+	const struct port_conf *c = &ports[d->p->port]->conf;
+	struct fib_result f;
+	fib_lookup(src, 0, &f);
+	if (f.kind == FIB_LOCAL) {
+		decide_say(d, "entry", "the source is an address of this box");
+		return decide_drop(d, DROP_INVALID_SOURCE);
+	}
+	if (f.kind == FIB_BROADCAST) { /* no single host: RFC 1812 4.2.2.11, 5.3.7 */
+		decide_say(d, "entry", "the source is a broadcast address");
+		return decide_drop(d, DROP_MARTIAN);
+	}
+	if (c->source_validation == PORT_SOURCES_ANY ||
+	    fib_source_valid(src, d->p->port, c->source_validation == PORT_SOURCES_STRICT, &d->source_dep))
+		return STEP_ON;
+	decide_say(d, "entry", "no route to the source%s: source-validation %s",
+		   c->source_validation == PORT_SOURCES_STRICT ? " leaves by this port" : "",
+		   c->source_validation == PORT_SOURCES_STRICT ? "strict" : "loose");
+	return decide_drop(d, DROP_INVALID_SOURCE);
+}
+
 static enum step entry_uplink(struct decision *d)
 {
 	struct pkt *p = d->p;
 	struct tuple t;
+	enum step s;
 	p->in = FLOW_IN_UPLINK;
 	if (p->flags & PKT_ARP)
 		return STEP_ON;
@@ -234,10 +258,8 @@ static enum step entry_uplink(struct decision *d)
 	const struct ipcache_value *c = ipcache_lookup(&t.src, NULL);
 	if (lives_elsewhere(d, &t.src, c))
 		return decide_drop(d, DROP_INVALID_SOURCE);
-	if (is_own(&t.src)) {
-		decide_say(d, "entry", "the source is an address of this box");
-		return decide_drop(d, DROP_INVALID_SOURCE);
-	}
+	if ((s = check_uplink_source(d, &t.src)) != STEP_ON)
+		return s;
 	p->identity = c ? c->identity : ID_WORLD;
 	decide_say(d, "entry", "uplink, identity %u", p->identity);
 	return STEP_ON;

@@ -5,6 +5,7 @@
  * The quoted packet travelled the other way, so the *reverse* of the quoted tuple is the key of the direction in which the
  * error travels. With 8 quoted bytes of L4 everything works (RFC 792); more is translated when it is there. */
 #include "fwd/frag.h"
+#include "fwd/fragment.h"
 #include "fwd/replay.h"
 
 struct quoted {
@@ -53,6 +54,28 @@ static bool quote_later(struct quoted *q, bool v6, uint32_t id)
 	return true;
 }
 
+/* The IPv6 header and the extension headers behind it; 0: they are not quoted whole. '*later' becomes the fragment header when
+ * no L4 header can follow; the quoted packet's protocol is what follows the last one. */
+static uint32_t skip_headers(struct quoted *q, const uint8_t **later)
+{
+	uint32_t at = IP6_HLEN;
+	for (unsigned n = 0; n < 8; n++) {
+		const uint8_t proto = q->t.proto, *x = q->l3 + at;
+		if (proto != PROTO_HOPOPTS && proto != PROTO_ROUTING && proto != PROTO_DSTOPTS &&
+		    proto != PROTO_FRAGMENT)
+			return at;
+		if (q->len < at + 8)
+			return 0;
+		q->t.proto = x[0];
+		at += proto == PROTO_FRAGMENT ? 8 : (x[1] + 1u) * 8;
+		if (proto == PROTO_FRAGMENT && rd16(x + 2) & 0xfff8) {
+			*later = x;
+			return at;
+		}
+	}
+	return 0;
+}
+
 /* Reads the quoted packet; false when there is too little of it or it is none we track. */
 static bool read_quoted(const struct pkt *p, struct quoted *q)
 {
@@ -64,17 +87,14 @@ static bool read_quoted(const struct pkt *p, struct quoted *q)
 		if (room < IP6_HLEN + 8 || h[0] >> 4 != 6)
 			return false;
 		q->t = (struct tuple){ .src = ip_from6(h + 8), .dst = ip_from6(h + 24), .proto = h[6] };
-		hl = IP6_HLEN;
 		if (ip_is4(&q->t.src) || ip_is4(&q->t.dst))
 			return false;
-		if (h[6] == PROTO_FRAGMENT) {
-			if (room < IP6_HLEN + 16)
-				return false;
-			q->t.proto = h[IP6_HLEN];
-			hl += 8;
-			if (rd16(h + IP6_HLEN + 2) & 0xfff8)
-				return quote_later(q, v6, rd32(h + IP6_HLEN + 4));
-		}
+		const uint8_t *later = NULL;
+		hl = skip_headers(q, &later);
+		if (later)
+			return quote_later(q, v6, rd32(later + 4));
+		if (!hl)
+			return false;
 	} else {
 		hl = room ? (h[0] & 15) * 4u : 0; /* options are skipped: RFC 5508 REQ-3 */
 		if (room < IP4_HLEN + 8 || h[0] >> 4 != 4 || hl < IP4_HLEN || room < hl + 8)
@@ -85,6 +105,8 @@ static bool read_quoted(const struct pkt *p, struct quoted *q)
 		if (rd16(h + 6) & 0x1fff)
 			return quote_later(q, v6, rd16(h + 4));
 	}
+	if (room < hl)
+		return false;
 	q->l4 = h + hl;
 	q->l4_len = room - hl;
 	return quote_l4(q, v6);
@@ -111,7 +133,8 @@ static void rewrite_quoted(struct quoted *q, const struct tuple *n, bool v6)
 		uint16_t c = ld16(q->l4 + at);
 		if (q->t.proto != PROTO_ICMP)
 			c = csum_update(c, old, new);
-		st16(q->l4 + at, csum_update(c, oldp, newp));
+		c = csum_update(c, oldp, newp);
+		st16(q->l4 + at, q->t.proto == PROTO_UDP && !c ? 0xffff : c); /* RFC 768: 0 would say there is none */
 	}
 	if (icmp) {
 		st16(q->l4 + 4, n->sport | n->dport);
@@ -161,8 +184,8 @@ static enum step forward(struct decision *d, const struct ipaddr *dst)
 	struct pkt *p = d->p;
 	step_route(dst, (uint32_t)p->hash, p->identity, &d->to);
 	if (d->to.kind == ROUTE_NONE)
-		return decide_drop(d, DROP_UNROUTABLE);
-	if (p->ttl <= 1)
+		return decide_drop(d, d->to.refused ? d->to.refused : DROP_UNROUTABLE);
+	if (p->ttl <= (d->to.kind != ROUTE_HOST))
 		return decide_drop(d, DROP_TTL);
 	if (d->to.failed)
 		return decide_drop(d, DROP_NO_NEIGHBOR);
@@ -170,7 +193,8 @@ static enum step forward(struct decision *d, const struct ipaddr *dst)
 		d->wait = d->to.key;
 		return STEP_HOLD;
 	}
-	return p->l3_len > adj_at(d->to.adj)->mtu ? decide_drop(d, DROP_MTU) : STEP_ON;
+	const bool may_fragment = !(p->flags & PKT_IP6) && !(p->l3[6] & 0x40);
+	return p->l3_len > adj_at(d->to.adj)->mtu && !may_fragment ? decide_drop(d, DROP_MTU) : STEP_ON;
 }
 
 enum step step_icmp_error(struct decision *d)
@@ -200,13 +224,17 @@ enum step step_icmp_error(struct decision *d)
 	/* 'sibling' is the quoted packet as we first saw it; its sender is where the error goes */
 	struct ipaddr src = d->wire.src;
 	const struct conn *cn = ct_conn(c, r >> 1);
-	if (ip_eq(&src, &key.src) || (cn->flags & CONN_SNAT && !(r & 1)))
-		src = sibling.dst; /* the end itself, or an inside router, shows the address the outside knows */
+	const bool from_inside = cn->flags & (r & 1 ? CONN_INBOUND_MAP : CONN_SNAT);
+	if (ip_eq(&src, &key.src) || from_inside)
+		src = sibling.dst; /* the end itself, or an inside router, shows the address the outside knows: RFC 5508 REQ-5 */
 	enum step s = forward(d, &sibling.src);
 	if (s != STEP_ON || d->x)
 		return s;
 	rewrite_quoted(&q, &sibling, p->flags & PKT_IP6);
 	finish(p, &src, &sibling.src);
-	emit(d->w, p, d->to.adj);
+	if (p->l3_len > adj_at(d->to.adj)->mtu)
+		fragment_and_emit(d->w, p, d->to.adj);
+	else
+		emit(d->w, p, d->to.adj);
 	return STEP_DONE;
 }

@@ -47,11 +47,11 @@ static enum step check(struct decision *d, const struct side *s, uint32_t *rule)
 	return decide_drop(d, r.explicit_deny ? DROP_POLICY_DENY : DROP_POLICY);
 }
 
-/* The rules of the box itself cover endpoints and overlay, not its uplinks (design section 7, Host). */
-static bool host_policed(const struct decision *d, uint32_t other_in)
+/* The rules of the box itself cover endpoints and overlay, not its uplinks (design section 7, Host). Mode always closes
+ * endpoints; the box, which must go on reaching them, is closed by rules of its own only. */
+static bool host_policed(uint32_t other_in)
 {
-	(void)d;
-	return (other_in & 0xff000000) != FLOW_IN_UPLINK;
+	return (other_in & 0xff000000) != FLOW_IN_UPLINK && policy_host_set();
 }
 
 enum step step_policy(struct decision *d)
@@ -63,14 +63,14 @@ enum step step_policy(struct decision *d)
 	bool dst_host = dst->kind == ROUTE_HOST && dst->identity == ID_HOST;
 	struct side out = { "egress", 0, POLICY_EGRESS, d->dst_identity, &d->odst };
 	struct side in = { "ingress", 0, POLICY_INGRESS, d->src_identity, &d->osrc };
-	if (d->src_endpoint || (src_host && host_policed(d, dst->in))) {
+	if (d->src_endpoint || (src_host && host_policed(dst->in))) {
 		out.set = d->src_endpoint ? d->src_endpoint->policy_set : policy_host_set();
 		if ((s = check(d, &out, &d->rule_egress)) != STEP_ON)
 			return s;
 	}
 	if (d->dst_endpoint && src_host && settings.policy_allow_host) {
 		decide_say(d, "policy", "ingress: allowed, the box may reach its endpoints (policy allow-host on)");
-	} else if (d->dst_endpoint || (dst_host && host_policed(d, src_in))) {
+	} else if (d->dst_endpoint || (dst_host && host_policed(src_in))) {
 		in.set = d->dst_endpoint ? d->dst_endpoint->policy_set : policy_host_set();
 		if ((s = check(d, &in, &d->rule_ingress)) != STEP_ON)
 			return s;

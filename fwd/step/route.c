@@ -58,8 +58,15 @@ static void route_remote(struct route *r, const struct ipaddr *dst, uint32_t rem
 
 static void route_fib(struct route *r, const struct ipaddr *dst, const struct fib_result *f)
 {
-	if (f->kind != FIB_UNICAST)
+	static const uint8_t refused[] = { [FIB_BROADCAST] = DROP_MULTICAST, /* directed: RFC 2644 */
+					   [FIB_BLACKHOLE] = DROP_BLACKHOLE,
+					   [FIB_UNREACHABLE] = DROP_UNREACHABLE,
+					   [FIB_PROHIBIT] = DROP_PROHIBIT,
+					   [FIB_THROW] = 0 };
+	if (f->kind != FIB_UNICAST) {
+		r->refused = refused[f->kind];
 		return;
+	}
 	r->in = FLOW_IN_UPLINK;
 	if (f->nh.port < 0) { /* leaves by a device that is no port of ours: the kernel's business */
 		route_host(r);

@@ -7,6 +7,8 @@ enum step step_size(struct decision *d)
 {
 	const struct pkt *p = d->p;
 	uint16_t mtu = adj_at(d->to.adj)->mtu;
+	if (!mtu) /* it went away since 'route' */
+		return decide_drop(d, DROP_NO_NEIGHBOR);
 	if (p->l3_len <= mtu)
 		return STEP_ON;
 	bool may_fragment = !(p->flags & PKT_IP6) && !(p->l3[6] & 0x40);

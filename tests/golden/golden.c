@@ -6,6 +6,7 @@
  *	! COMMAND			as an operator types it; lines that follow each other are one transaction
  *	limits [frames=N tcp=N other=N]	of the box; before the first command
  *	route PREFIX port NAME|kernel [via GW]		noroute ... (the same words)
+ *	route PREFIX blackhole|unreachable|prohibit|throw|broadcast	a route that leads nowhere
  *	local ADDR port NAME|host	an address of the box
  *	neigh NAME ADDR MAC|failed|gone	what the kernel says about a neighbour on a port
  *	port NAME down|up|veth|mtu N	the device; what comes by a veth may have an unfinished checksum

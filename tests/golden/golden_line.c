@@ -125,6 +125,17 @@ static void do_route(struct golden *g, char *words, bool add)
 	struct err e = { "" };
 	char *prefix = golden_word(&words), *port = golden_word(&words), *name = golden_word(&words);
 	char *via = golden_word(&words), *gateway = golden_word(&words);
+	static const char *const kinds[] = { [FIB_BROADCAST] = "broadcast",
+					     [FIB_BLACKHOLE] = "blackhole",
+					     [FIB_UNREACHABLE] = "unreachable",
+					     [FIB_PROHIBIT] = "prohibit",
+					     [FIB_THROW] = "throw" };
+	for (unsigned k = 0; k < ARRAY_LEN(kinds) && port && !name; k++)
+		if (kinds[k] && !strcmp(port, kinds[k])) {
+			check_err(g, box_route_nowhere(add, prefix, k, &e), &e);
+			changed(g);
+			return;
+		}
 	if (!name || strcmp(port, "port") || (via && (strcmp(via, "via") || !gateway))) {
 		golden_fail(g, "route PREFIX port NAME [via GW] was expected");
 		return;
