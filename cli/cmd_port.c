@@ -12,6 +12,7 @@
 static const char *const modes[] = { "auto", "native", "generic" };
 static const char *const checksums[] = { "auto", "trust", "complete" };
 static const char *const on_exits[] = { "drop", "pass" };
+static const char *const validations[] = { "off", "strict", "loose" };
 
 static void set_choice(const struct parse *p, const char *label, const char *const *names, unsigned n, uint8_t *v)
 {
@@ -58,6 +59,7 @@ static int parse(const struct parse *p, void *data, struct err *e)
 	set_choice(p, "mode", modes, ARRAY_LEN(modes), &c->mode);
 	set_choice(p, "checksum", checksums, ARRAY_LEN(checksums), &c->checksum);
 	set_choice(p, "on-exit", on_exits, ARRAY_LEN(on_exits), &c->on_exit);
+	set_choice(p, "source-validation", validations, ARRAY_LEN(validations), &c->source_validation);
 	if ((a = parse_arg(p, "transit")))
 		c->transit = !strcmp(a->text, "on");
 	return 0;
@@ -94,6 +96,8 @@ static void print_options(const void *data, FILE *f)
 		fprintf(f, " on-exit %s", on_exits[c->on_exit]);
 	if (c->transit)
 		fputs(" transit on", f);
+	if (c->source_validation)
+		fprintf(f, " source-validation %s", validations[c->source_validation]);
 }
 
 static void occupies(const void *data, config_word_fn *fn, void *arg)
@@ -111,11 +115,13 @@ static void occupies(const void *data, config_word_fn *fn, void *arg)
 	}
 }
 
-static bool only_transit_differs(const struct port_conf *a, const struct port_conf *b)
+/* Only what decisions read: the device stays as it is. */
+static bool same_device(const struct port_conf *a, const struct port_conf *b)
 {
 	struct port_conf c = *a;
 
 	c.transit = b->transit;
+	c.source_validation = b->source_validation;
 	return !memcmp(&c, b, sizeof(c));
 }
 
@@ -145,8 +151,9 @@ static int apply(const void *old_data, const void *now_data, struct err *e)
 		return port_close(port, true);
 	if (!old)
 		return port_open(now, -1, NULL, e);
-	if (port && only_transit_differs(old, now)) {
+	if (port && same_device(old, now)) {
 		port->conf.transit = now->transit;
+		port->conf.source_validation = now->source_validation;
 		gen_bump_extra();
 		return 0;
 	}
@@ -169,7 +176,8 @@ const struct config_kind kind_port = {
 	.name = "port",
 	.key = "port NAME",
 	.options = "(device DEV|pcap in FILE out FILE|mem) [queues N:1-64] [mode native|generic|auto] "
-		   "[checksum auto|trust|complete] [on-exit drop|pass] [transit on|off]",
+		   "[checksum auto|trust|complete] [on-exit drop|pass] [transit on|off] "
+		   "[source-validation off|strict|loose]",
 	.help = "where frames enter and leave: a network device (AF_XDP), capture files, or memory (tests)",
 	.size = sizeof(struct port_conf),
 	.parse = parse,

@@ -7,12 +7,14 @@
 
 #include "cli/show.h"
 #include "fwd/settings.h"
+#include "tables/abi/replay.h"
 #include "tables/ct.h"
 #include "tables/policy.h"
 
 enum { START = 1, DECIDE = 2 };
 #define U32 "u32"
 #define BOOL "off|on"
+#define WORDS_OR(words) words "|N"
 
 static const struct setting {
 	const char *name, *type;
@@ -37,12 +39,23 @@ static bool is_number(const struct setting *s)
 	return !strcmp(s->type, U32);
 }
 
+/* Some words, or else a number. */
+static bool is_mixed(const struct setting *s)
+{
+	const size_t n = strlen(s->type);
+	return n > 2 && !strcmp(s->type + n - 2, "|N");
+}
+
 /* Word number 'v' of "a|b|c". */
 static void print_value(const struct setting *s, uint32_t v, char buf[static 32])
 {
 	const char *w = s->type;
 
 	if (is_number(s)) {
+		snprintf(buf, 32, "%u", v);
+		return;
+	}
+	if (is_mixed(s) && v >= s->min) {
 		snprintf(buf, 32, "%u", v);
 		return;
 	}
@@ -53,12 +66,13 @@ static void print_value(const struct setting *s, uint32_t v, char buf[static 32]
 
 static uint32_t read_value(const struct setting *s)
 {
-	return is_number(s) ? LOAD_RELAXED((const uint32_t *)s->target) : LOAD_RELAXED((const uint8_t *)s->target);
+	return is_number(s) || is_mixed(s) ? LOAD_RELAXED((const uint32_t *)s->target)
+					   : LOAD_RELAXED((const uint8_t *)s->target);
 }
 
 static void write_value(const struct setting *s, uint32_t v)
 {
-	if (is_number(s))
+	if (is_number(s) || is_mixed(s))
 		STORE_RELAXED((uint32_t *)s->target, v);
 	else
 		STORE_RELAXED((uint8_t *)s->target, (uint8_t)v);
@@ -73,7 +87,7 @@ static int run_set(struct call *c, struct err *e)
 	struct setting_value v = { .row = (uint32_t)(s - rows) };
 	char word[32] = "";
 
-	if (is_number(s)) {
+	if (a->type) { /* no keyword */
 		v.value = (uint32_t)a->n;
 	} else {
 		for (; strcmp(word, a->text); v.value++)
@@ -93,6 +107,8 @@ void settings_generate(void (*add)(const struct command *c))
 		print_value(s, s->value, value);
 		if (is_number(s))
 			snprintf(pattern, sizeof(pattern), "set %s N:%u-%u", s->name, s->min, s->max);
+		else if (is_mixed(s))
+			snprintf(pattern, sizeof(pattern), "set %s %s:%u-%u", s->name, s->type, s->min, s->max);
 		else
 			snprintf(pattern, sizeof(pattern), "set %s %s", s->name, s->type);
 		snprintf(unit, sizeof(unit), "%s%s", *s->unit ? " " : "", s->unit);

@@ -97,7 +97,7 @@ static void show_version(struct out *o)
 static void show_routes(struct out *o)
 {
 	static const char *const kinds[] = { "none",      "local",       "unicast", "broadcast",
-					     "blackhole", "unreachable", "prohibit" };
+					     "blackhole", "unreachable", "prohibit", "throw" };
 	struct fib_route r;
 
 	for (uint32_t i = fib_next(0, &r); i && !out_full(o); i = fib_next(i, &r))
@@ -213,6 +213,7 @@ const struct show_table show_tables[] = {
 	{ "routes", "the mirrored kernel routes", show_routes, count_fib },
 	{ "pools", "NAT pools and their ports in use", show_pools, NULL },
 	{ "vteps", "tunnel ends of this box", show_vteps, NULL },
+	{ "offload", "what the kernel forwards by itself, and why not more", show_offload, NULL },
 	{ "tables", "the tables, their entries and limits", show_tables_list, NULL },
 	{ NULL, NULL, NULL, NULL },
 };

@@ -9,6 +9,7 @@
 
 #include "cli/grammar.h"
 #include "fwd/base/clock.h"
+#include "fwd/export.h"
 #include "fwd/frag.h"
 #include "fwd/port/port.h"
 #include "tables/ct.h"
@@ -66,6 +67,9 @@ static void read_direction(bool v6, uint32_t record, struct direction *d)
 	d->zone = (uint16_t)(zp >> 8);
 	d->packets += (uint64_t)LOAD_RELAXED(&c->carry_packets[record & 1]) << 32;
 	d->bytes += (uint64_t)LOAD_RELAXED(&c->carry_bytes[record & 1]) << 32;
+	struct export_count kernel = export_counted(ct_of(v6), record >> 1, record & 1);
+	d->packets += kernel.packets;
+	d->bytes += kernel.bytes;
 }
 
 /* The rule that allowed it: its name, else its number. */
@@ -112,7 +116,7 @@ static void ct_row(struct out *o, bool v6, uint32_t conn, uint32_t now_s)
 	out_u64(o, "identity", c->identity);
 	out_u64(o, "dst_identity", c->dst_identity);
 	out_rule(o, c);
-	out_str(o, "offload", "no");
+	out_str(o, "offload", export_state(ct, conn));
 }
 
 void show_ct(struct out *o)

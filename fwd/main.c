@@ -22,10 +22,12 @@
 #include "fwd/base/rcu.h"
 #include "fwd/control.h"
 #include "fwd/decide.h"
+#include "fwd/export.h"
 #include "fwd/fib.h"
 #include "fwd/frag.h"
 #include "fwd/icmp.h"
 #include "fwd/netlink.h"
+#include "fwd/offload.h"
 #include "fwd/resolve.h"
 #include "fwd/settings.h"
 #include "fwd/steering.h"
@@ -61,6 +63,12 @@ static void usage(FILE *f)
 
 /* ---- start ---- */
 
+static void on_connection_gone(unsigned slot, bool v6, uint32_t conn)
+{
+	export_stop(ct_of(v6), conn); /* first: its NAT port may be another's in a moment */
+	decide_connection_gone(slot, v6, conn);
+}
+
 static int init_tables(struct err *e)
 {
 	int err;
@@ -68,7 +76,7 @@ static int init_tables(struct err *e)
 	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) || (err = ct_init(0, 0, e)) ||
 	    (err = frag_init(e)) || (err = fib_init(e)) || (err = resolve_init(e)))
 		return err;
-	ct_on_delete = decide_connection_gone;
+	ct_on_delete = on_connection_gone;
 	frag_queue_init();
 	return 0;
 }
@@ -83,7 +91,18 @@ static int init_kernel(struct err *e)
 	int err;
 	if (run.no_kernel)
 		return 0;
-	if ((err = loader_check_caps(e)) || (err = loader_open(&run.loader, run.name, e)))
+	if ((err = loader_check_caps(e)))
+		return err;
+	netlink_on_link = control_link;
+	return netlink_init(e);
+}
+
+/* Once the settings are known: the size of the replay table is one. */
+static int open_loader(struct err *e)
+{
+	loader_replay_flows = settings.offload_flows;
+	int err = loader_open(&run.loader, run.name, e);
+	if (err)
 		return err;
 	port_loader = run.loader;
 	gen_use(loader_gen_area(run.loader));
@@ -91,8 +110,7 @@ static int init_kernel(struct err *e)
 	nat_bits_kept = loader_adopted(run.loader);
 	control_init(run.loader);
 	steering_init(run.loader);
-	netlink_on_link = control_link;
-	return netlink_init(e);
+	return offload_init(run.loader, e);
 }
 
 /* First transaction, once the worker count is known: what ports stand on. */
@@ -101,6 +119,8 @@ static int prepare(struct err *e)
 	struct port_conf gate = { .name = "gate", .kind = "xdp", .device = GATE_NET_DEVICE };
 	struct gate_info info;
 	int err;
+	if (!run.no_kernel && (err = open_loader(e)))
+		return err;
 	if ((err = frames_init(FRAMES_PER_WORKER * settings.worker_count, e)) ||
 	    (err = workers_init(settings.worker_count, e)))
 		return err;
@@ -127,6 +147,7 @@ static void on_prefix(bool added, const struct ipnet *n)
 {
 	steering_dirty();
 	resolve_remotes_changed();
+	offload_dirty();
 	control_host_prefix(n, added);
 }
 
@@ -144,6 +165,7 @@ static void on_vtep(bool added, const struct vtep *v)
 	(void)v;
 	resolve_remotes_changed();
 	steering_dirty();
+	offload_dirty();
 }
 
 static void on_port(bool added, const struct port_conf *conf, struct port *p)
@@ -154,12 +176,17 @@ static void on_port(bool added, const struct port_conf *conf, struct port *p)
 	if (p)
 		resolve_port_changed(p->index);
 	steering_dirty();
+	offload_dirty();
 }
 
 static void on_setting(const char *name)
 {
 	if (strcmp(name, "host-routes") == 0)
 		control_host_routes(settings.host_routes);
+	if (strcmp(name, "offload") == 0) {
+		export_setting_changed();
+		offload_dirty();
+	}
 }
 
 static const struct config_hooks hooks = {
@@ -227,6 +254,7 @@ static void tick(uint64_t now)
 	STORE_RELEASE(&gen_area->alive_until_ns, now);
 	resolve_tick(now);
 	control_tick(now);
+	offload_tick(now);
 	if (!run.loader)
 		return;
 	netlink_tick(now);
@@ -262,6 +290,7 @@ static int loop(int signals, struct err *e)
 		tick(clock_ns());
 		if (steering_sync(e))
 			log_error("%s", e->text);
+		offload_sync();
 		rcu_poll_deferred();
 	}
 	close(ep);
@@ -320,8 +349,10 @@ static void stop(bool started)
 	if (started)
 		log_info("stops: the configuration stays in %s, %u connections and %u translations end here",
 			 run.config, ct_count(&ct4) + ct_count(&ct6), nat_count());
+	offload_stop();
 	if (started)
 		workers_stop();
+	offload_fini(started);
 	server_close();
 	for (unsigned i = 0; i < PORTS_MAX; i++)
 		if (ports[i] && ports[i]->ops)

@@ -1,22 +1,29 @@
 // SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
 /* tc ingress on the host end of a container's veth ([from-container]): every frame to the engine, stamped with its
- * endpoint.
+ * endpoint, but for flows that kernel replay has (xdp/replay.bpf.h).
  *
  * A device that is no endpoint is not let through: the kernel would forward it past all policy. GSO frames stay whole
  * here and are cut at sluice_host, whose offloads are off; each piece inherits the stamp. */
 #define WITH_GATE
-#include "xdp/gate.bpf.h"
+#define WITH_REPLAY
+#include "xdp/replay_tc.bpf.h"
 
 SEC("from-container") int from_container(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
 	struct gate_endpoint *ep = bpf_map_lookup_elem(&gate_by_ifindex, &ifindex);
 	struct gate_conf *conf = gate_config();
+	struct ingress from = { .in = FLOW_IN_ENDPOINT };
+	int verdict;
 
 	if (!ep) {
 		count(&gate_stats, GATE_DROP_UNKNOWN_DEVICE);
 		return TC_ACT_SHOT;
 	}
+	/* The source MAC is checked by the decision, not by replay: neither here nor in the engine. */
+	from.in |= ep->id & FLOW_IN_INDEX;
+	if (!tc_replay(skb, &from, 1, &verdict))
+		return verdict;
 	if (!conf || !conf->host_ifindex || gate_stamp(skb, GATE_ENDPOINT, ep->id, conf->n_queues)) {
 		count(&gate_stats, GATE_DROP_WRITE);
 		return TC_ACT_SHOT;

@@ -14,4 +14,5 @@ bpf_\name\()_end:
 	object steer, "xdp/steer.o"
 	object container, "xdp/container.o"
 	object host, "xdp/host.o"
+	object overlay, "xdp/overlay.o"
 	.section .note.GNU-stack, "", @progbits

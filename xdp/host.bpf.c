@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
 /* tc on sluice_host, the kernel's end of the gate. [to-host], ingress: frames from the engine to an endpoint or the
- * box. [from-host], egress: frames of the box get their stamp; those [from-container] redirected here have one and
- * pass. */
+ * box. [from-host], egress: frames of the box get their stamp, but for flows that kernel replay has; those
+ * [from-container] redirected here have one and pass.
+ * tc ingress on uplinks, [from-netdev]: replays the frames that XDP in front of it left to tc. */
 #define WITH_GATE
-#include "xdp/gate.bpf.h"
+#define WITH_REPLAY
+#include "xdp/replay_tc.bpf.h"
 
 #define TYPE_HOST 0 /* PACKET_HOST */
 
@@ -60,7 +62,8 @@ SEC("from-host") int from_host(struct __sk_buff *skb)
 	void *end = (void *)(long)skb->data_end;
 	struct ethhdr *eth = (void *)(long)skb->data;
 	struct gate_conf *conf = gate_config();
-	int kind;
+	struct ingress from = { .in = FLOW_IN_HOST };
+	int kind, verdict;
 
 	if ((void *)(eth + 1) > end) {
 		count(&gate_stats, GATE_DROP_WRITE);
@@ -75,11 +78,29 @@ SEC("from-host") int from_host(struct __sk_buff *skb)
 		count(&gate_stats, GATE_DROP_HOST_PROTO);
 		return TC_ACT_SHOT;
 	}
+	if (!tc_replay(skb, &from, 0, &verdict))
+		return verdict;
 	if (!conf || gate_stamp(skb, GATE_HOST, 0, conf->n_queues)) {
 		count(&gate_stats, GATE_DROP_WRITE);
 		return TC_ACT_SHOT;
 	}
 	return TC_ACT_OK;
+}
+
+SEC("from-netdev") int from_netdev(struct __sk_buff *skb)
+{
+	struct ingress from = { .in = FLOW_IN_UPLINK };
+	__u32 *mark = (void *)(long)skb->data_meta;
+	int verdict;
+
+	/* Without the mark it is the kernel's own, or VXLAN for the device behind. With it, XDP took it for the engine's:
+	 * the host stack would forward it past all policy. */
+	if ((void *)(mark + 1) > (void *)(long)skb->data || *mark != REPLAY_META)
+		return TC_ACT_OK;
+	if (!tc_replay(skb, &from, 1, &verdict))
+		return verdict;
+	count(&replay_stats, REPLAY_DROP_NETDEV);
+	return TC_ACT_SHOT;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

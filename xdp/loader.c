@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Objects, pins and map access of the loader (contract in loader.h). Control thread.
  *
- * Every map is pinned by name before the objects are loaded, so the three objects share them and the next process finds
+ * Every map is pinned by name before the objects are loaded, so the objects share them and the next process finds
  * them. Programs need no pins: the devices they are attached to hold them. */
 #include "xdp/loader.h"
 
@@ -26,7 +26,7 @@
 #define BITS_BYTES ((size_t)STEER_POOLS * 3 * STEER_BITMAP_SIZE)
 
 extern const char bpf_steer_start[], bpf_steer_end[], bpf_container_start[], bpf_container_end[], bpf_host_start[],
-	bpf_host_end[];
+	bpf_host_end[], bpf_overlay_start[], bpf_overlay_end[];
 
 static const struct {
 	const char *name, *start, *end;
@@ -34,6 +34,7 @@ static const struct {
 	[OBJ_STEER] = { "steer", bpf_steer_start, bpf_steer_end },
 	[OBJ_CONTAINER] = { "container", bpf_container_start, bpf_container_end },
 	[OBJ_HOST] = { "host", bpf_host_start, bpf_host_end },
+	[OBJ_OVERLAY] = { "overlay", bpf_overlay_start, bpf_overlay_end },
 };
 const struct loader_prog_info loader_progs[PROGS] = {
 	[PROG_STEER] = { "sluice_steer", NULL, 0, OBJ_STEER },
@@ -41,6 +42,9 @@ const struct loader_prog_info loader_progs[PROGS] = {
 	[PROG_FROM_CONTAINER] = { "from_container", "container.o:[from-container]", TC_H_MIN_INGRESS, OBJ_CONTAINER },
 	[PROG_TO_HOST] = { "to_host", "host.o:[to-host]", TC_H_MIN_INGRESS, OBJ_HOST },
 	[PROG_FROM_HOST] = { "from_host", "host.o:[from-host]", TC_H_MIN_EGRESS, OBJ_HOST },
+	[PROG_FROM_NETDEV] = { "from_netdev", "host.o:[from-netdev]", TC_H_MIN_INGRESS, OBJ_HOST },
+	[PROG_FROM_OVERLAY] = { "from_overlay", "overlay.o:[from-overlay]", TC_H_MIN_INGRESS, OBJ_OVERLAY },
+	[PROG_TO_OVERLAY] = { "to_overlay", "overlay.o:[to-overlay]", TC_H_MIN_EGRESS, OBJ_OVERLAY },
 };
 static const struct {
 	const char *name;
@@ -57,6 +61,13 @@ static const struct {
 	[MAP_GATE_BY_ID] = { "gate_by_id", OBJ_CONTAINER },
 	[MAP_GATE_CONF] = { "gate_conf", OBJ_CONTAINER },
 	[MAP_GATE_STATS] = { "gate_stats", OBJ_CONTAINER },
+	[MAP_REPLAY_INDEX] = { "replay_index", OBJ_STEER },
+	[MAP_REPLAY_FLOW4] = { "replay_flow4", OBJ_STEER },
+	[MAP_REPLAY_FLOW6] = { "replay_flow6", OBJ_STEER },
+	[MAP_REPLAY_ADJ] = { "replay_adj", OBJ_STEER },
+	[MAP_REPLAY_CONF] = { "replay_conf", OBJ_STEER },
+	[MAP_REPLAY_REMOTE] = { "replay_remote", OBJ_STEER },
+	[MAP_REPLAY_STATS] = { "replay_stats", OBJ_STEER },
 };
 static const enum loader_map left_map[LEFTS] = {
 	[LEFT_IFINDEX] = MAP_GATE_BY_IFINDEX,
@@ -144,6 +155,16 @@ static void drop_other_layout(struct loader *l, const char *path, const struct b
 		close(fd);
 }
 
+/* How much room a map whose size is a matter of configuration gets; 0: as declared. */
+static uint32_t map_entries(const char *name)
+{
+	if (!strcmp(name, maps[MAP_REPLAY_INDEX].name))
+		return replay_buckets();
+	if (!strcmp(name, maps[MAP_REPLAY_FLOW4].name) || !strcmp(name, maps[MAP_REPLAY_FLOW6].name))
+		return loader_replay_flows;
+	return 0;
+}
+
 static int object_open(struct loader *l, enum loader_object o, struct err *e)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = objects[o].name);
@@ -160,6 +181,8 @@ static int object_open(struct loader *l, enum loader_object o, struct err *e)
 		if (bpf_map__is_internal(m)) /* constants of the program itself */
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", l->dir, bpf_map__name(m));
+		if (map_entries(bpf_map__name(m)))
+			bpf_map__set_max_entries(m, map_entries(bpf_map__name(m)));
 		drop_other_layout(l, path, m);
 		rc = bpf_map__set_pin_path(m, path);
 		if (rc)
@@ -211,7 +234,7 @@ static int map_memory(struct loader *l, struct err *e)
 	l->bits = b == MAP_FAILED ? NULL : b;
 	if (!l->gen || !l->bits)
 		return err_set(e, -errno, "cannot map BPF memory: %s", strerror(errno));
-	return 0;
+	return replay_open(l, e);
 }
 
 static size_t sort_size; /* qsort and bsearch pass no context; control thread only */
@@ -280,8 +303,10 @@ unsigned loader_adopt_done(struct loader *l)
 				continue;
 			if (w == LEFT_IFINDEX)
 				attach_remove(l, PROG_FROM_CONTAINER, ld32(key), NULL);
-			if (w == LEFT_DEV)
+			if (w == LEFT_DEV) {
 				attach_remove(l, PROG_STEER, ld32(key), NULL);
+				attach_remove(l, PROG_FROM_NETDEV, ld32(key), NULL);
+			}
 			bpf_map_delete_elem(l->map_fd[left_map[w]], key);
 			gone++;
 		}
@@ -308,6 +333,8 @@ int loader_open(struct loader **out, const char *instance, struct err *e)
 	int rc;
 
 	*out = NULL;
+	if (loader_replay_flows < 16 || loader_replay_flows > 1u << 24)
+		return err_set(e, -EINVAL, "kernel replay table of %u flows: use 16 to 16777216", loader_replay_flows);
 	if (!l)
 		return err_set(e, -ENOMEM, "no memory for the loader");
 	libbpf_set_print(quiet);
@@ -363,6 +390,7 @@ void loader_close(struct loader *l, bool clean)
 		munmap(l->gen, sizeof(*l->gen));
 	if (l->bits)
 		munmap(l->bits, BITS_BYTES);
+	replay_close(l);
 	for (int o = 0; o < OBJS; o++)
 		bpf_object__close(l->obj[o]);
 	for (int w = 0; w < LEFTS; w++)
@@ -502,4 +530,9 @@ int loader_gate_stats(struct loader *l, uint64_t n[static GATE_STATS])
 int loader_steer_stats(struct loader *l, uint64_t n[static STEER_STATS])
 {
 	return stats_sum(l, MAP_STEER_STATS, n, STEER_STATS);
+}
+
+int loader_replay_stats(struct loader *l, uint64_t n[static REPLAY_STATS])
+{
+	return stats_sum(l, MAP_REPLAY_STATS, n, REPLAY_STATS);
 }

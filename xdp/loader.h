@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Loads the BPF programs, pins and maps their tables, attaches and detaches them. Control thread only; of what it hands
- * out, workers may use the mapped memory (loader_gen_area, loader_pool_bits).
+ * out, workers may use the mapped memory (loader_gen_area, loader_pool_bits, loader_replay).
  *
  * Life: loader_check_caps -> loader_open (adopts the pinned maps of a dead predecessor, whose programs keep running) ->
  * gate_create (xdp/gate.h) -> attach and set whatever the configuration says -> loader_adopt_done (what the predecessor
@@ -9,8 +9,10 @@
  * Attachments are by netlink and outlive the process; every attach replaces an older sluice program without a gap, and
  * refuses a foreign one. Every int is 0 or -errno with one sentence in 'e' that names the thing and the cure.
  *
- * Names the operator sees: `tc filter show`: container.o:[from-container], host.o:[to-host], host.o:[from-host];
- * `bpftool prog`: sluice_steer, sluice_gate, from_container, to_host, from_host; pins /sys/fs/bpf/sluice/INSTANCE/MAP.
+ * Names the operator sees: `tc filter show`: container.o:[from-container], host.o:[to-host], host.o:[from-host],
+ * host.o:[from-netdev], overlay.o:[from-overlay], overlay.o:[to-overlay];
+ * `bpftool prog`: sluice_steer, sluice_gate, from_container, to_host, from_host, from_netdev,
+ * from_overlay, to_overlay; pins /sys/fs/bpf/sluice/INSTANCE/MAP.
  */
 #pragma once
 
@@ -18,6 +20,7 @@
 #include "fwd/base/net.h"
 #include "tables/abi/gate.h"
 #include "tables/abi/gen.h"
+#include "tables/abi/replay.h"
 #include "tables/abi/steer.h"
 
 struct loader;
@@ -28,6 +31,9 @@ enum loader_prog {
 	PROG_FROM_CONTAINER, /* tc ingress, host end of a container's veth */
 	PROG_TO_HOST,        /* tc ingress, sluice_host */
 	PROG_FROM_HOST,      /* tc egress, sluice_host */
+	PROG_FROM_NETDEV,    /* tc ingress, uplinks: REPLAY_PORT_NETDEV may be set once it is on */
+	PROG_FROM_OVERLAY,   /* tc ingress, sluice_vxlan */
+	PROG_TO_OVERLAY,     /* tc egress, sluice_vxlan */
 	PROGS
 };
 enum loader_map {
@@ -42,12 +48,23 @@ enum loader_map {
 	MAP_GATE_BY_ID,
 	MAP_GATE_CONF,
 	MAP_GATE_STATS,
+	MAP_REPLAY_INDEX,
+	MAP_REPLAY_FLOW4,
+	MAP_REPLAY_FLOW6,
+	MAP_REPLAY_ADJ,
+	MAP_REPLAY_CONF,
+	MAP_REPLAY_REMOTE,
+	MAP_REPLAY_STATS,
 	MAPS
 };
 enum loader_mode { LOADER_AUTO, LOADER_NATIVE, LOADER_GENERIC };
 
 /* -EPERM naming each capability that is missing and what for. */
 int loader_check_caps(struct err *e);
+
+/* Records of each family in the kernel replay table, number 0 included: REPLAY_FLOWS unless changed before loader_open;
+ * 16 to 16 Mi. Some 350 bytes each, all of it allocated at open. */
+extern uint32_t loader_replay_flows;
 
 /* Mounts bpffs if need be (logged). Pinned maps of the same layout are reused, others replaced (logged). 'instance':
  * letters, digits, '-' and '_' only. */
@@ -84,6 +101,23 @@ struct gen_area *loader_gen_area(struct loader *l);
  * such pool. The caller sets bits by atomic or; XDP only reads. */
 uint64_t *loader_pool_bits(struct loader *l, uint32_t pool, enum steer_proto which);
 
+/* The replay table (tables/abi/replay.h), mapped. Programs look away (conf->flags is 0), the index is empty and so is
+ * replay_remote: what a predecessor exported ends at loader_open. conf->buckets and conf->flows are filled in. */
+struct loader_replay {
+	struct replay_conf *conf;
+	struct replay_bucket *index;
+	struct replay_flow4 *flow4;
+	struct replay_flow6 *flow6;
+	struct adj *adjs; /* REPLAY_ADJS, for adj_use() */
+};
+const struct loader_replay *loader_replay(const struct loader *l);
+/* Senders of VXLAN. 'in' = FLOW_IN_REMOTE | index. As the entries below. */
+int loader_replay_remote_set(struct loader *l, const struct replay_remote *k, uint32_t in);
+int loader_replay_remote_del(struct loader *l, const struct replay_remote *k);
+/* Whether the device takes frames by XDP_REDIRECT just now: what a driver can't take vanishes without a trace. A veth can
+ * while its peer has GRO or XDP on, so ask again when links change. -EOPNOTSUPP: the kernel can't tell (before 6.3). */
+int loader_can_redirect(uint32_t ifindex);
+
 /* Entries. set: insert or replace. del: succeeds when absent. No text: the caller names the thing; -E2BIG or -ENOSPC =
  * full. */
 int loader_steer_set(struct loader *l, const struct ipnet *prefix, const struct steer_val *v);
@@ -101,3 +135,4 @@ int loader_gate_conf_set(struct loader *l, const struct gate_conf *c);
 /* Sums over CPUs. */
 int loader_gate_stats(struct loader *l, uint64_t n[static GATE_STATS]);
 int loader_steer_stats(struct loader *l, uint64_t n[static STEER_STATS]);
+int loader_replay_stats(struct loader *l, uint64_t n[static REPLAY_STATS]);

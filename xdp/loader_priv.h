@@ -24,7 +24,7 @@ struct leftovers {
 enum { LEFT_IFINDEX, LEFT_DEV, LEFT_LPM, LEFT_ID, LEFTS };
 
 struct bpf_object;
-enum loader_object { OBJ_STEER, OBJ_CONTAINER, OBJ_HOST, OBJS };
+enum loader_object { OBJ_STEER, OBJ_CONTAINER, OBJ_HOST, OBJ_OVERLAY, OBJS };
 struct loader {
 	char dir[128];
 	bool adopted;
@@ -35,6 +35,7 @@ struct loader {
 	int map_fd[MAPS];
 	struct gen_area *gen;
 	uint8_t *bits;
+	struct loader_replay replay;
 	struct leftovers left[LEFTS];
 	struct attachment *at;
 	size_t n_at;
@@ -54,5 +55,9 @@ int attach_remove(struct loader *l, enum loader_prog prog, uint32_t ifindex, str
 /* Whether a program of ours of kind 'prog', of this process or a predecessor, is on the device. */
 bool attach_is_ours(struct loader *l, enum loader_prog prog, uint32_t ifindex);
 void attach_remove_all(struct loader *l);
+/* loader_replay.c */
+uint32_t replay_buckets(void); /* index buckets for loader_replay_flows records */
+int replay_open(struct loader *l, struct err *e);
+void replay_close(struct loader *l);
 /* gate.c, from a clean loader_close */
 void gate_release(struct loader *l);

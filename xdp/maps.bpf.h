@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
-/* Every BPF map, once. Each program file defines those it needs by including this with WITH_STEER, WITH_GATE or both;
+/* Every BPF map, once. Each program file defines those it needs by including this with WITH_STEER, WITH_GATE and WITH_REPLAY;
  * the loader pins them by name, so that all objects, and those of the next start, share one map each. Names, keys and
  * values are the contract of tables/abi. */
 #pragma once
@@ -9,6 +9,7 @@
 
 #include "tables/abi/gate.h"
 #include "tables/abi/gen.h"
+#include "tables/abi/replay.h"
 #include "tables/abi/steer.h"
 
 #ifdef WITH_STEER
@@ -58,6 +59,64 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } steer_stats SEC(".maps");
+#endif
+
+#ifdef WITH_REPLAY
+/* The first three are sized by the loader. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * REPLAY_FLOWS / REPLAY_WAYS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct replay_bucket);
+} replay_index SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, REPLAY_FLOWS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct replay_flow4);
+} replay_flow4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, REPLAY_FLOWS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct replay_flow6);
+} replay_flow6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, REPLAY_ADJS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct adj);
+} replay_adj SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct replay_conf);
+} replay_conf SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, REPLAY_REMOTES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct replay_remote);
+	__type(value, __u32);
+} replay_remote SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REPLAY_STATS);
+	__type(key, __u32);
+	__type(value, __u64);
+} replay_stats SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -2,11 +2,11 @@
 /* XDP on uplinks (sluice_steer): an allow list of what the engine takes; everything else stays with the kernel
  * untouched. XDP on sluice_net (sluice_gate): every frame to the engine, none past it.
  *
- * Order: the device is configured; ARP and neighbour solicitations by their target; own destination MAC; longest prefix
+ * Order: the device is configured; kernel replay has the flow; ARP and neighbour solicitations by their target; own destination MAC; longest prefix
  * of the destination; then its flags. Tagged frames are passed: VLAN devices belong to the kernel. */
 #define WITH_STEER
-#include "xdp/maps.bpf.h"
-#include "xdp/parse.bpf.h"
+#define WITH_REPLAY
+#include "xdp/replay_xdp.bpf.h"
 
 #define ND_SOLICIT 135
 
@@ -185,8 +185,11 @@ SEC("xdp") int sluice_steer(struct xdp_md *ctx)
 {
 	__u32 ifindex = ctx->ingress_ifindex, queue = ctx->rx_queue_index;
 	struct steer_dev *dev = bpf_map_lookup_elem(&steer_dev, &ifindex);
-	int verdict;
+	int verdict = dev ? xdp_replay(ctx, dev) : -1;
 
+	/* What has a record was taken before: the prefixes need not be asked. */
+	if (verdict >= 0)
+		return verdict;
 	if (!dev || !is_ours((void *)(long)ctx->data, (void *)(long)ctx->data_end, dev)) {
 		count(&steer_stats, STEER_PASSED);
 		return XDP_PASS;

@@ -12,6 +12,7 @@
 enum { PORTS_MAX = 32, QUEUES_MAX = 64, PORT_NAME_MAX = 16, PORT_GATE = 0, PORT_CONTROL = 1, PORT_FIRST = 2 };
 enum port_mode { PORT_MODE_AUTO, PORT_MODE_NATIVE, PORT_MODE_GENERIC };
 enum port_checksum { PORT_CSUM_AUTO, PORT_CSUM_TRUST, PORT_CSUM_COMPLETE };
+enum port_sources { PORT_SOURCES_ANY, PORT_SOURCES_STRICT, PORT_SOURCES_LOOSE };
 enum port_on_exit { PORT_EXIT_DROP, PORT_EXIT_PASS };
 
 struct port_conf {
@@ -22,6 +23,7 @@ struct port_conf {
 	uint32_t queues;        /* 0 = all the device has */
 	uint8_t mode, checksum, on_exit;
 	bool transit;
+	uint8_t source_validation; /* enum port_sources, of what comes in by an uplink */
 };
 
 struct port;

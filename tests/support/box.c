@@ -129,19 +129,30 @@ int box_commands(const char *name, char *text, FILE *out, struct err *e)
 	return cli_batch(name, text, false, out, e);
 }
 
+static int route_set(bool add, struct fib_route *r, const char *prefix, struct err *e)
+{
+	if (!ipnet_parse(prefix, &r->prefix))
+		return err_set(e, -EINVAL, "route: '%s' is no prefix", prefix);
+	int err = add ? fib_add(r, e) : fib_del(r);
+	fib_ports_changed();
+	resolve_routes_changed();
+	return err;
+}
+
 int box_route(bool add, const char *prefix, const struct port *port, const char *via, struct err *e)
 {
 	struct fib_route r = { .kind = FIB_UNICAST, .table = 254, .protocol = 4, .n = 1 };
-	if (!ipnet_parse(prefix, &r.prefix))
-		return err_set(e, -EINVAL, "route: '%s' is no prefix", prefix);
 	if (via && !ip_parse(via, &r.nh[0].gateway))
 		return err_set(e, -EINVAL, "route: '%s' is no address", via);
 	r.nh[0].ifindex = port ? port->ifindex : HOST_IFINDEX - 1;
 	r.nh[0].port = -1;
-	int err = add ? fib_add(&r, e) : fib_del(&r);
-	fib_ports_changed();
-	resolve_routes_changed();
-	return err;
+	return route_set(add, &r, prefix, e);
+}
+
+int box_route_nowhere(bool add, const char *prefix, enum fib_kind kind, struct err *e)
+{
+	struct fib_route r = { .kind = kind, .table = 254, .protocol = 4 };
+	return route_set(add, &r, prefix, e);
 }
 
 int box_local(const char *addr, const struct port *port, struct err *e)

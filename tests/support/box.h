@@ -4,6 +4,7 @@
  * thread in turn. One box a process, and not a second one after it. */
 #pragma once
 
+#include "fwd/fib.h"
 #include "fwd/worker.h"
 
 enum { BOX_FRAME_MAX = 2048 };
@@ -22,6 +23,7 @@ bool box_close(struct err *e);
 int box_commands(const char *name, char *text, FILE *out, struct err *e);
 /* Kernel routes and addresses. 'port' NULL: by a device that is no port of ours. */
 int box_route(bool add, const char *prefix, const struct port *port, const char *via, struct err *e);
+int box_route_nowhere(bool add, const char *prefix, enum fib_kind kind, struct err *e);
 int box_local(const char *addr, const struct port *port, struct err *e);
 
 /* Everything there is to do: requests, timers, grace periods, worker loops. */

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
+/* Kernel replay in XDP on an uplink (xdp/replay.bpf.h): uplink to uplink or tunnel by XDP_REDIRECT, VXLAN put on and taken
+ * off. XDP can't enter a container, and some devices take no redirect: such frames are left to tc, plain ones to
+ * [from-netdev] with a mark, VXLAN ones to the kernel's VXLAN device and [from-overlay] behind it. */
+#pragma once
+
+#include "xdp/replay.bpf.h"
+
+/* Where in the frame the IP packet is that is to be replayed, and whose it is. */
+struct framing {
+	__u32 off;    /* 14, or 64 behind VXLAN */
+	__u32 room;   /* bytes from there on */
+	__be16 dport; /* of the VXLAN header, 0 plain */
+	struct ingress from;
+};
+
+/* The frame at 'data' is plain UDP over IPv4 with destination port 'k->dport': VXLAN of somebody we know? RFC 7348 5;
+ * an outer congestion mark is for the engine (RFC 6040 4.2). */
+static __always_inline int framing_vxlan(const __u8 *data, void *end, const struct flow_key4 *k, struct framing *f)
+{
+	const __u8 *x = data + ETH_SIZE + IP4_SIZE + 8;
+	__u32 len, vni;
+
+	if ((void *)data + TUNNEL4_SIZE > end)
+		return REPLAY_SHAPE;
+	vni = bpf_ntohl(*(__be32 *)(x + 4)) >> 8;
+	f->from.in = sender_find(k->dst, k->src, k->dport, vni);
+	if (!f->from.in)
+		return REPLAY_SENDER;
+	len = bpf_ntohs(*(__be16 *)(x - 4));
+	if (len < 8 + 8 + ETH_SIZE + IP4_SIZE + 8 || !(x[0] & 8) || (data[ETH_SIZE + 1] & 3) == 3 || x[8] & 1)
+		return REPLAY_SHAPE;
+	f->from.vni = vni;
+	f->off = TUNNEL4_SIZE;
+	f->room = len - 8 - 8 - ETH_SIZE;
+	f->dport = k->dport;
+	return REPLAY_OK;
+}
+
+/* A veth peer sends checksums unfinished, the sum of the pseudo header: the engine finishes those (fwd/parse.c). */
+static __always_inline int looks_unfinished(__u64 addrs, const struct plain *s, __u32 ip_size, __u16 have)
+{
+	return have == csum_fold(addrs + bpf_htons(s->proto) + bpf_htons(s->l3_len - ip_size));
+}
+
+/* L4 of 'proto' with its bounds known: TCP 20 bytes, UDP 8. */
+static __always_inline void write_l4(__u8 *l4, __u16 *field, int udp, const struct found *o)
+{
+	__u32 have = *field, sum = csum_fold((have ^ 0xffff) + (__u64)o->d_addr + o->d_port) ^ 0xffff;
+
+	if (udp) {
+		sum = sum ? sum : 0xffff;
+		sum = have ? sum : 0; /* RFC 768: none sent */
+	}
+	*field = sum;
+	*(__be16 *)l4 = o->sport;
+	*(__be16 *)(l4 + 2) = o->dport;
+}
+
+/* All checks passed; >= 0 with the frame as it was, or REPLAY_DROP_WRITE. */
+static __always_inline int xdp_send(struct xdp_md *ctx, const struct framing *f, const struct plain *s,
+				    const struct found *o, const struct way *w, int v6)
+{
+	const __u32 ip_size = v6 ? IP6_SIZE : IP4_SIZE;
+	__u32 front = w->kind == ADJ_ETH ? ETH_SIZE : TUNNEL4_SIZE;
+	__u8 *data, *l3, *l4, *end;
+
+	if (front != f->off && bpf_xdp_adjust_head(ctx, (int)f->off - (int)front))
+		return REPLAY_NOT_HERE;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	l3 = data + front;
+	l4 = l3 + ip_size;
+	if (l4 + 8 > end)
+		return REPLAY_DROP_WRITE;
+	if (w->kind == ADJ_ETH)
+		write_eth(data, w->adj, v6);
+	else if (data + TUNNEL4_SIZE <= end) /* it is: for the verifier */
+		write_tunnel4(data, w->adj, s->l3_len, v6 ? bpf_ntohs(*(__be16 *)l3) >> 4 : l3[1], o->outer_port, v6);
+	if (v6)
+		write_ip6((void *)l3, o->f6);
+	else
+		write_ip4((void *)l3, o->f4);
+	if (s->proto == P_UDP) {
+		write_l4(l4, (__u16 *)(l4 + 6), 1, o);
+		return REPLAY_OK;
+	}
+	if (l4 + 20 > end)
+		return REPLAY_DROP_WRITE;
+	write_l4(l4, (__u16 *)(l4 + 16), 0, o);
+	return REPLAY_OK;
+}
+
+/* To the tc programs behind us. */
+static __always_inline int xdp_leave(struct xdp_md *ctx, const struct framing *f)
+{
+	__u32 *mark;
+
+	if (f->dport)
+		return REPLAY_XDP_TO_TC;
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*mark)))
+		return REPLAY_NOT_HERE;
+	mark = (void *)(long)ctx->data_meta;
+	if ((void *)(mark + 1) > (void *)(long)ctx->data)
+		return REPLAY_NOT_HERE;
+	*mark = REPLAY_META;
+	return REPLAY_XDP_TO_TC;
+}
+
+/* REPLAY_XDP: sent, '*verdict' tells how; REPLAY_XDP_TO_TC: XDP_PASS; REPLAY_DROP_WRITE: XDP_DROP; others: refused. */
+static __always_inline int xdp_replay_found(struct xdp_md *ctx, const struct replay_conf *c,
+					    const struct replay_port *me, const struct framing *f,
+					    const struct plain *s, const struct found *o, int v6, int unfinished,
+					    int *verdict)
+{
+	struct way w;
+	__u64 now;
+	int why = record_refuses(o, &f->from, &now);
+
+	if (why == REPLAY_OK)
+		why = way_find(c, o, &w);
+	if (why != REPLAY_OK)
+		return why;
+	if (s->l3_len > w.adj->mtu)
+		return REPLAY_LONG;
+	if (!w.gate && o->flags & REPLAY_BY_XDP && w.port_flags & REPLAY_PORT_REDIRECT) {
+		if (unfinished)
+			return REPLAY_UNFINISHED;
+		why = xdp_send(ctx, f, s, o, &w, v6);
+		if (why != REPLAY_OK)
+			return why;
+		replay_count(o->use, now, 1, s->l3_len);
+		*verdict = bpf_redirect(w.ifindex, 0);
+		return REPLAY_XDP;
+	}
+	if (o->flags & REPLAY_BY_TC && (f->dport ? f->dport == c->overlay_port : me->flags & REPLAY_PORT_NETDEV))
+		return xdp_leave(ctx, f);
+	return REPLAY_NOT_HERE;
+}
+
+static __always_inline int xdp_replay4(struct xdp_md *ctx, const struct replay_conf *c, const struct replay_port *me,
+				       const struct framing *f, const struct plain *s, const struct flow_key4 *k,
+				       __u16 csum, int *verdict)
+{
+	int unfinished = looks_unfinished(csum_words(&k->src, 2), s, IP4_SIZE, csum);
+	struct found o;
+	int why = find4(c, k, &o);
+
+	return why == REPLAY_OK ? xdp_replay_found(ctx, c, me, f, s, &o, 0, unfinished, verdict) : why;
+}
+
+static __always_inline int xdp_replay6(struct xdp_md *ctx, const struct replay_conf *c, const struct replay_port *me,
+				       const struct framing *f, const struct plain *s, const struct flow_key6 *k,
+				       __u16 csum, int *verdict)
+{
+	int unfinished = looks_unfinished(csum_words(k->src, 8), s, IP6_SIZE, csum);
+	struct found o;
+	int why = find6(c, k, &o);
+
+	return why == REPLAY_OK ? xdp_replay_found(ctx, c, me, f, s, &o, 1, unfinished, verdict) : why;
+}
+
+/* The checksum field of L4; plain_l4() checked the bounds, which the verifier wants to see again. */
+static __always_inline __u16 l4_csum(const __u8 *l4, void *end, __u32 proto)
+{
+	if (proto == P_UDP)
+		return (void *)l4 + 8 > end ? 0 : *(__u16 *)(l4 + 6);
+	return (void *)l4 + 20 > end ? 0 : *(__u16 *)(l4 + 16);
+}
+
+static __always_inline int xdp_replay_at(struct xdp_md *ctx, const struct replay_conf *c, const struct replay_port *me,
+					 struct framing *f, int *verdict)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end, *l3 = data + f->off;
+	struct plain s;
+	__be16 type;
+	int why;
+
+	if (l3 > end)
+		return REPLAY_SHAPE;
+	type = *(__be16 *)(l3 - 2);
+	if (type == bpf_htons(ETH_P_IP)) {
+		struct flow_key4 k __attribute__((aligned(8)));
+
+		why = plain_ip4(l3, end, f->room, &s, &k);
+		if (why != REPLAY_OK)
+			return why;
+		if (!f->dport && s.proto == P_UDP && c->vtep_ports >> (bpf_ntohs(k.dport) & 63) & 1) {
+			why = framing_vxlan(data, end, &k, f);
+			if (why != REPLAY_SENDER)
+				return why; /* REPLAY_OK: once more, inside */
+		}
+		return xdp_replay4(ctx, c, me, f, &s, &k, l4_csum(l3 + IP4_SIZE, end, s.proto), verdict);
+	}
+	if (type == bpf_htons(ETH_P_IPV6)) {
+		struct flow_key6 k __attribute__((aligned(8)));
+
+		why = plain_ip6(l3, end, f->room, &s, &k);
+		return why == REPLAY_OK
+			       ? xdp_replay6(ctx, c, me, f, &s, &k, l4_csum(l3 + IP6_SIZE, end, s.proto), verdict)
+			       : why;
+	}
+	return REPLAY_SHAPE;
+}
+
+/* Replays a frame received by 'dev', or leaves it to tc: the verdict. -1: not replayed, the frame is as it was. */
+static __always_inline int xdp_replay(struct xdp_md *ctx, const struct steer_dev *dev)
+{
+	const struct replay_conf *c = replay_config();
+	const __u16 *have, *want = (const void *)dev->mac;
+	struct framing f = { .off = ETH_SIZE, .from.in = FLOW_IN_UPLINK };
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	const struct replay_port *me;
+	int why = REPLAY_OK, verdict = XDP_PASS;
+
+	if (!c || data + ETH_SIZE > end)
+		return -1;
+	me = &c->port[dev->slot & (REPLAY_PORTS - 1)];
+	have = data;
+	if (me->flags & REPLAY_PORT_NO_INGRESS || (have[0] ^ want[0]) | (have[1] ^ want[1]) | (have[2] ^ want[2]))
+		return -1;
+	f.room = end - data - ETH_SIZE;
+#pragma unroll
+	for (int i = 0; i < 2 && why == REPLAY_OK; i++)
+		why = xdp_replay_at(ctx, c, me, &f, &verdict);
+	count(&replay_stats, why == REPLAY_OK ? REPLAY_SHAPE : why);
+	if (why == REPLAY_DROP_WRITE)
+		return XDP_DROP;
+	return why == REPLAY_XDP || why == REPLAY_XDP_TO_TC ? verdict : -1;
+}
