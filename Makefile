@@ -57,7 +57,7 @@ SRC_tables = $(wildcard tables/*.c)
 SRC_xdp_sluice = $(filter-out %.bpf.c,$(wildcard xdp/*.c)) $(wildcard xdp/*.S)
 SRC_fwd = $(filter-out fwd/main.c $(if $(DPDK),,fwd/port/dpdk.c),$(wildcard fwd/*.c fwd/step/*.c fwd/port/*.c))
 SRC_cli = $(filter-out cli/client.c cli/edit.c,$(wildcard cli/*.c))
-SRC_support = $(wildcard tests/support/*.c bench/kit.c bench/scale_churn.c)
+SRC_support = $(wildcard tests/support/*.c bench/kit.c bench/image.c bench/scale_churn.c)
 LAYERS = cli fwd xdp_sluice tables base
 BPF = $(patsubst xdp/%.bpf.c,$(B)/xdp/%.o,$(wildcard xdp/*.bpf.c))
 ARCHIVES = $(LAYERS:%=$(B)/lib%.a)
@@ -69,7 +69,7 @@ pick = $(if $(T),$(or $(filter $(T) test_$(T) fuzz_$(T),$(1)),$(foreach n,$(1),$
 UNIT = $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 BPFTEST = $(patsubst tests/bpf/%.c,%,$(wildcard tests/bpf/test_*.c))
 FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-BENCHES = $(filter-out %.bpf kit scale_churn,$(patsubst bench/%.c,%,$(wildcard bench/*.c)))
+BENCHES = $(filter-out %.bpf kit image scale_churn,$(patsubst bench/%.c,%,$(wildcard bench/*.c)))
 HAVE_GOLDEN = $(wildcard tests/golden/golden.c)
 UNIT_BIN = $(patsubst %,$(B)/unit/%,$(call pick,$(UNIT)))
 BPFTEST_BIN = $(patsubst %,$(B)/bpf/%,$(call pick,$(BPFTEST)))
@@ -88,7 +88,7 @@ J = $(if $(findstring jobserver,$(MAKEFLAGS))$(filter -j%,$(MAKEFLAGS)),,-j$(she
 SUB = +@$(MAKE) --no-print-directory $(J)
 
 .PHONY: all deps check unit golden net bpf fuzz fuzz-corpus san tsan guard guard-renew lint format bench bench-core \
-	bench-scale bench-tables bench-io demo install clean help _all _tests _san _tsan _fuzz _bench FORCE
+	bench-scale bench-tables bench-io bench-kernel demo install clean help _all _tests _san _tsan _fuzz _bench FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: build/.deps
@@ -103,7 +103,7 @@ help:
 	@echo 'guard-renew  what a replayed packet may cost (tests/guard.baseline) becomes what it costs now'
 	@echo 'fuzz         each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'format       clang-format in place'
-	@echo 'bench-core bench-scale bench-tables bench-io   measurements'
+	@echo 'bench-core bench-scale bench-tables bench-io bench-kernel   measurements'
 	@echo 'demo         a gateway between namespaces, with real traffic'
 	@echo 'install      PREFIX=$(PREFIX) DESTDIR=   clean'
 	@echo 'variants     SAN=1 TSAN=1 FUZZ=1 DPDK=1 CC=clang B=DIR'
@@ -234,6 +234,8 @@ bench-tables: bench
 	@$(B)/bench/tables $(ARGS)
 bench-io: all bench
 	@B=$(B) bench/io.sh $(ARGS)
+bench-kernel: all
+	@B=$(B) bench/kernel.sh $(ARGS)
 demo: all
 	@B=$(B) tests/net/_demo.sh
 

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "bench/kit.h"
+#include "bench/image.h"
 #include "fwd/base/clock.h"
 #include "fwd/base/rcu.h"
 #include "fwd/engine.h"
@@ -51,7 +51,7 @@ static uint64_t send_frames(unsigned n)
 	for (unsigned i = 0; i < n; i += BURST_MAX) {
 		unsigned burst = MIN(n - i, (unsigned)BURST_MAX);
 		for (unsigned k = 0; k < burst; k++)
-			pkts[k] = (struct pkt){ .data = frames[i + k], .len = len[i + k], .port = port[i + k] };
+			pkt_init(&pkts[k], frames[i + k], len[i + k], port[i + k], 0);
 		engine_burst(w, pkts, burst);
 	}
 	return clock_cycles() - t;
@@ -104,14 +104,17 @@ static void run(const struct kit_case *c, uint32_t flows)
 	if (c->both || c->reply)
 		for (uint32_t f = 0; f < flows; f++)
 			kit_one(w, b, kit_build_reply(w, b, c, f), kit_in_port(c, true));
+	static struct images m;
+	images_make(&m, w, c, flows);
 	for (int r = 0; r < ROUNDS; r++) {
 		uint64_t spent = 0, replayed = w->replayed;
 		for (int pass = 0; pass < PASSES; pass++) {
 			for (int i = 0; i < FRAMES; i++) {
 				uint32_t f = (uint32_t)(((uint64_t)worker_random(w) * flows) >> 32);
-				bool back = c->reply || (c->both && i & 1);
-				len[i] = back ? kit_build_reply(w, frames[i], c, f) : kit_build(frames[i], c, f);
-				port[i] = kit_in_port(c, back);
+				/* a burst comes by one port */
+				bool back = c->reply || (c->both && i / BURST_MAX & 1);
+				len[i] = image_put(&m, f, back, frames[i]);
+				port[i] = m.port[back];
 			}
 			spent += send_frames(FRAMES);
 			if (flows > 100000 && pass == PASSES / 4)
@@ -124,6 +127,7 @@ static void run(const struct kit_case *c, uint32_t flows)
 	}
 	qsort(round, ROUNDS, sizeof(round[0]), kit_by_value);
 	print(c->name, flows, round[ROUNDS / 2]);
+	images_free(&m);
 	kit_clear(w, c->v6);
 	frame_put(&w->frames, b);
 	if (c->snat)

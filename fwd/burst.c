@@ -21,7 +21,8 @@ enum {
  * once, with what must be zero beside them (BAD_SIGN). */
 #define BAD_SIGN(differences) ((uint32_t)(differences) >> 31)
 
-/* TCP with ACK and without SYN, FIN, RST, or UDP, with lengths that fit 'room' bytes from l4 on: 0. */
+/* TCP with ACK and without SYN, FIN, RST, or UDP, with lengths that fit 'room' bytes from l4 on: 0. The bytes of the header
+ * are there, whatever 'room' is. */
 INLINE uint32_t bad_l4(const uint8_t *l4, uint32_t proto, uint32_t room)
 {
 	const bool tcp = proto == PROTO_TCP;
@@ -36,7 +37,9 @@ INLINE uint32_t bad_l4(const uint8_t *l4, uint32_t proto, uint32_t room)
 INLINE uint64_t sum20(const uint8_t *p)
 {
 	uint64_t s = ld64(p);
-	__asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq $0, %0" : "+&r"(s) : "rm"(ld64(p + 8)), "r"((uint64_t)ld32(p + 16)));
+	__asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq $0, %0"
+		: "+&r"(s)
+		: "rm"(ld64(p + 8)), "r"((uint64_t)ld32(p + 16)));
 	return s;
 }
 
@@ -49,7 +52,7 @@ INLINE bool plain_ip4(const uint8_t *f)
 	return _mm_testz_si128(v, _mm_load_si128((const void *)mask));
 }
 
-/* The rest of IPv4 at 'l3', which has at least 28 bytes; 'room' = bytes there. */
+/* The rest of IPv4 at 'l3', which has at least 28 bytes, for TCP 40; 'room' = bytes there. */
 INLINE uint32_t bad_ip4(struct pkt *p, uint8_t *l3, uint32_t room)
 {
 	const uint32_t total = rd16(l3 + 2), ttl = l3[8], proto = l3[9];
@@ -68,7 +71,12 @@ INLINE void key_ip4(struct pkt *p)
 	p->hash = hash_key16(k);
 }
 
-/* IPv6 at 'l3', which has at least 48 bytes. */
+INLINE bool has_headers6(const uint8_t *l3, uint32_t room)
+{
+	return room >= IP6_HLEN + TCP_HLEN || (room >= IP6_HLEN + UDP_HLEN && l3[6] != PROTO_TCP);
+}
+
+/* IPv6 at 'l3', which has its headers. */
 INLINE uint32_t bad_ip6(struct pkt *p, uint8_t *l3, uint32_t room)
 {
 	const uint32_t proto = l3[6], payload = rd16(l3 + 4);
@@ -150,15 +158,16 @@ INLINE uint32_t bad_inner(struct pkt *p, const struct outer *o)
 	uint8_t *x = p->l3 + (p->flags & PKT_IP6 ? IP6_HLEN : IP4_HLEN) + UDP_HLEN, *e = x + VXLAN_HLEN;
 	const uint32_t len = rd16(x - UDP_HLEN + 4) - UDP_HLEN;
 	const uint32_t ecn = (p->flags & PKT_IP6 ? (uint32_t)p->l3[1] >> 4 : p->l3[1]) & 3;
-	if (unlikely(len < VXLAN_HLEN + ETH_HLEN_ + IP6_HLEN + UDP_HLEN &&
-		     len < VXLAN_HLEN + ETH_HLEN_ + IP4_HLEN + UDP_HLEN))
+	if (unlikely(len < VXLAN_HLEN + ETH_HLEN_ + IP4_HLEN + UDP_HLEN))
 		return 1;
 	const uint32_t room = len - VXLAN_HLEN - ETH_HLEN_;
-	uint32_t bad = (uint32_t)!(x[0] & 8) | (ecn == 3) | (e[0] & 1);
+	uint32_t bad = (uint32_t) !(x[0] & 8) | (ecn == 3) | (e[0] & 1);
+	if (unlikely(room < IP4_HLEN + TCP_HLEN) && e[ETH_HLEN_ + 9] == PROTO_TCP)
+		return 1;
 	if (likely(plain_ip4(e))) {
 		bad |= bad_ip4(p, e + ETH_HLEN_, room);
 		key_ip4(p);
-	} else if (ld16(e + 12) == htons(ET_IP6) && room >= IP6_HLEN + UDP_HLEN) {
+	} else if (ld16(e + 12) == htons(ET_IP6) && has_headers6(e + ETH_HLEN_, room)) {
 		bad |= bad_ip6(p, e + ETH_HLEN_, room);
 		key_ip6(p);
 	} else {
@@ -196,7 +205,8 @@ INLINE uint32_t classify(struct worker *w, struct pkt *p, const struct shared *s
 {
 	uint8_t *f = p->data, *l3 = f + ETH_HLEN_;
 	const uint32_t room = p->len - ETH_HLEN_;
-	if (unlikely(p->len < ETH_HLEN_ + IP4_HLEN + UDP_HLEN))
+	if (unlikely(p->len < ETH_HLEN_ + IP4_HLEN + TCP_HLEN) &&
+	    (p->len < ETH_HLEN_ + IP4_HLEN + UDP_HLEN || l3[9] == PROTO_TCP))
 		return 1;
 	uint32_t bad, l4_off = IP4_HLEN;
 	p->in = ingress(f, gate);
@@ -204,7 +214,7 @@ INLINE uint32_t classify(struct worker *w, struct pkt *p, const struct shared *s
 		return 1;
 	if (likely(plain_ip4(f))) {
 		bad = bad_ip4(p, l3, room);
-	} else if (ld16(f + 12) == htons(ET_IP6) && room >= IP6_HLEN + UDP_HLEN) {
+	} else if (ld16(f + 12) == htons(ET_IP6) && has_headers6(l3, room)) {
 		bad = bad_ip6(p, l3, room);
 		l4_off = IP6_HLEN;
 	} else {
@@ -228,7 +238,8 @@ INLINE uint32_t classify(struct worker *w, struct pkt *p, const struct shared *s
 INLINE void pass_classify(struct worker *w, struct pkt *p, unsigned n, const struct shared *sh, bool gate)
 {
 	const struct hidx i4 = ct4.idx, i6 = ct6.idx;
-	/* where tunnels end here, inner headers lie in the second line */
+	/* where tunnels end here, inner headers lie in the second line; fetching the line in front, where outer ones go, gained
+	 * nothing */
 	const uint32_t second = !gate && sh->vxlan_ports ? CACHE_LINE : 0;
 	const struct pkt *const end = p + n;
 
@@ -288,8 +299,8 @@ static uint32_t __attribute__((noinline)) find_record(const struct pkt *p)
 INLINE bool usable(const struct shared *sh, const struct pkt *p, uint32_t r, uint32_t gensum, const uint16_t dep[4],
 		   uint32_t in, uint32_t seen, uint32_t mtu)
 {
-	const uint32_t bad = (gensum ^ (gen_sum_dep(sh->counter, dep) + sh->extra)) | (in ^ p->in) |
-			     BAD_SIGN(mtu - p->l3_len);
+	const uint32_t bad =
+		(gensum ^ (gen_sum_dep(sh->counter, dep) + sh->extra)) | (in ^ p->in) | BAD_SIGN(mtu - p->l3_len);
 	const uint32_t ask = BAD_SIGN(IDLE_CHECK_S - (sh->now_s - seen)) | (p->flags & PKT_VNI_CLAIM);
 	return likely(!(bad | ask)) || good_after_all(p, bad, r, sh->now_s);
 }
@@ -340,8 +351,8 @@ INLINE bool replay6(struct worker *w, struct pkt *p, struct shared *sh)
 {
 	uint32_t r = p->record;
 	struct flow6 *f = ct_flow6(r);
-	__m256i k = _mm256_cmpeq_epi8(_mm256_loadu_si256((const void *)&f->key),
-				      _mm256_loadu_si256((const void *)&p->k6));
+	__m256i k =
+		_mm256_cmpeq_epi8(_mm256_loadu_si256((const void *)&f->key), _mm256_loadu_si256((const void *)&p->k6));
 	if (unlikely(_mm256_movemask_epi8(k) != -1 || ld64(&f->key.sport) != ld64(&p->k6.sport))) {
 		if (!(r = find_record(p)))
 			return false;

@@ -13,12 +13,10 @@
 #include "fwd/icmp.h"
 #include "fwd/replay.h"
 
-void decide_say(struct decision *d, const char *step, const char *fmt, ...)
+void decide_say_line(const struct decision *d, const char *step, const char *fmt, ...)
 {
 	char text[256];
 	va_list ap;
-	if (likely(!d->x))
-		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -152,7 +150,7 @@ static enum step find_routes(struct decision *d)
 static const char *route_text(const struct route *r)
 {
 	static const char *const text[] = { "no route", "local endpoint", "remote node", "uplink", "host" };
-	return text[r->kind];
+	return r->refused ? drop_text(r->refused) : text[r->kind];
 }
 
 /* A container that spoke VXLAN to the outside could be taken for this box, masqueraded to a VTEP's address even by a remote
@@ -168,13 +166,11 @@ static bool is_encapsulation(const struct decision *d)
 	return false;
 }
 
-static enum step check_route(struct decision *d)
+/* May the packet go that way at all? */
+static enum step check_way(struct decision *d)
 {
-	struct pkt *p = d->p;
+	const struct pkt *p = d->p;
 	const struct route *r = &d->to;
-	decide_say(d, "route", "%s%s%s", r->refused ? drop_text(r->refused) : route_text(r),
-		   r->kind == ROUTE_PORT ? " " : "",
-		   r->kind == ROUTE_PORT && ports[r->port] ? ports[r->port]->conf.name : "");
 	if (r->kind == ROUTE_NONE)
 		return decide_drop(d, r->no_tunnel ? DROP_NO_TUNNEL : r->refused ? r->refused : DROP_UNROUTABLE);
 	if (r->kind == ROUTE_HOST && p->in == FLOW_IN_HOST)
@@ -187,6 +183,18 @@ static enum step check_route(struct decision *d)
 		decide_say(d, "route", "UDP to a tunnel port from a container must not leave the overlay");
 		return decide_drop(d, DROP_ENCAP_PROHIBITED);
 	}
+	return STEP_ON;
+}
+
+static enum step check_route(struct decision *d)
+{
+	const struct pkt *p = d->p;
+	const struct route *r = &d->to;
+	decide_say(d, "route", "%s%s%s", route_text(r), r->kind == ROUTE_PORT ? " " : "",
+		   r->kind == ROUTE_PORT && ports[r->port] ? ports[r->port]->conf.name : "");
+	enum step s = check_way(d);
+	if (s != STEP_ON)
+		return s;
 	if (p->ttl <= (r->kind != ROUTE_HOST)) /* the box takes 1, but 0 would come out as 255 */
 		return decide_drop(d, DROP_TTL);
 	if (r->failed)

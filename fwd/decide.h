@@ -83,7 +83,14 @@ enum step {
 };
 /* "return decide_drop(d, DROP_X);" */
 enum step decide_drop(struct decision *d, enum drop reason);
-__attribute__((format(printf, 3, 4))) void decide_say(struct decision *d, const char *step, const char *fmt, ...);
+/* For explain: what a step answered and why. Without one, neither the call nor its arguments cost anything. */
+#define decide_say(d, ...)                                                                                             \
+	do {                                                                                                           \
+		if (unlikely((d)->x))                                                                                  \
+			decide_say_line(d, __VA_ARGS__);                                                               \
+	} while (0)
+__attribute__((format(printf, 3, 4))) void decide_say_line(const struct decision *d, const char *step, const char *fmt,
+							   ...);
 
 /* Gives back what step_masquerade took for a connection that does not come to be. */
 void decide_release_nat(struct decision *d);

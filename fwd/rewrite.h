@@ -28,7 +28,7 @@ INLINE void rewrite_ports(uint8_t *l4, uint32_t proto, uint16_t d4, uint32_t bot
 	uint8_t *field = l4 + 16 - 10 * udp;
 	const uint16_t have = ld16(field);
 	uint32_t s = (uint16_t)~add16((uint16_t)~have, d4);
-	s |= -(udp & (s == 0));  /* UDP: 0 is sent as 0xffff, */
+	s |= -(udp & (s == 0));       /* UDP: 0 is sent as 0xffff, */
 	s &= (udp & (have == 0)) - 1; /* and no checksum stays none */
 	st16(field, (uint16_t)s);
 	st32(l4, both);
@@ -98,8 +98,8 @@ INLINE void put_tunnel6(uint8_t *o, const struct adj *a, uint32_t inner_len, uin
 	wr16(o + 58, (uint16_t)udp_len);
 	st16(o + 82, type);
 	/* RFC 8200 8.1: UDP over IPv6 has a checksum; a receiver takes zero only where configured to (RFC 6935) */
-	uint16_t c = (uint16_t)~csum_fold(
-		csum_add(o + 54, udp_len, csum_pseudo(o + 22, o + 38, 16, PROTO_UDP, udp_len)));
+	uint16_t c =
+		(uint16_t)~csum_fold(csum_add(o + 54, udp_len, csum_pseudo(o + 22, o + 38, 16, PROTO_UDP, udp_len)));
 	st16(o + 60, c ? c : 0xffff);
 }
 

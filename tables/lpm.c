@@ -125,7 +125,8 @@ static void bump(const struct lpm *l, uint32_t set, const struct ipnet *n, uint3
 {
 	const bool v4 = net_is4(n);
 	const unsigned block = block_len(v4);
-	gen_bump(gen_number(l->family, i)); /* also where it depends on blocks: the index may have been another entry's */
+	gen_bump(gen_number(l->family,
+			    i)); /* also where it depends on blocks: the index may have been another entry's */
 	if (n->len >= block) {
 		uint32_t cover = n->len ? match(l, set, &n->addr, v4, n->len - 1) : 0;
 		gen_bump(number(l, set, &n->addr, v4, cover));
