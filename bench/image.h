@@ -21,7 +21,7 @@ void images_free(struct images *m);
 INLINE uint32_t image_put(const struct images *m, uint32_t f, bool reply, uint8_t *b)
 {
 	const uint8_t *d = m->diff[2 * (size_t)f + reply];
-	memcpy(b, m->base[reply], IMAGE_MAX);
+	memcpy(b, m->base[reply], m->len[reply]);
 	for (unsigned i = 0; i < m->n_places[reply]; i++)
 		b[m->place[reply][i]] = d[i];
 	return m->len[reply];

@@ -70,6 +70,6 @@ for round in $(seq "$ROUNDS"); do
 done
 for c in $CASES; do
 	a=$(median <"$TMP/$c.sluice") b=$(median <"$TMP/$c.kernel")
-	echo "bench-kernel $c sluice $a kernel $b $([ $c = small ] && echo kpps || echo Mbit/s) ratio $(awk "BEGIN { printf \"%.2f\", $a / $b }")"
+	echo "bench-kernel $c sluice $a kernel $b $([ "$c" = small ] && echo kpps || echo Mbit/s) ratio $(awk "BEGIN { printf \"%.2f\", $a / $b }")"
 done
 SL_OK=1

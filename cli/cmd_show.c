@@ -87,6 +87,7 @@ static void show_version(struct out *o)
 	out_u64(o, "pid", (uint64_t)getpid());
 	out_u64(o, "adopted_connections", adoption.connections);
 	out_u64(o, "adopted_mappings", adoption.mappings);
+	out_u64(o, "adopted_datagrams", adoption.datagrams);
 	out_u64(o, "adoption_expired", adoption.expired);
 	out_u64(o, "adoption_dropped", adoption.dropped);
 	out_u64(o, "adoption_dropped_mappings", adoption.dropped_mappings);
@@ -96,7 +97,7 @@ static void show_version(struct out *o)
 
 static void show_routes(struct out *o)
 {
-	static const char *const kinds[] = { "none",      "local",       "unicast", "broadcast",
+	static const char *const kinds[] = { "none",      "local",       "unicast",  "broadcast",
 					     "blackhole", "unreachable", "prohibit", "throw" };
 	struct fib_route r;
 

@@ -33,11 +33,11 @@ struct export_count export_counted(const struct ct *c, uint32_t conn, unsigned r
 const char *export_state(const struct ct *c, uint32_t conn);
 
 struct export_totals {
-	uint64_t promoted, demoted; /* connections */
-	uint64_t refused;           /* hot, but no room */
-	uint64_t renewed;           /* records written anew after another decision */
-	uint64_t packets, bytes;    /* forwarded by the kernel */
-	uint32_t connections;       /* now */
+	uint64_t promoted, demoted;                   /* connections */
+	uint64_t refused;                             /* hot, but no room */
+	uint64_t renewed;                             /* records written anew after another decision */
+	uint64_t packets, bytes;                      /* forwarded by the kernel */
+	uint32_t connections;                         /* now */
 	uint32_t records[2], capacity[2], resting[2]; /* by family */
 };
 void export_read_totals(struct export_totals *t);

@@ -148,14 +148,17 @@ static bool claims_identity(uint32_t in)
 	return r && vteps[r->vtep].mode == VNI_IDENTITY;
 }
 
-uint16_t export_record_path(const struct replay_conf *conf, uint16_t allowed, uint32_t in, uint32_t adj, const char **why)
+uint16_t export_record_path(const struct replay_conf *conf, uint16_t allowed, uint32_t in, uint32_t adj,
+			    const char **why)
 {
 	const struct adj *a = adj_at(adj);
 	const uint8_t kind = LOAD_ACQUIRE(&a->kind);
 	uint16_t can = 0;
 	*why = "path";
 	if (kind == ADJ_ETH && a->port == 0) /* the gate */
-		can = (a->eth[1] & 15) == GATE_HOST && (in & ~(uint32_t)FLOW_IN_INDEX) != FLOW_IN_ENDPOINT ? 0 : REPLAY_BY_TC;
+		can = (a->eth[1] & 15) == GATE_HOST && (in & ~(uint32_t)FLOW_IN_INDEX) != FLOW_IN_ENDPOINT
+			      ? 0
+			      : REPLAY_BY_TC;
 	else if (kind == ADJ_ETH || kind == ADJ_TUNNEL4)
 		can = by_port(conf, a);
 	if (kind == ADJ_ETH && a->port == 0 && !can)

@@ -20,4 +20,5 @@ uint16_t export_record_flags(bool v6, const void *k);
 
 /* REPLAY_BY_* for a record from 'in' by adjacency 'adj', by what devices and programs there are ('conf') and 'allowed'. 0: no
  * program; '*why' is then a word for 'show ct'. */
-uint16_t export_record_path(const struct replay_conf *conf, uint16_t allowed, uint32_t in, uint32_t adj, const char **why);
+uint16_t export_record_path(const struct replay_conf *conf, uint16_t allowed, uint32_t in, uint32_t adj,
+			    const char **why);

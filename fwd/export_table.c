@@ -94,7 +94,8 @@ static uint32_t take(struct queue *q, uint64_t now_ns)
 static void give(struct queue *q, uint32_t number, uint64_t now_ns)
 {
 	/* seconds are cut off: one more */
-	q->w[(q->head + q->n++) % q->size] = (struct waiting){ number, (uint32_t)(now_ns / NS_PER_S) + REPLAY_REST_S + 1 };
+	q->w[(q->head + q->n++) % q->size] =
+		(struct waiting){ number, (uint32_t)(now_ns / NS_PER_S) + REPLAY_REST_S + 1 };
 }
 
 uint32_t export_table_free(bool v6, uint64_t now_ns)

@@ -182,7 +182,10 @@ void frag_queue_send(struct worker *w, uint32_t row)
 	q->sending = true;
 	while (list) {
 		struct pkt p = pop(q, &list);
-		decide(w, &p);
+		if (likely(ports[p.port]))
+			decide(w, &p);
+		else /* the port it came by was closed meanwhile */
+			worker_drop(w, &p, DROP_NO_PORT);
 	}
 	q->sending = false;
 }

@@ -146,7 +146,10 @@ unsigned handoff_receive(struct worker *w)
 				counter_add(&w->port[PORT_CONTROL].rx, 1, h.d.len);
 			if (h.out == HANDOFF_ENGINE) {
 				struct pkt p = { .data = h.d.data, .len = h.d.len, .port = h.d.in_port };
-				engine_burst(w, &p, 1);
+				if (likely(ports[p.port]))
+					engine_burst(w, &p, 1);
+				else /* closed meanwhile: decisions read the port a packet came by */
+					worker_drop(w, &p, DROP_NO_PORT);
 				continue;
 			}
 			worker_tx(w, h.out, h.d.data, h.d.len, h.d.in_port);

@@ -54,6 +54,11 @@ void engine_held(struct worker *w)
 	/* decided again, a packet may go back to the end of the queue: look at the first 'n' only, in order */
 	for (uint32_t i = 0, seen = 0; seen < n; seen++) {
 		const struct held *h = &w->held[i];
+		if (unlikely(!ports[h->pkt.port])) { /* closed meanwhile: decisions read the port a packet came by */
+			struct pkt p = take(w, i);
+			worker_drop(w, &p, DROP_NO_PORT);
+			continue;
+		}
 		if (w->now_ns >= h->deadline_ns) {
 			struct pkt p = take(w, i);
 			parse_frame(&p);

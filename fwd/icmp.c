@@ -6,7 +6,7 @@
 #include "fwd/base/clock.h"
 #include "fwd/replay.h"
 
-enum { QUOTED4_MAX = 576, QUOTED6_MAX = 1280, TOS_BITS = 0x1c, PRECEDENCE = 0xc0, HOPS = 64 };
+enum { QUOTED4_MAX = 576, QUOTED6_MAX = 1280, TOS_BITS = 0x1c, PRECEDENCE = 0xc0, HOPS = 64, DONT_FRAGMENT = 0x4000 };
 
 static const struct {
 	uint8_t type4, code4, type6, code6;
@@ -88,7 +88,7 @@ bool icmp_source(bool v6, uint16_t port, struct ipaddr *src)
 {
 	if (ports[PORT_GATE] && fib_port_addr(icmp_host_ifindex, v6, src))
 		return true;
-	if (port >= PORT_FIRST && ports[port] && fib_port_addr(ports[port]->ifindex, v6, src))
+	if (port >= PORT_FIRST && port < PORTS_MAX && ports[port] && fib_port_addr(ports[port]->ifindex, v6, src))
 		return true;
 	for (unsigned i = PORT_FIRST; i < PORTS_MAX; i++)
 		if (ports[i] && fib_port_addr(ports[i]->ifindex, v6, src))
@@ -105,6 +105,7 @@ static uint32_t write4(uint8_t *h, const struct pkt *p, const struct ipaddr *src
 	h[0] = 0x45;
 	h[1] = PRECEDENCE | (p->l3[1] & TOS_BITS); /* RFC 1812 4.3.2.5: precedence 6, TOS of the cause; no ECN */
 	wr16(h + 2, (uint16_t)total);
+	wr16(h + 6, DONT_FRAGMENT); /* RFC 6864 4.3: else each would need an identification of its own */
 	h[8] = HOPS;
 	h[9] = PROTO_ICMP;
 	memcpy(h + 12, src->b + 12, 4);

@@ -329,7 +329,7 @@ static int take_lock(struct err *e)
 /* What a crash left in memory, back in place before the first packet. */
 static int adopt(struct err *e)
 {
-	adopt_state((uint32_t)(clock_ns() / NS_PER_S));
+	adopt_state((uint32_t)(clock_ns() / NS_PER_S), n_workers);
 	const struct adoption *a = &adoption;
 	const char *why = adopt_reason();
 	/* first the rows that lead to the pools' bitmaps, then the bitmaps lose what is not theirs */
@@ -362,7 +362,9 @@ static void stop(bool started)
 		/* a start that failed after a crash leaves the containers as closed as they were */
 		loader_close(run.loader, started || !loader_adopted(run.loader));
 	}
-	arena_remove_all();
+	/* a start that failed after the state was taken over: it is the only copy */
+	if (started || !adoption.tried)
+		arena_remove_all();
 	unlink(run.lock_path);
 }
 

@@ -166,11 +166,10 @@ static bool push(struct senders *t, const struct vtep *v, const struct remote *r
 		t->s = s;
 		t->room = room;
 	}
-	t->s[t->n++] = (struct sender){ .key = { .local = v->addr.w[3],
-						 .remote = r->addr.w[3],
-						 .port = htons(v->port),
-						 .vni = vni },
-					.in = FLOW_IN_REMOTE | index };
+	t->s[t->n++] = (struct sender){
+		.key = { .local = v->addr.w[3], .remote = r->addr.w[3], .port = htons(v->port), .vni = vni },
+		.in = FLOW_IN_REMOTE | index
+	};
 	return true;
 }
 
@@ -208,7 +207,8 @@ static void sender_new(const struct sender *s)
 {
 	int err = loader_replay_remote_set(loader, &s->key, s->in);
 	if (err)
-		log_warn("kernel replay: a remote node more than the kernel's table takes (%s): its packets go by the engine",
+		log_warn("kernel replay: a remote node more than the kernel's table takes (%s): its packets go by the "
+			 "engine",
 			 strerror(-err));
 }
 

@@ -16,8 +16,8 @@ struct settings {
 	bool source_route_ignore; /* IPv4 source route options: forwarded as if they were not there */
 	uint32_t mss_clamp;       /* 0 off, 1 to the path's MTU, else bytes */
 	uint32_t icmp_rate[ICMP_CLASSES], icmp_burst; /* fwd/icmp.c; each worker on its own */
-	uint8_t offload;        /* enum offload: fwd/export.h */
-	uint32_t offload_flows; /* at start only: records a family */
+	uint8_t offload;                              /* enum offload: fwd/export.h */
+	uint32_t offload_flows;                       /* at start only: records a family */
 	uint32_t frag_timeout, frag_queue_seconds, frag_queue_bytes, frag_queue_source; /* fwd/frag.h */
 };
 extern struct settings settings;

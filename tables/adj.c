@@ -195,5 +195,6 @@ void adj_set_tunnel(uint32_t i, const struct adj_tunnel *t)
 	set_front(a, &t->outer_dst, &t->outer_src, type, t->port);
 	memcpy(a->tmpl, b, sizeof(b));
 	a->base3 = base3;
-	set_kind(a, kind, (uint16_t)(t->link_mtu - (p - b - ETH_HLEN_)), (uint8_t)(p - b));
+	const uint16_t head = (uint16_t)(p - b - ETH_HLEN_);
+	set_kind(a, kind, t->link_mtu > head ? (uint16_t)(t->link_mtu - head) : 0, (uint8_t)(p - b));
 }

@@ -17,7 +17,7 @@ static const char *const drop_texts[ADOPT_DROPS] = {
 	[ADOPT_ROOM] = "that found no room",
 };
 
-void adopt_state(uint32_t now_s)
+void adopt_state(uint32_t now_s, unsigned n_owners)
 {
 	const uint64_t start = clock_ns();
 
@@ -27,6 +27,7 @@ void adopt_state(uint32_t now_s)
 		ct_adopt(false, now_s);
 		ct_adopt(true, now_s);
 		nat_adopt_end();
+		frag_adopt(n_owners, now_s);
 	}
 	arena_former_done();
 	adoption.microseconds = (uint32_t)((clock_ns() - start) / 1000);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Adoption: after a crash, the connections and translations of the former process come back. Control thread, once, after the
+/* Adoption: after a crash, the connections, translations and datagrams of the former process come back. Control thread, once, after the
  * configuration stands (pools, endpoints, remote nodes) and before workers start.
  *
  * A former entry is a claim. One that is well formed and still fits the configuration is made anew by the functions that
@@ -30,12 +30,14 @@ struct adoption {
 	uint32_t dropped;            /* other connections that were not taken over */
 	uint32_t dropped_mappings;   /* the same; also those whose connections all went */
 	uint32_t drops[ADOPT_DROPS]; /* connections by reason */
+	uint32_t datagrams;          /* fragmented ones that were on their way */
 	uint32_t microseconds;
 };
 extern struct adoption adoption;
 
-/* Takes over what is of use and removes the former files. Never fails: what cannot be read is left, adopt_reason() says why. */
-void adopt_state(uint32_t now_s);
+/* Takes over what is of use and removes the former files. Never fails: what cannot be read is left, adopt_reason() says why.
+ * 'n_owners': workers that share the datagrams (frag_owner). */
+void adopt_state(uint32_t now_s, unsigned n_owners);
 /* One line for log and 'show version': why less came back than there was, "" if nothing was lost. */
 const char *adopt_reason(void);
 
@@ -47,3 +49,6 @@ uint32_t nat_adopted(uint32_t former);
 /* Mappings that no connection refers to go. */
 void nat_adopt_end(void);
 void ct_adopt(bool v6, uint32_t now_s);
+void frag_adopt(unsigned n_owners, uint32_t now_s);
+/* A FLOW_IN_* of the former process, whose remote nodes are 'remotes', as it is called now. */
+enum adopt_drop adopt_in(struct former *remotes, uint32_t former, uint32_t *in);

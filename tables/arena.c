@@ -105,6 +105,8 @@ static int is_ours(const char *path)
 
 int arena_set_dir(const char *dir, struct err *e)
 {
+	static const char not_ours[] = "state directory %s: it is not a directory of this user alone: remove it";
+
 	dir_path[0] = former_path[0] = reasons[0] = '\0';
 	have_former = false;
 	promised = 0;
@@ -116,8 +118,7 @@ int arena_set_dir(const char *dir, struct err *e)
 	snprintf(former, sizeof(former), "%s.former", dir);
 	int now = is_ours(dir), old = is_ours(former);
 	if (now < 0)
-		return err_set(e, -EPERM, "state directory %s: it is not a directory of this user alone: remove it",
-			       dir);
+		return err_set(e, -EPERM, not_ours, dir);
 	if (old < 0)
 		note("%.128s is not a directory of this user alone: not read", former);
 	/* Both: the last process died before it had taken over everything. Only the former one is whole. */
@@ -127,6 +128,9 @@ int arena_set_dir(const char *dir, struct err *e)
 		old = 1;
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
 		return err_set(e, -errno, "state directory %s: %s", dir, strerror(errno));
+	/* anybody can make one there, also a moment ago */
+	if (is_ours(dir) <= 0)
+		return err_set(e, -EPERM, not_ours, dir);
 	snprintf(dir_path, sizeof(dir_path), "%s", dir);
 	snprintf(former_path, sizeof(former_path), "%s", former);
 	have_former = old > 0;
@@ -143,8 +147,10 @@ bool arena_former_begin(void)
 	if (!have_former)
 		return false;
 	snprintf(path, sizeof(path), "%s/attempts", former_path);
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-	have_former = fd >= 0 && fstat(fd, &st) == 0 && st.st_size < ATTEMPTS_MAX - 1 && write(fd, "x", 1) == 1;
+	/* Its length is the count: a hole needs no memory, which may be what is short. */
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	have_former =
+		fd >= 0 && fstat(fd, &st) == 0 && st.st_size < ATTEMPTS_MAX - 1 && ftruncate(fd, st.st_size + 1) == 0;
 	if (fd >= 0)
 		close(fd);
 	if (!have_former)
@@ -213,7 +219,10 @@ void arena_former_done(void)
 
 	if (!former_path[0] || is_ours(former_path) <= 0)
 		return;
-	/* One rename: the next process finds it whole or not at all. */
+	/* One rename: the next process finds it whole or not at all. What that left of the one before goes first: names
+	 * within names would never be reached. */
+	snprintf(gone, sizeof(gone), "%s/gone", former_path);
+	remove_dir(gone);
 	snprintf(gone, sizeof(gone), "%s/gone", dir_path);
 	remove_dir(rename(former_path, gone) == 0 ? gone : former_path);
 	have_former = false;
@@ -258,7 +267,7 @@ static int open_file(struct arena *a, const char *name, struct err *e)
 	if (fs.f_type == HUGETLBFS_MAGIC)
 		a->map_size = ALIGN_UP(a->map_size, (size_t)fs.f_bsize);
 	/* Pages come lazily, and one that does not come is a SIGBUS in the packet path: promise only what is there. */
-	if (promised + a->map_size > fs.f_bavail * (uint64_t)fs.f_bsize) {
+	if (fs.f_blocks && promised + a->map_size > fs.f_bavail * (uint64_t)fs.f_bsize) { /* no blocks: no limit */
 		note("%.64s: too little room for its file; it ends with the process", name);
 		unlink(path);
 		close(a->fd);

@@ -79,7 +79,9 @@ static enum adopt_drop judge_form(const struct claim *c, bool v6)
 {
 	const struct conn *k = c->conn;
 
-	if (!proto_fits(k->proto, v6) || !state_fits(k->proto, k->state) || k->fin_seen > 3 || k->flags & CONN_DEAD ||
+	if (k->flags & CONN_DEAD) /* somebody was deleting it: nothing is lost */
+		return ADOPT_EXPIRED;
+	if (!proto_fits(k->proto, v6) || !state_fits(k->proto, k->state) || k->fin_seen > 3 ||
 	    k->identity > IDENTITY_MAX || k->dst_identity > IDENTITY_MAX)
 		return ADOPT_DAMAGED;
 	if ((uint8_t)c->fwd.zp != k->proto || (uint8_t)c->rev.zp != k->proto || (c->fwd.zp | c->rev.zp) >> 24)
@@ -95,9 +97,9 @@ static enum adopt_drop judge_age(const struct claim *c, uint32_t now_s)
 }
 
 /* The index of a remote node is one of its process: by address. */
-static uint32_t remote_now(struct reader *r, uint32_t former)
+static uint32_t remote_now(struct former *remotes, uint32_t former)
 {
-	const struct ipaddr *addr = former_is_live(&r->remotes, former) ? former_at(&r->remotes, former) : NULL;
+	const struct ipaddr *addr = former_is_live(remotes, former) ? former_at(remotes, former) : NULL;
 	uint32_t i = 0;
 
 	for (uint32_t v = 0; addr && v < VTEPS_MAX && !i; v++)
@@ -105,20 +107,20 @@ static uint32_t remote_now(struct reader *r, uint32_t former)
 	return i;
 }
 
-static enum adopt_drop judge_sender(struct reader *r, struct claim *c)
+enum adopt_drop adopt_in(struct former *remotes, uint32_t former, uint32_t *in)
 {
-	const uint32_t which = c->conn->in & 0xffffff;
+	const uint32_t which = former & FLOW_IN_INDEX;
 
-	c->in = c->conn->in;
-	switch (c->in & 0xff000000) {
+	*in = former;
+	switch (former & ~(uint32_t)FLOW_IN_INDEX) {
 	case FLOW_IN_UPLINK:
 	case FLOW_IN_HOST:
 		return which ? ADOPT_DAMAGED : ADOPT_OK;
 	case FLOW_IN_ENDPOINT:
 		return endpoint_by_id(which) ? ADOPT_OK : ADOPT_SENDER;
 	case FLOW_IN_REMOTE:
-		c->in = FLOW_IN_REMOTE | remote_now(r, which);
-		return c->in == FLOW_IN_REMOTE ? ADOPT_SENDER : ADOPT_OK;
+		*in = FLOW_IN_REMOTE | remote_now(remotes, which);
+		return *in == FLOW_IN_REMOTE ? ADOPT_SENDER : ADOPT_OK;
 	default:
 		return ADOPT_DAMAGED;
 	}
@@ -157,28 +159,38 @@ static enum adopt_drop judge_mapping(struct claim *c)
 
 static void fill(struct ct *c, uint32_t conn, const struct claim *from)
 {
+	const struct conn *o = from->conn;
 	struct conn *k = ct_conn(c, conn);
 
-	*k = *from->conn;
-	k->flags &= CONN_SNAT | CONN_INBOUND_MAP;
-	k->in = from->in;
-	k->mapping = from->mapping;
-	k->rule_egress = k->rule_ingress = 0;
+	/* Field by field: 'writing' is a lock, and who held it when he was killed would hold it for ever. */
+	*k = (struct conn){ .state = o->state,
+			    .proto = o->proto,
+			    .flags = o->flags & (CONN_SNAT | CONN_INBOUND_MAP),
+			    .fin_seen = o->fin_seen,
+			    .created = o->created,
+			    .in = from->in,
+			    .identity = o->identity,
+			    .dst_identity = o->dst_identity,
+			    .mapping = from->mapping,
+			    .decided = o->decided };
+	memcpy(k->carry_packets, o->carry_packets, sizeof(k->carry_packets));
+	memcpy(k->carry_bytes, o->carry_bytes, sizeof(k->carry_bytes));
+	memcpy(k->vni, o->vni, sizeof(k->vni));
 	for (unsigned d = 0; d < 2; d++) {
 		if (c->v6) {
 			struct flow6 *f = ct_flow6(2 * conn + d);
-			const struct flow6 *o = (const struct flow6 *)from->records + d;
-			f->key = o->key;
-			f->seen = o->seen;
-			f->packets = o->packets;
-			f->bytes = o->bytes;
+			const struct flow6 *r = (const struct flow6 *)from->records + d;
+			f->key = r->key;
+			f->seen = r->seen;
+			f->packets = r->packets;
+			f->bytes = r->bytes;
 		} else {
 			struct flow4 *f = ct_flow4(2 * conn + d);
-			const struct flow4 *o = (const struct flow4 *)from->records + d;
-			f->key = o->key;
-			f->seen = o->seen;
-			f->packets = o->packets;
-			f->bytes = o->bytes;
+			const struct flow4 *r = (const struct flow4 *)from->records + d;
+			f->key = r->key;
+			f->seen = r->seen;
+			f->packets = r->packets;
+			f->bytes = r->bytes;
 		}
 	}
 }
@@ -239,19 +251,36 @@ static enum adopt_drop adopt(struct reader *r, uint32_t i)
 		return ADOPT_DAMAGED;
 	c.fwd = side_of(r->ct->v6, c.records);
 	c.rev = side_of(r->ct->v6, c.records + r->ct->flow_size);
-	if ((why = judge_form(&c, r->ct->v6)) || (why = judge_age(&c, r->now_s)) || (why = judge_sender(r, &c)) ||
-	    (why = judge_mapping(&c)))
+	if ((why = judge_form(&c, r->ct->v6)) || (why = judge_age(&c, r->now_s)) ||
+	    (why = adopt_in(&r->remotes, c.conn->in, &c.in)) || (why = judge_mapping(&c)))
 		return why;
 	return make(r->ct, &c, r->now_s);
+}
+
+/* The permit's place in its index. */
+static void prefetch_permit(struct reader *r, const struct conn *k, const uint8_t *reply)
+{
+	const struct side s = side_of(r->ct->v6, reply);
+	struct nat_ahead a = { .mapping = k->mapping ? nat_adopted(k->mapping) : 0 };
+	struct ipaddr outside;
+	uint16_t port;
+
+	if (!a.mapping || !(k->flags & CONN_SNAT))
+		return;
+	a.key = *nat_key_at(a.mapping);
+	nat_ahead_end(&a, &s.src, s.sport, &outside, &port);
 }
 
 /* Both keys' places in the index: random memory, the time of the whole thing. */
 static void prefetch(struct reader *r, uint32_t i)
 {
+	const struct conn *k = former_at(&r->conns, i);
 	const uint8_t *records = former_at(&r->flows, i);
 
 	for (unsigned d = 0; records && d < 2; d++)
 		hidx_prefetch(&r->ct->idx, hash_key(records + d * r->ct->flow_size, r->ct->idx.key_len));
+	if (k && records)
+		prefetch_permit(r, k, records + r->ct->flow_size);
 }
 
 /* The LIVE entries of one window. */

@@ -48,7 +48,7 @@ unsigned frag_owner(const struct frag_key *k, unsigned n)
 	return (unsigned)((hash_key(k, 32) >> 32) * n >> 32);
 }
 
-static void append(unsigned slot, uint32_t row)
+void frag_join(unsigned slot, uint32_t row)
 {
 	link[row].next = 0;
 	link[row].prev = order[slot].tail;
@@ -115,7 +115,7 @@ uint32_t frag_row(unsigned slot, uint32_t share, const struct frag_key *k, uint3
 		if (frag_on_delete)
 			frag_on_delete(slot, row);
 		unlink_row(slot, row);
-		append(slot, row);
+		frag_join(slot, row);
 		begin(v, in, now_s);
 		return row;
 	}
@@ -128,7 +128,7 @@ uint32_t frag_row(unsigned slot, uint32_t share, const struct frag_key *k, uint3
 	begin(&v, in, now_s);
 	if (table_insert(&frag_table, slot, k, &v, &row))
 		return 0;
-	append(slot, row);
+	frag_join(slot, row);
 	return row;
 }
 

@@ -94,5 +94,8 @@ void frag_sub(struct frag_value *v, uint32_t start, uint32_t len, bool more);
  * begin at random, chosen by a keyed hash of the three. One atomic addition a datagram. */
 uint32_t frag_new_id(const struct ipaddr *src, const struct ipaddr *dst, uint8_t proto);
 
+/* A row that is in the table becomes the youngest of its owner's: adoption, before workers run (tables/frag_adopt.c). */
+void frag_join(unsigned slot, uint32_t row);
+
 uint32_t frag_count(void);
 uint32_t frag_next(uint32_t after); /* walk of rows, any thread */

@@ -329,12 +329,13 @@ __attribute__((format(printf, 2, 0))) static int quiet(enum libbpf_print_level l
 
 int loader_open(struct loader **out, const char *instance, struct err *e)
 {
-	struct loader *l = calloc(1, sizeof(*l));
+	struct loader *l;
 	int rc;
 
 	*out = NULL;
 	if (loader_replay_flows < 16 || loader_replay_flows > 1u << 24)
 		return err_set(e, -EINVAL, "kernel replay table of %u flows: use 16 to 16777216", loader_replay_flows);
+	l = calloc(1, sizeof(*l));
 	if (!l)
 		return err_set(e, -ENOMEM, "no memory for the loader");
 	libbpf_set_print(quiet);

@@ -140,9 +140,8 @@ static void genl_start(union nl_buf *m, uint16_t family, uint8_t command)
 
 int loader_can_redirect(uint32_t ifindex)
 {
-	struct genl_answer family = { .attribute = CTRL_ATTR_FAMILY_ID }, features = {
-		.attribute = NETDEV_DEV_XDP_FEATURES
-	};
+	struct genl_answer family = { .attribute = CTRL_ATTR_FAMILY_ID },
+			   features = { .attribute = NETDEV_DEV_XDP_FEATURES };
 	struct nl n = { .sock = mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC) };
 	union nl_buf m;
 	int rc;

@@ -21,7 +21,9 @@ SEC("from-overlay") int from_overlay(struct __sk_buff *skb)
 	}
 	from.vni = k.tunnel_id;
 	from.in = sender_find(bpf_htonl(k.local_ipv4), bpf_htonl(k.remote_ipv4), c->overlay_port, k.tunnel_id);
-	if (from.in && !tc_replay(skb, &from, 1, &verdict))
+	if (!from.in)
+		count(&replay_stats, REPLAY_SENDER);
+	else if (!tc_replay(skb, &from, 1, &verdict))
 		return verdict;
 	count(&replay_stats, REPLAY_DROP_OVERLAY);
 	return TC_ACT_SHOT;

@@ -86,7 +86,7 @@ static int create(struct loader *l, uint16_t port)
 	return nl_call(&l->nl, &m, NULL, NULL);
 }
 
-static int delete(struct loader *l, uint32_t ifindex)
+static int delete (struct loader *l, uint32_t ifindex)
 {
 	struct ifinfomsg *i;
 	union nl_buf m;
@@ -110,8 +110,8 @@ static int set_up(struct loader *l, uint32_t ifindex)
 static int foreign(struct err *e)
 {
 	return err_set(e, -EEXIST,
-		       OVERLAY_DEVICE " is not a VXLAN device in external mode: remove it with 'ip link del "
-				      OVERLAY_DEVICE "'");
+		       OVERLAY_DEVICE
+		       " is not a VXLAN device in external mode: remove it with 'ip link del " OVERLAY_DEVICE "'");
 }
 
 static int make(struct loader *l, uint16_t port, struct found *f, struct err *e)
@@ -169,6 +169,6 @@ int overlay_destroy(struct loader *l, struct err *e)
 		return 0;
 	loader_detach(l, PROG_FROM_OVERLAY, f.ifindex, e);
 	loader_detach(l, PROG_TO_OVERLAY, f.ifindex, e);
-	rc = delete(l, f.ifindex);
+	rc = delete (l, f.ifindex);
 	return rc ? err_set(e, rc, "cannot remove " OVERLAY_DEVICE ": %s%s", strerror(-rc), nl_why(&l->nl, why)) : 0;
 }

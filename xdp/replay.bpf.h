@@ -173,12 +173,23 @@ static __always_inline int find4(const struct replay_conf *c, const struct flow_
 	__u32 i = index_find(c, replay_hash4(c->seed, k));
 	struct replay_flow4 *f = i ? bpf_map_lookup_elem(&replay_flow4, &i) : 0;
 
-	if (!f || (replay_word(&f->key.src) ^ replay_word(&k->src)) | (replay_word(&f->key.sport) ^ replay_word(&k->sport)))
+	if (!f ||
+	    (replay_word(&f->key.src) ^ replay_word(&k->src)) | (replay_word(&f->key.sport) ^ replay_word(&k->sport)))
 		return REPLAY_MISS;
 	*o = (struct found){
-		.use = &f->use, .f4 = f, .adj = f->adj, .in = f->in, .gensum = f->gensum, .vni = f->vni,
-		.flags = f->flags, .sport = f->sport, .dport = f->dport, .outer_port = f->outer_port,
-		.d_addr = f->d_addr, .d_port = f->d_port, .dep = replay_word(f->dep),
+		.use = &f->use,
+		.f4 = f,
+		.adj = f->adj,
+		.in = f->in,
+		.gensum = f->gensum,
+		.vni = f->vni,
+		.flags = f->flags,
+		.sport = f->sport,
+		.dport = f->dport,
+		.outer_port = f->outer_port,
+		.d_addr = f->d_addr,
+		.d_port = f->d_port,
+		.dep = replay_word(f->dep),
 	};
 	return REPLAY_OK;
 }
@@ -199,9 +210,19 @@ static __always_inline int find6(const struct replay_conf *c, const struct flow_
 	if (differ)
 		return REPLAY_MISS;
 	*o = (struct found){
-		.use = &f->use, .f6 = f, .adj = f->adj, .in = f->in, .gensum = f->gensum, .vni = f->vni,
-		.flags = f->flags, .sport = f->sport, .dport = f->dport, .outer_port = f->outer_port,
-		.d_addr = f->d_addr, .d_port = f->d_port, .dep = replay_word(f->dep),
+		.use = &f->use,
+		.f6 = f,
+		.adj = f->adj,
+		.in = f->in,
+		.gensum = f->gensum,
+		.vni = f->vni,
+		.flags = f->flags,
+		.sport = f->sport,
+		.dport = f->dport,
+		.outer_port = f->outer_port,
+		.d_addr = f->d_addr,
+		.d_port = f->d_port,
+		.dep = replay_word(f->dep),
 	};
 	return REPLAY_OK;
 }

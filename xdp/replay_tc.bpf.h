@@ -55,52 +55,40 @@ static __always_inline int tc_to_gate(struct __sk_buff *skb, const struct adj *a
 	return bpf_redirect(ep->ifindex, 0);
 }
 
-/* Outer headers by bpf_skb_adjust_room, which marks GSO frames as tunnelled: the device cuts them, headers and all. L2 is the
- * inner Ethernet header alone, as the kernel's own VXLAN has it: counted with the VXLAN header, GSO frames don't come through. */
-static __always_inline int tc_to_tunnel(struct __sk_buff *skb, const struct way *w, const struct found *o, __u32 l3_len,
-					__u32 tos, int v6)
+/* Room for outer headers. bpf_skb_adjust_room marks GSO frames as tunnelled: the device cuts them, headers and all. It refuses
+ * what is a tunnel already (VXLAN inside a container) and some kinds of GSO. The inner L2 header is Ethernet alone: segmentation
+ * looks for the type there, and takes what stands between it and UDP for the tunnel's. */
+static __always_inline int tc_make_room(struct __sk_buff *skb)
 {
 	const __u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_FIXED_GSO |
 			    BPF_F_ADJ_ROOM_ENCAP_L2(ETH_SIZE) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
-	void *data;
 
-	if (bpf_skb_adjust_room(skb, TUNNEL4_SIZE - ETH_SIZE, BPF_ADJ_ROOM_MAC, flags))
-		return TC_ACT_SHOT;
-	data = (void *)(long)skb->data;
-	if (data + TUNNEL4_SIZE > (void *)(long)skb->data_end)
-		return TC_ACT_SHOT;
-	write_tunnel4(data, w->adj, l3_len, tos, o->outer_port, v6);
-	return bpf_redirect(w->ifindex, 0);
+	return bpf_skb_adjust_room(skb, TUNNEL4_SIZE - ETH_SIZE, BPF_ADJ_ROOM_MAC, flags);
 }
 
-/* All checks passed. Verdict; TC_ACT_SHOT when a helper failed half-way. */
+/* Rewrites and sends the packet behind 'front' bytes, a constant. */
 static __always_inline int tc_send(struct __sk_buff *skb, const struct plain *s, const struct found *o,
-				   const struct way *w, int v6, int ingress)
+				   const struct way *w, __u32 front, int v6, int ingress)
 {
-	const __u32 l4 = ETH_SIZE + (v6 ? IP6_SIZE : IP4_SIZE);
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u32 tos;
+	const __u32 l4 = front + (v6 ? IP6_SIZE : IP4_SIZE);
+	void *data = (void *)(long)skb->data, *l3 = data + front;
 
-	if (data + l4 + 8 > end)
+	if (data + l4 + 8 > (void *)(long)skb->data_end)
 		return TC_ACT_SHOT;
-	if (v6) {
-		tos = bpf_ntohs(*(__be16 *)(data + ETH_SIZE)) >> 4;
-		write_ip6(data + ETH_SIZE, o->f6);
-	} else {
-		tos = *(__u8 *)(data + ETH_SIZE + 1);
-		write_ip4(data + ETH_SIZE, o->f4);
-	}
+	if (front == TUNNEL4_SIZE)
+		write_tunnel4(data, w->adj, s->l3_len, v6 ? bpf_ntohs(*(__be16 *)l3) >> 4 : *(__u8 *)(l3 + 1),
+			      o->outer_port, v6);
+	else if (!w->gate)
+		write_eth(data, w->adj, v6);
+	if (v6)
+		write_ip6(l3, o->f6);
+	else
+		write_ip4(l3, o->f4);
 	*(__be16 *)(data + l4) = o->sport;
 	*(__be16 *)(data + l4 + 2) = o->dport;
-	if (w->kind == ADJ_ETH && !w->gate)
-		write_eth(data, w->adj, v6);
 	if (tc_l4_csum(skb, l4, s->proto, o, v6))
 		return TC_ACT_SHOT;
-	if (w->gate)
-		return tc_to_gate(skb, w->adj, ingress);
-	if (w->kind == ADJ_ETH)
-		return bpf_redirect(w->ifindex, 0);
-	return tc_to_tunnel(skb, w, o, s->l3_len, tos, v6);
+	return front == ETH_SIZE && w->gate ? tc_to_gate(skb, w->adj, ingress) : bpf_redirect(w->ifindex, 0);
 }
 
 /* Checks after the match, then sends. >= 0: refused because of that. */
@@ -119,8 +107,12 @@ static __always_inline int tc_replay_found(struct __sk_buff *skb, const struct r
 		return why;
 	if (longest > w.adj->mtu)
 		return REPLAY_LONG;
+	/* first of all, since it may fail: the frame is as it was then */
+	if (w.kind == ADJ_TUNNEL4 && tc_make_room(skb))
+		return REPLAY_NOT_HERE;
 	replay_count(o->use, now, n, s->l3_len + (n - 1) * s->head);
-	*verdict = tc_send(skb, s, o, &w, v6, ingress);
+	*verdict = w.kind == ADJ_TUNNEL4 ? tc_send(skb, s, o, &w, TUNNEL4_SIZE, v6, ingress)
+					 : tc_send(skb, s, o, &w, ETH_SIZE, v6, ingress);
 	return REPLAY_OK;
 }
 

@@ -174,7 +174,7 @@ static __always_inline int xdp_replay_at(struct xdp_md *ctx, const struct replay
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end, *l3 = data + f->off;
 	struct plain s;
 	__be16 type;
-	int why;
+	int why, sender = REPLAY_OK;
 
 	if (l3 > end)
 		return REPLAY_SHAPE;
@@ -186,11 +186,13 @@ static __always_inline int xdp_replay_at(struct xdp_md *ctx, const struct replay
 		if (why != REPLAY_OK)
 			return why;
 		if (!f->dport && s.proto == P_UDP && c->vtep_ports >> (bpf_ntohs(k.dport) & 63) & 1) {
-			why = framing_vxlan(data, end, &k, f);
-			if (why != REPLAY_SENDER)
-				return why; /* REPLAY_OK: once more, inside */
+			sender = framing_vxlan(data, end, &k, f);
+			if (sender != REPLAY_SENDER)
+				return sender; /* REPLAY_OK: once more, inside */
 		}
-		return xdp_replay4(ctx, c, me, f, &s, &k, l4_csum(l3 + IP4_SIZE, end, s.proto), verdict);
+		/* the bit stands for 1024 ports: it may be no VXLAN at all */
+		why = xdp_replay4(ctx, c, me, f, &s, &k, l4_csum(l3 + IP4_SIZE, end, s.proto), verdict);
+		return why == REPLAY_MISS && sender == REPLAY_SENDER ? REPLAY_SENDER : why;
 	}
 	if (type == bpf_htons(ETH_P_IPV6)) {
 		struct flow_key6 k __attribute__((aligned(8)));

@@ -21,6 +21,19 @@ static void source_of(const struct pkt *p, struct ipaddr *src)
 		*src = p->flags & PKT_IP6 ? ip_from6(p->l3 + 8) : ip_from4(ld32(p->l3 + 12));
 }
 
+/* Probes (ARP sender 0, DAD from ::) and link-local ND carry no address that could be spoofed: step_l2 ends them. Nor does
+ * link-local multicast (MLD, mDNS of every Linux container): it is dropped as such, not counted as spoofing. */
+static bool may_send_from(const struct endpoint *ep, const struct pkt *p, const struct ipaddr *src)
+{
+	const bool nd = p->proto == PROTO_ICMP6 && (p->flags & (PKT_IP6 | PKT_FRAG)) == PKT_IP6 && p->l4[0] >= 133 &&
+			p->l4[0] <= 137;
+	if (owns(ep, src))
+		return true;
+	if (p->flags & PKT_ARP)
+		return ip_is_zero(src);
+	return p->flags & PKT_IP6 && (nd || p->l3[24] == 0xff) && (ip_is_zero(src) || ip_is_linklocal6(src));
+}
+
 static enum step entry_endpoint(struct decision *d, uint32_t id)
 {
 	struct pkt *p = d->p;
@@ -33,13 +46,7 @@ static enum step entry_endpoint(struct decision *d, uint32_t id)
 	p->in = FLOW_IN_ENDPOINT | id;
 	p->identity = ep->identity;
 	source_of(p, &src);
-	/* Probes (ARP sender 0, DAD from ::) and link-local ND carry no address that could be spoofed: step_l2 ends them. Nor does
-	 * link-local multicast (MLD, mDNS of every Linux container): it is dropped as such, not counted as spoofing. */
-	bool nd = p->proto == PROTO_ICMP6 && (p->flags & (PKT_IP6 | PKT_FRAG)) == PKT_IP6 && p->l4[0] >= 133 &&
-		  p->l4[0] <= 137;
-	bool on_link = p->flags & PKT_IP6 && (nd || p->l3[24] == 0xff);
-	bool mine = owns(ep, &src) || (p->flags & PKT_ARP && ip_is_zero(&src)) ||
-		    (on_link && (ip_is_zero(&src) || ip_is_linklocal6(&src)));
+	bool mine = may_send_from(ep, p, &src);
 	bool mac_ok = mac_is_zero(&ep->mac) || memcmp(ep->mac.b, p->data, 6) == 0;
 	if (!mine || !mac_ok) {
 		decide_say(d, "entry", "endpoint %u sent with a source %s that is not its own", id,

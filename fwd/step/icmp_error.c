@@ -197,22 +197,32 @@ static enum step forward(struct decision *d, const struct ipaddr *dst)
 	return p->l3_len > adj_at(d->to.adj)->mtu && !may_fragment ? decide_drop(d, DROP_MTU) : STEP_ON;
 }
 
+/* The record of the direction in which the error travels; 0: none that may be spoken about. */
+static uint32_t find_related(struct decision *d, const struct quoted *q)
+{
+	struct tuple travel;
+	uint8_t raw[40];
+	tuple_reverse(&q->t, &travel);
+	uint64_t hash = tuple_key(&travel, raw);
+	d->ct = ct_of(d->p->flags & PKT_IP6);
+	uint32_t r = ct_find(d->ct, raw, hash, d->w->now_s);
+	if (r && LOAD_RELAXED(&ct_conn(d->ct, r >> 1)->state) != CT_REFUSED)
+		return r;
+	decide_say(d, "ct", "the quoted packet belongs to no connection");
+	return 0;
+}
+
 enum step step_icmp_error(struct decision *d)
 {
 	struct pkt *p = d->p;
 	struct quoted q;
-	struct tuple travel, key, sibling;
-	uint8_t raw[40];
+	struct tuple key, sibling;
 	if (!read_quoted(p, &q))
 		return decide_drop(d, DROP_ICMP_UNRELATED);
-	tuple_reverse(&q.t, &travel);
-	uint64_t hash = tuple_key(&travel, raw);
-	struct ct *c = d->ct = ct_of(p->flags & PKT_IP6);
-	uint32_t r = ct_find(c, raw, hash, d->w->now_s);
-	if (!r || LOAD_RELAXED(&ct_conn(c, r >> 1)->state) == CT_REFUSED) {
-		decide_say(d, "ct", "the quoted packet belongs to no connection");
+	const uint32_t r = find_related(d, &q);
+	if (!r)
 		return decide_drop(d, DROP_ICMP_UNRELATED);
-	}
+	const struct ct *c = d->ct;
 	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r)->key : (const void *)&ct_flow4(r)->key, &key);
 	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r ^ 1)->key : (const void *)&ct_flow4(r ^ 1)->key,
 		     &sibling);

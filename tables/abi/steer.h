@@ -41,7 +41,7 @@ struct steer_val {
  * address: with STEER_ARP (the kernel does not own it) all are taken, without it only those found here. */
 struct steer_frag {
 	__u8 src[16], dst[16];
-	__u32 id; /* as on the wire; IPv4: 16 bits */
+	__u32 id;    /* as on the wire; IPv4: 16 bits */
 	__u32 proto; /* IPv6: 0 */
 };
 

@@ -97,7 +97,7 @@ hops fd02::7 '9 fd01::1 2/0 1450,' 9 9 1450
 hops 203.0.113.7 '9 198.51.100.2 3/4 1300,' 9 9 1400
 hops 2001:db8:9::7 '9 2001:db8:2::2 2/0 1300,' 9 9 1400
 for h in 203.0.113.7 2001:db8:9::7; do
-	ns c1 ping -q -c 1 -W 2 -M do -s 1400 $h >/dev/null 2>&1 && fail "1400 bytes in one packet cannot reach $h"
+	ns c1 ping -q -c 1 -W 2 -M "do" -s 1400 $h >/dev/null 2>&1 && fail "1400 bytes in one packet cannot reach $h"
 	need "nsip c1 route get $h | grep -q 'mtu 1300'" 5 "c1 knows the path MTU to $h"
 done
 ok "path MTU over NAT is known"
@@ -129,6 +129,8 @@ mss() {
 	[ "$got" = "$2" ] || fail "MSS to $1: $got instead of $2"
 	ok "MSS to $1: $got"
 }
+# what they found out about paths by now would lower it by itself
+for n in c1 rc; do nsip $n route flush cache && nsip $n -6 route flush cache; done
 mss 10.2.0.7 1448
 ctl set tcp mss-clamp on
 mss 10.2.0.7 1398

@@ -196,7 +196,8 @@ static inline const struct ipaddr *ip(const char *s)
 
 static const char everything[] =
 	"set policy mode always\nset policy reject on\nset ct timeout udp 77\nset host-routes off\n"
-	"add port p0 mem\nadd port p1 mem queues 2\n"
+	"set tcp mss-clamp 1400\nset icmp rate too-big 0\nset ip source-route ignore\n"
+	"add port p0 mem\nadd port p1 mem queues 2 source-validation strict\n"
 	"add vtep 192.0.2.1\nadd vtep 2001:db8::1 port 4789 vni-mode network\n"
 	"add nat pool 198.51.100.1 ports 1000-2000 port p1 source 10.1.0.0/24 mapping eim filter eif\n"
 	"add nat pool 2001:db8:5::1\nadd ipmasq 10.0.0.0/8\nadd ipmasq 2001:db8::/32\n"

@@ -193,6 +193,8 @@ static void test_save_and_load(void **state)
 	assert_int_equal(policy_mode, POLICY_MODE_ALWAYS);
 	assert_true(settings.policy_reject && !settings.host_routes);
 	assert_int_equal(ct_timeouts[CT_T_UDP], 77);
+	assert_int_equal(settings.mss_clamp, 1400);
+	assert_int_equal(port_by_name("p1")->conf.source_validation, PORT_SOURCES_STRICT);
 	policy = show("show policy");
 	assert_non_null(strstr(policy, "no \\\"dns\\\" here"));
 	free(policy);

@@ -544,12 +544,18 @@ int main(void)
 {
 #define T(name, with) cmocka_unit_test_setup_teardown(name, with, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_promotes_warm, setup),       T(test_slow_gathers_within_a_second, setup),
-		T(test_after_a_pause, setup),       T(test_who_is_refused, setup),
-		T(test_path, setup),                T(test_record, setup),
-		T(test_counts_come_home, setup),    T(test_new_decision, setup),
-		T(test_end_of_connection, setup),   T(test_no_expiry_while_offloaded, setup),
-		T(test_quiet_direction_stays, setup), T(test_full, setup_small),
+		T(test_promotes_warm, setup),
+		T(test_slow_gathers_within_a_second, setup),
+		T(test_after_a_pause, setup),
+		T(test_who_is_refused, setup),
+		T(test_path, setup),
+		T(test_record, setup),
+		T(test_counts_come_home, setup),
+		T(test_new_decision, setup),
+		T(test_end_of_connection, setup),
+		T(test_no_expiry_while_offloaded, setup),
+		T(test_quiet_direction_stays, setup),
+		T(test_full, setup_small),
 		T(test_setting, setup),
 	};
 #undef T

@@ -434,6 +434,40 @@ static void test_addresses(void **state)
 	assert_false(fib_port_addr(11, false, &a));
 }
 
+/* RFC 3704: by which port a source may come in; every one of equal paths counts. */
+static void test_source_valid(void **state)
+{
+	struct fib_route two = route("10.1.0.0/16", 0, "10.0.0.1", 11), nowhere = route("10.2.0.0/16", 0, NULL, 0);
+	struct ipaddr a = ip("10.1.2.3"), b = ip("10.2.2.3"), c = ip("10.3.0.1");
+	uint16_t dep = 0;
+
+	(void)state;
+	nowhere.kind = FIB_PROHIBIT;
+	nowhere.n = 0;
+	put(two);
+	put(nowhere);
+	assert_true(fib_source_valid(&a, PORT_FIRST, true, &dep));
+	assert_int_not_equal(dep, 0);
+	assert_false(fib_source_valid(&a, PORT_FIRST + 1, true, &dep));
+	assert_true(fib_source_valid(&a, PORT_FIRST + 1, false, &dep));
+	hop(&two, "10.0.1.1", 12, 1);
+	put(two);
+	assert_true(fib_source_valid(&a, PORT_FIRST, true, &dep) && fib_source_valid(&a, PORT_FIRST + 1, true, &dep));
+	assert_false(fib_source_valid(&b, PORT_FIRST, false, &dep));
+	assert_false(fib_source_valid(&c, PORT_FIRST, false, &dep));
+	/* who could not note the counter hears of every change */
+	const uint32_t extra = gen_area->extra;
+	put(route("10.4.0.0/16", 0, "10.0.0.1", 11));
+	assert_int_equal(gen_area->extra, extra);
+	fib_sources_matter = 1;
+	put(route("10.5.0.0/16", 0, "10.0.0.1", 11));
+	assert_int_not_equal(gen_area->extra, extra);
+	fib_sources_matter = 0;
+	put(route("0.0.0.0/0", 0, "10.0.0.1", 11));
+	assert_true(fib_source_valid(&c, PORT_FIRST, true, &dep));
+	assert_false(fib_source_valid(&c, PORT_FIRST + 1, true, &dep));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -444,6 +478,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ipv6_siblings, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_resync, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_source_valid, setup, teardown),
 	};
 	rcu_thread_register();
 	int rc = cmocka_run_group_tests(tests, NULL, NULL);

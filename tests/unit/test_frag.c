@@ -272,6 +272,48 @@ static void flood_is_bounded(void **state)
 		fail_msg("%s", e.text);
 }
 
+/* What waits, and what is on its way to another worker, when the port it came by is deleted. */
+static void port_goes(void **state)
+{
+	(void)state;
+	struct err e = { "" };
+	struct ipaddr a;
+	struct mac m = { { 2, 0, 0, 0, 0, 0x97 } };
+	char command[] = "del port up0\n", text[160], mac[MAC_STRLEN];
+	uint8_t f[PKTTEXT_FRAME_MAX], out[BOX_FRAME_MAX];
+	const uint16_t port = up[0]->index;
+	const uint64_t drops = box_drops();
+	assert_int_equal(box_route(true, "203.0.114.0/24", up[1], "192.0.3.253", &e), 0);
+	snprintf(text, sizeof(text), "eth 02:00:00:00:00:99 > %s | ip 198.51.100.9 > 203.0.114.9 | udp 1 > 53",
+		 mac_print(&up[0]->mac, mac));
+	int n = pkttext_parse(text, f, &e);
+	assert_true(n > 0);
+	assert_int_equal(box_send(up[0], f, (uint32_t)n), 0); /* waits for its neighbour */
+	assert_int_equal(box_send(up[0], f, build(1, 1, f)), 0);
+	box_run();                              /* waits for its first fragment */
+	for (unsigned h = 3; h < HOSTS; h += 2) /* first ones: half of them lie in the ring between the workers */
+		assert_int_equal(box_send(up[0], f, build(h, 0, f)), 0);
+	assert_int_equal(workers_port(port).held, 2);
+	FILE *none = fopen("/dev/null", "w");
+	assert_non_null(none);
+	if (box_commands("test", command, none, &e))
+		fail_msg("%s", e.text);
+	fclose(none);
+	assert_null(ports[port]);
+	assert_true(ip_parse("192.0.3.253", &a));
+	resolve_kernel_neighbor(up[1]->ifindex, &a, &m, true, false);
+	box_run();
+	n = (int)build(1, 0, f);
+	assert_int_equal(box_send(up[1], f, (uint32_t)n), 0);
+	box_run();
+	assert_int_equal(workers_port(port).held, 0);
+	assert_true(box_drops() >= drops + 2);
+	if (!box_balanced(&e))
+		fail_msg("%s", e.text);
+	while (box_take(up[1], out))
+		;
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -299,6 +341,7 @@ int main(void)
 		cmocka_unit_test(identifications_do_not_meet),
 		cmocka_unit_test(two_workers_any_order),
 		cmocka_unit_test(flood_is_bounded),
+		cmocka_unit_test(port_goes),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -182,7 +182,8 @@ static void test_routes(void **state)
 	(void)state;
 	sh("ip route add 20.0.0.0/8 via 10.0.0.2; ip route add 20.0.0.0/8 via 10.0.1.2 metric 10");
 	sh("ip -6 route add 2001:db8::/32 via fd00::2; ip route add blackhole 21.0.0.0/8");
-	sh("ip route add unreachable 22.0.0.0/8; ip -6 route add prohibit 2001:db9::/32");
+	sh("ip route add unreachable 22.0.0.0/8; ip -6 route add prohibit 2001:db9::/32; ip route add throw "
+	   "27.0.0.0/8");
 	sh("ip route add 23.0.0.0/8 via inet6 fd00:1::2 dev e1; ip route add 24.0.0.0/8 via 10.0.0.2 table 100");
 	sh("ip route add 25.0.0.0/8 via 10.0.0.2 proto %d", NETLINK_ROUTE_PROTOCOL);
 	sh("ip route add default via 10.0.1.2");
@@ -194,6 +195,7 @@ static void test_routes(void **state)
 	expect_via("25.1.1.1", "10.0.1.2", 1); /* the engine's own */
 	assert_int_equal(look("21.0.0.1", 0).kind, FIB_BLACKHOLE);
 	assert_int_equal(look("22.0.0.1", 0).kind, FIB_UNREACHABLE);
+	assert_int_equal(look("27.0.0.1", 0).kind, FIB_THROW);
 	assert_int_equal(look("2001:db9::1", 0).kind, FIB_PROHIBIT);
 	struct fib_result r = look("20.1.1.1", 0);
 	uint32_t gen = gen_load(r.dep) + gen_area->extra;

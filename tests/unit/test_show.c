@@ -27,8 +27,7 @@ static void test_show(void **state)
 	static const char *const names[] = { "ct",           "nat",    "neighbor", "endpoints", "ipcache",  "lb",
 					     "policy",       "proxy",  "tunnel",   "frag",      "affinity", "ipmasq",
 					     "source_range", "ports",  "workers",  "drops",     "services", "settings",
-					     "version",      "routes", "pools",    "vteps",     "tables",
-					     "offload" };
+					     "version",      "routes", "pools",    "vteps",     "tables",   "offload" };
 	char line[64], *text;
 
 	(void)state;

@@ -1,0 +1,200 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Kernel replay: hot connections leave the engine and come back the moment something changes. Containers, SNAT, VXLAN, uplink to
+# uplink; counts, checksums, a full table, live changes under traffic, kill -9. Rates are printed, never judged.
+. "$(dirname "$0")/_env.sh"
+
+topo_gateway
+{
+	topo_gateway_conf | sed 's/^add port .*/& transit on/'
+	echo "add nat pool 198.51.100.1 port up1"
+	echo "add nat pool 2001:db8:2::1 port up1"
+	echo "${OFFLOAD_CONF:-}"
+} >"$TMP/conf"
+# node and out reach each other through the box; frames that XDP redirects to a veth need NAPI behind it
+nsip node route add 198.51.100.0/24 via 192.0.2.1
+nsip out route add 192.0.2.0/24 via 198.51.100.1
+ns node ethtool -K eth0 gro on
+ns out ethtool -K eth0 gro on
+sluiced_start "$TMP/conf"
+
+# offloaded A B WHERE: a TCP connection between the two with 'offload' WHERE. One that is picked up may be B's as well.
+offloaded() {
+	ctl -j show ct proto=tcp state=established | jq -e --arg a "$1" --arg b "$2" --arg w "$3" \
+		'map(select(((.src == $a and .dst == $b) or (.src == $b and .dst == $a)) and
+		.offload == $w and .packets + .reply_packets > 1000)) | length > 0'
+}
+kernel_packets() { ctl -j show offload | jq -r '.[] | select(.name == "'"$1"'") | .value'; }
+rx_bytes() { nsip "$1" -j -s link show dev "$2" | jq '.[0].stats64.rx.bytes'; }
+# The device grows by less than 20 kB in 0.1 s: what still comes are retries.
+stalled() {
+	local a b
+	a=$(rx_bytes "$1" "$2")
+	sleep 0.1
+	b=$(rx_bytes "$1" "$2")
+	[ $((b - a)) -lt 20000 ]
+}
+# stream NAME NS HOST [OPTION...]: an iperf3 client in the background
+stream() {
+	local n=$1 netns=$2 h=$3
+	shift 3
+	start_bg_ns "$netns" "$n" iperf3 -c "$h" -t 60 "$@"
+}
+# stops_within SECONDS NS DEVICE WHAT
+stops_within() {
+	local start ms
+	start=$(date +%s%N)
+	need "stalled $2 $3" "$1" "$4 stops the stream"
+	ms=$((($(date +%s%N) - start) / 1000000))
+	ok "$4: stopped within $ms ms"
+}
+# check_path NS HOST SRC DST WHERE WHAT [OPTION...]
+check_path() {
+	local netns=$1 host=$2 src=$3 dst=$4 where=$5 what=$6
+	shift 6
+	start_bg_ns "$netns" path iperf3 -J -c "$host" -t 3 "$@"
+	need "offloaded $src $dst $where" 3 "$what becomes 'offload $where'"
+	wait_until "! running path" 10 || fail "$what: iperf3 does not end"
+	ok "$what: offload $where, $(jq '(.end.sum_received // .end.sum).bits_per_second / 1e6 | floor' "$LOG/path.log") Mbit/s"
+	unset "SL_PID[path]"
+	rm -f "$LOG/path.log"
+}
+no_bad_checksums() {
+	local n bad
+	for n in c1 c2 rc node out; do
+		bad=$(ns $n nstat -asz TcpInCsumErrors UdpInCsumErrors Udp6InCsumErrors | awk '/Csum/ { s += $2 } END { print s + 0 }')
+		[ "$bad" = 0 ] || fail "$n counts $bad bad checksums"
+	done
+	ok "no bad checksum anywhere"
+}
+
+for n in c2 rc out c1; do iperf_server $n; done
+
+# ---- the hooks ----
+hook() { ns gw tc filter show dev "$1" "$2" | grep -qF "[$3]" || fail "no [$3] on $1 $2"; }
+need "nsip gw link show sluice_vxlan" 5 "sluice_vxlan"
+hook lxc1 ingress from-container
+hook sluice_host ingress to-host
+hook sluice_host egress from-host
+need "ns gw tc filter show dev sluice_vxlan ingress | grep -qF '[from-overlay]'" 5 "[from-overlay]"
+hook sluice_vxlan egress to-overlay
+need "ns gw tc filter show dev up0 ingress | grep -qF '[from-netdev]'" 5 "[from-netdev] on up0"
+need "ns gw tc filter show dev up1 ingress | grep -qF '[from-netdev]'" 5 "[from-netdev] on up1"
+[ -n "${OFFLOAD_ONLY:-}" ] || ok "hooks"
+
+# ---- every path, both ways and families ----
+ctl set offload off
+iperf c1 10.1.0.11 -t 1
+ctl -j show ct proto=tcp | jq -e 'all(.offload == "off")' >/dev/null || fail "show ct does not say off"
+ctl set offload on
+check_path c1 10.1.0.11 10.1.0.10 10.1.0.11 tc "container to container"
+check_path c1 fd01::11 fd01::10 fd01::11 tc "container to container, IPv6"
+check_path c1 198.51.100.2 10.1.0.10 198.51.100.2 tc "container to outside by SNAT"
+check_path c1 198.51.100.2 10.1.0.10 198.51.100.2 tc "outside to container by SNAT" -R
+check_path c1 2001:db8:2::2 fd01::10 2001:db8:2::2 tc "outside to container by SNAT, IPv6" -R
+check_path c1 10.2.0.7 10.1.0.10 10.2.0.7 tc "container to VXLAN peer"
+check_path c1 10.2.0.7 10.1.0.10 10.2.0.7 tc "VXLAN peer to container" -R
+check_path c1 fd02::7 fd01::10 fd02::7 tc "container to VXLAN peer, IPv6"
+check_path c1 10.1.0.11 10.1.0.10 10.1.0.11 tc "container to container, large UDP frames" -b 2G
+# veths carry unfinished checksums, which XDP leaves to others
+ns node ethtool -K eth0 tx off >/dev/null
+ns out ethtool -K eth0 tx off >/dev/null
+before=$(kernel_packets xdp)
+check_path node 198.51.100.2 192.0.2.2 198.51.100.2 xdp "uplink to uplink"
+[ "$(kernel_packets xdp)" -gt $((before + 1000)) ] || fail "XDP has forwarded nothing"
+# the device cannot cut tunnelled frames, nor finish checksums: software does it behind our rewrite
+ns gw ethtool -K up0 tx off tso off tx-udp_tnl-segmentation off >/dev/null
+check_path c1 10.2.0.7 10.1.0.10 10.2.0.7 tc "container to VXLAN peer, offloads off"
+ns gw ethtool -K up0 tx on tso on tx-udp_tnl-segmentation on >/dev/null
+no_bad_checksums
+
+# ---- counts ----
+web_start c2 200
+port=$(ns c1 curl -sS -f -m 60 -o /dev/null -w '%{local_port}' http://10.1.0.11/blob) || fail "curl"
+row=$(ctl -j show ct sport="$port" dst=10.1.0.11 | jq -c '.[0]')
+# segments of 1448 bytes with 52 of headers, and the HTTP header
+jq -n -e --argjson r "$row" '(200 * 1048576) as $sent | ($sent / 1448) as $segments | ($sent + 52 * $segments) as $want |
+	($r.reply_bytes / $want > 0.99) and ($r.reply_bytes / $want < 1.01) and
+	($r.reply_packets / $segments > 0.99) and ($r.reply_packets / $segments < 1.01)' >/dev/null || fail "show ct: $row"
+[ "$(kernel_packets packets)" -gt 100000 ] || fail "the kernel has counted nothing"
+ok "counts: $(jq -c '[.reply_packets, .reply_bytes]' <<<"$row") for 200 MiB"
+stop_bg nginx.c2
+
+# ---- changes under traffic ----
+stream rule c1 10.1.0.11
+need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded"
+ctl add policy endpoint 11 ingress deny identity 1001 name no-way
+stops_within 2 c2 eth0 "a rule"
+ctl del policy endpoint 11 ingress deny identity 1001
+need "! stalled c2 eth0" 10 "the stream goes on"
+need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded again"
+ctl del endpoint 11
+stops_within 2 c2 eth0 "an endpoint removed"
+ctl add endpoint 11 device lxc2 ipv4 10.1.0.11 ipv6 fd01::11 identity 1002
+need "! stalled c2 eth0" 15 "the stream goes on"
+need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded again"
+ctl clear ct dst=10.1.0.11
+need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded again"
+ok "a cleared connection comes back"
+stop_bg rule
+
+stream route c1 198.51.100.2
+need "offloaded 10.1.0.10 198.51.100.2 tc" 5 "the stream is offloaded"
+nsip gw route add blackhole 198.51.100.2/32
+stops_within 2 out eth0 "a route moved"
+nsip gw route del blackhole 198.51.100.2/32
+need "! stalled out eth0" 15 "the stream goes on"
+stop_bg route
+
+stream veth c1 10.1.0.11
+need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded"
+nsip gw link del lxc2
+need "ctl -j show endpoints id=11 | jq -e '.[0].present == false'" 5 "endpoint 11 is seen to be gone"
+veth_pair gw lxc2 c2 eth0
+addr c2 eth0 10.1.0.11/24 fd01::11/64
+nsip c2 route add default via 10.1.0.1
+nsip c2 -6 route add default via fd01::1
+need "ctl -j show endpoints id=11 | jq -e '.[0].present'" 5 "endpoint 11 is back"
+need "! stalled c2 eth0" 20 "the stream goes on by the new veth"
+need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded again"
+ok "veth deleted and made anew under traffic"
+stop_bg veth
+no_bad_checksums
+balance_check
+
+# ---- a dead engine ----
+stream crash c1 10.1.0.11
+need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded"
+sluiced_stop KILL
+! stalled c2 eth0 || fail "the stream ended with the engine"
+stops_within 12 c2 eth0 "kill -9"
+sluiced_restart
+need "! stalled c2 eth0" 20 "the stream goes on after a restart"
+need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded again"
+ok "a restart takes the stream over"
+stop_bg crash
+sluiced_stop TERM
+[ "$STOP_RC" = 0 ] || fail "sluiced ended with $STOP_RC"
+nsip gw link show sluice_vxlan >/dev/null 2>&1 && fail "a clean stop left sluice_vxlan"
+[ -z "$(ns gw tc filter show dev up0 ingress)" ] || fail "a clean stop left a filter on up0"
+[ -z "$(ls -A /sys/fs/bpf/sluice 2>/dev/null)" ] || fail "a clean stop left pins"
+
+# ---- a small table, and a foreign VXLAN device on the port ----
+nsip gw link add other type vxlan external dstport 4789
+nsip gw link set other up
+sed -i '1i set offload flows 16' "$LOG/sluice.conf"
+sluiced_restart
+need "ctl -j show offload | jq -e '.[] | select(.name == \"overlay\") | .value | test(\"4789\")'" 5 "a reason for the overlay"
+nsip gw link show sluice_vxlan >/dev/null 2>&1 && fail "a sluice_vxlan that is of no use"
+ping_ok c1 10.2.0.7
+stream many c1 10.1.0.11 -P 10 -b 20M
+need "[ \$(kernel_packets connections) -ge 4 ]" 5 "some streams are offloaded"
+need "ctl -j show ct dport=5201 proto=tcp | jq -e 'map(select(.state == \"established\" and .packets > 1000)) | length >= 10'" 10 \
+	"all streams go on"
+[ "$(kernel_packets connections)" -le 7 ] || fail "more in the kernel than its table holds"
+ctl -j show ct dport=5201 proto=tcp | jq -e 'any(.offload == "full")' >/dev/null || fail "nobody is refused for want of room"
+ok "a full table: $(kernel_packets connections) of 10 in the kernel, $(kernel_packets demoted) taken back"
+stop_bg many
+nsip gw link show other >/dev/null || fail "the foreign VXLAN device is gone"
+sluiced_stop TERM
+pass
