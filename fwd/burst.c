@@ -173,6 +173,8 @@ INLINE uint32_t bad_inner(struct pkt *p, const struct outer *o)
 	} else {
 		return 1;
 	}
+	const uint32_t inner = (p->flags & PKT_IP6 ? (uint32_t)p->l3[1] >> 4 : p->l3[1]) & 3;
+	bad |= (ecn == 1) & (inner == 2); /* RFC 6040 4.2: ECT(1) replaces ECT(0) */
 	p->flags |= (uint16_t)(PKT_OVERLAY | o->flags);
 	p->in = o->in;
 	p->outer_vni = rd32(x + 4) >> 8;

@@ -276,7 +276,8 @@ static void answer(struct decision *d)
 		icmp_error(d->w, d->p, ICMP_HOST_UNREACHABLE, 0);
 		break;
 	case DROP_MTU:
-		icmp_error(d->w, d->p, ICMP_TOO_BIG, adj_at(d->to.adj)->mtu);
+		if (adj_state(adj_at(d->to.adj)).mtu) /* it may have gone away since */
+			icmp_error(d->w, d->p, ICMP_TOO_BIG, adj_at(d->to.adj)->mtu);
 		break;
 	case DROP_PROHIBIT:
 	case DROP_CT_FULL: /* RFC 5508 REQ-8 */

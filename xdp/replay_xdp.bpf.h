@@ -15,7 +15,7 @@ struct framing {
 };
 
 /* The frame at 'data' is plain UDP over IPv4 with destination port 'k->dport': VXLAN of somebody we know? RFC 7348 5;
- * an outer congestion mark is for the engine (RFC 6040 4.2). */
+ * an outer mark, CE or ECT(1), is for the engine (RFC 6040 4.2). */
 static __always_inline int framing_vxlan(const __u8 *data, void *end, const struct flow_key4 *k, struct framing *f)
 {
 	const __u8 *x = data + ETH_SIZE + IP4_SIZE + 8;
@@ -28,7 +28,7 @@ static __always_inline int framing_vxlan(const __u8 *data, void *end, const stru
 	if (!f->from.in)
 		return REPLAY_SENDER;
 	len = bpf_ntohs(*(__be16 *)(x - 4));
-	if (len < 8 + 8 + ETH_SIZE + IP4_SIZE + 8 || !(x[0] & 8) || (data[ETH_SIZE + 1] & 3) == 3 || x[8] & 1)
+	if (len < 8 + 8 + ETH_SIZE + IP4_SIZE + 8 || !(x[0] & 8) || data[ETH_SIZE + 1] & 1 || x[8] & 1)
 		return REPLAY_SHAPE;
 	f->from.vni = vni;
 	f->off = TUNNEL4_SIZE;

@@ -129,24 +129,33 @@ static enum step entry_gate(struct decision *d)
 	}
 }
 
-/* RFC 6040 4.2: a CE mark on the outer header must not get lost; a packet that cannot carry it must not go on. */
+/* RFC 6040 4.2, figure 4: a mark of the outer header, CE or ECT(1), must not get lost; a packet that cannot carry CE must not
+ * go on. */
 static enum step merge_ecn(struct decision *d)
 {
 	struct pkt *p = d->p;
-	if ((p->outer_tos & 3) != 3 || (p->tos & 3) == 3 || p->flags & PKT_ARP)
+	const uint8_t outer = p->outer_tos & 3, inner = p->tos & 3;
+	uint8_t ecn = inner;
+	if (p->flags & PKT_ARP)
 		return STEP_ON;
-	if ((p->tos & 3) == 0)
+	if (outer == 3)
+		ecn = 3;
+	else if (outer == 1 && inner == 2)
+		ecn = 1;
+	if (ecn == inner)
+		return STEP_ON;
+	if (inner == 0)
 		return decide_drop(d, DROP_ECN);
 	if (d->x)
 		return STEP_ON;
 	if (p->flags & PKT_IP6) {
-		p->l3[1] |= 0x30;
+		p->l3[1] = (uint8_t)((p->l3[1] & ~0x30) | ecn << 4);
 	} else {
 		uint16_t old = ld16(p->l3);
-		p->l3[1] |= 3;
+		p->l3[1] = (uint8_t)((p->l3[1] & ~3) | ecn);
 		st16(p->l3 + 10, csum_update(ld16(p->l3 + 10), old, ld16(p->l3)));
 	}
-	p->tos |= 3;
+	p->tos = (uint8_t)((p->tos & ~3) | ecn);
 	return STEP_ON;
 }
 
@@ -276,6 +285,8 @@ enum step step_entry(struct decision *d)
 {
 	struct pkt *p = d->p;
 	p->inner = p->data;
+	if (unlikely(p->port != PORT_GATE && !ports[p->port])) /* its port was deleted while it waited */
+		return decide_drop(d, DROP_NO_PORT);
 	enum drop why = parse_frame(p);
 	if (why != DROP_NONE)
 		return decide_drop(d, why);

@@ -212,11 +212,14 @@ static bool plain(const uint8_t *f, uint32_t n, bool uplink)
 	int v = uplink ? vtep_find(&dst, rd16(l4 + 2)) : -1;
 	if (v < 0)
 		return true;
-	/* in identity mode the VNI is a claim that is checked for each packet; a congestion mark must be merged */
-	if (vteps[v].mode == VNI_IDENTITY || ((v6 ? h[1] >> 4 : h[1]) & 3) == 3)
+	/* in identity mode the VNI is a claim that is checked for each packet; CE and ECT(1) must be merged */
+	const unsigned ecn = (v6 ? h[1] >> 4 : h[1]) & 3;
+	const uint32_t inner = (uint32_t)(l4 - f) + 16;
+	if (vteps[v].mode == VNI_IDENTITY || ecn == 3 || n <= inner + ETH_HLEN_ + 1)
 		return false;
-	uint32_t inner = (uint32_t)(l4 - f) + 16;
-	return n > inner && plain(f + inner, n - inner, true);
+	const uint8_t *e = f + inner, tos = e[ETH_HLEN_ + 1];
+	const unsigned inside = (rd16(e + 12) == ET_IP6 ? tos >> 4 : tos) & 3;
+	return !(ecn == 1 && inside == 2) && plain(e, n - inner, true);
 }
 
 /* Every TCP connection is open: while one opens or closes, its packets are decided one by one. */
