@@ -115,14 +115,12 @@ static void occupies(const void *data, config_word_fn *fn, void *arg)
 	}
 }
 
-/* Only what decisions read: the device stays as it is. */
+/* Do they differ only in what decisions read? Then the device stays as it is. */
 static bool same_device(const struct port_conf *a, const struct port_conf *b)
 {
-	struct port_conf c = *a;
-
-	c.transit = b->transit;
-	c.source_validation = b->source_validation;
-	return !memcmp(&c, b, sizeof(c));
+	return strcmp(a->kind, b->kind) == 0 && strcmp(a->device, b->device) == 0 && strcmp(a->in, b->in) == 0 &&
+	       strcmp(a->out, b->out) == 0 && a->queues == b->queues && a->mode == b->mode &&
+	       a->checksum == b->checksum && a->on_exit == b->on_exit;
 }
 
 /* Keeps the index, so that pools and adjacencies go on meaning this port. */

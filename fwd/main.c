@@ -385,6 +385,9 @@ static int start_and_run(struct err *e)
 		return err;
 	if ((err = init_tables(e)) || (err = init_kernel(e)))
 		goto fail;
+	if (arena_small_pages())
+		log_info("tables have 4 KiB pages; they get 2 MiB ones by "
+			 "'mount -o remount,huge=advise /dev/shm' and a restart");
 	config_init();
 	config_hooks = hooks;
 	if ((err = config_load(run.config, false, e)) || (err = adopt(e)))

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <mntent.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -101,6 +102,26 @@ static int is_ours(const char *path)
 	if (lstat(path, &st) < 0)
 		return errno == ENOENT ? 0 : -1;
 	return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022) ? 1 : -1;
+}
+
+bool arena_small_pages(void)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	struct mntent *m;
+	size_t longest = 0;
+	bool small = false;
+
+	while (f && dir_path[0] && (m = getmntent(f))) {
+		const size_t n = strlen(m->mnt_dir);
+		const char *huge = hasmntopt(m, "huge");
+		if (n < longest || strncmp(dir_path, m->mnt_dir, n) != 0)
+			continue;
+		longest = n;
+		small = strcmp(m->mnt_type, "tmpfs") == 0 && (!huge || strncmp(huge, "huge=never", 10) == 0);
+	}
+	if (f)
+		endmntent(f);
+	return small;
 }
 
 int arena_set_dir(const char *dir, struct err *e)
@@ -250,6 +271,27 @@ static int open_anonymous(struct arena *a, const char *name, struct err *e)
 	return 0;
 }
 
+/* At an address where huge pages fit, which mmap() chooses only when they are on for everybody. */
+static void *map_shared(int fd, size_t size)
+{
+	const int prot = PROT_READ | PROT_WRITE;
+	if (size < HUGE_PAGE)
+		return mmap(NULL, size, prot, MAP_SHARED, fd, 0);
+	uint8_t *room = mmap(NULL, size + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (room == MAP_FAILED)
+		return MAP_FAILED;
+	uint8_t *at = (uint8_t *)ALIGN_UP((uintptr_t)room, (uintptr_t)HUGE_PAGE);
+	void *map = mmap(at, size, prot, MAP_SHARED | MAP_FIXED, fd, 0);
+	if (map == MAP_FAILED) {
+		munmap(room, size + HUGE_PAGE);
+		return MAP_FAILED;
+	}
+	if (at > room)
+		munmap(room, (size_t)(at - room));
+	munmap(at + size, (size_t)(room + HUGE_PAGE - at));
+	return map;
+}
+
 static int open_file(struct arena *a, const char *name, struct err *e)
 {
 	char path[PATH_MAX];
@@ -277,7 +319,7 @@ static int open_file(struct arena *a, const char *name, struct err *e)
 	promised += a->map_size;
 	if (ftruncate(a->fd, (off_t)a->map_size) < 0)
 		return err_set(e, -errno, "%s: %zu bytes: %s", path, a->map_size, strerror(errno));
-	a->map = mmap(NULL, a->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, a->fd, 0);
+	a->map = map_shared(a->fd, a->map_size);
 	if (a->map == MAP_FAILED)
 		return err_set(e, -errno, "%s: cannot map %zu bytes: %s", path, a->map_size, strerror(errno));
 	madvise(a->map, a->map_size, MADV_HUGEPAGE);

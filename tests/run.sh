@@ -4,6 +4,7 @@
 # Suites: lint unit golden guard bpf net fuzz san tsan. A test is a command: 0 passed, 77 skipped, anything else failed.
 # One line a test, its output in build/log/NAME.log, the end of that shown on failure.
 # -t: only the test called NAME (with or without its suite), else those whose name contains NAME.
+# Sanitizer, fuzz and clang-tidy runs go beside the others and are printed after them.
 # Last line: "N passed, M failed, K skipped". Exit 1 on a failure, a skip not in tests/skips.txt, or no test at all.
 set -uo pipefail
 B=${B:-build}
@@ -30,7 +31,7 @@ add() {
 suite_lint() {
 	local f
 	for f in tests/lint/[!_]*.sh; do
-		add "lint/$(basename "$f" .sh)" 600 env B="$B" bash "$f"
+		add "lint/$(basename "$f" .sh)" 900 env B="$B" bash "$f"
 	done
 }
 # programs SUITE DIR BUILD SECONDS [ENV...]
@@ -139,10 +140,38 @@ done
 for n in "${names[@]}"; do
 	[ -n "$filter" ] && is_exact "$n" && exact=1
 done
-begin=$(now)
+# What only computes goes beside the rest, at the lowest priority: scenarios mostly wait.
+back=() front=()
 for i in "${!names[@]}"; do
-	selected "${names[$i]}" && run "$i"
+	selected "${names[$i]}" || continue
+	case ${names[$i]} in
+	lint/tidy | san/* | fuzz/* | tsan/*) back+=("$i") ;;
+	*) front+=("$i") ;;
+	esac
 done
+begin=$(now)
+(
+	renice -n 19 "$BASHPID" >/dev/null
+	for i in "${back[@]}"; do
+		run "$i"
+	done
+	echo "$passed $failed $skipped $refused" >"$LOG/back.sum"
+	printf '%s\n' "${bad[@]}" >"$LOG/back.bad"
+) >"$LOG/back.log" 2>&1 &
+beside=$!
+trap 'kill "$beside" 2>/dev/null' EXIT
+for i in "${front[@]}"; do
+	run "$i"
+done
+wait "$beside" || failed=$((failed + 1))
+cat "$LOG/back.log"
+if read -r p f k r <"$LOG/back.sum"; then
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + k)) refused=$((refused + r))
+fi
+while read -r b; do
+	[ -z "$b" ] || bad+=("$b")
+done <"$LOG/back.bad"
+rm -f "$LOG"/back.{sum,bad}
 [ $((passed + failed + skipped)) -gt 0 ] || { failed=1 && bad+=("no test is called '$filter'"); }
 for b in "${bad[@]}"; do
 	echo "$b"

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Kernel replay: hot connections leave the engine and come back the moment something changes. Containers, SNAT, VXLAN, uplink to
 # uplink; counts, checksums, a full table, live changes under traffic, kill -9. Rates are printed, never judged.
+# One worker is enough: hot connections are found and exported by the control thread.
+# workers: 1
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway
