@@ -14,17 +14,14 @@
 #include "tables/frag.h"
 #include "tables/ipcache.h"
 #include "tables/tunnel.h"
+#include "tests/unit/adopt_kit.h"
 
 enum { NOW = 5000, SMALL_TCP = 4096, SMALL_OTHER = 1024, HOST_PORTS = 50000, HEADER = 4096, ROUNDS = 60, OWNERS = 2 };
-static char dir[64];
 static bool with_pools;
 
 static void start(uint32_t tcp, uint32_t other)
 {
-	struct err e = { "" };
-	if (arena_set_dir(dir, &e) || endpoint_init(&e) || ipcache_init(&e) || tunnel_init(&e) || nat_init(&e) ||
-	    ct_init(tcp, other, &e) || frag_init(&e))
-		fail_msg("%s", e.text);
+	open_tables(tcp, other);
 	ct_on_delete = decide_connection_gone;
 	adoption = (struct adoption){ .tried = false };
 	if (!with_pools)
@@ -37,27 +34,14 @@ static void start(uint32_t tcp, uint32_t other)
 	add_pool("2001:db8::1", 1024, 65535, NAT_APDF);
 }
 
-static void crash(void)
-{
-	frag_fini();
-	ct_fini();
-	nat_fini();
-	tunnel_fini();
-	ipcache_fini();
-	endpoint_fini();
-	rcu_wait();
-	hash_init(rnd64() | 1); /* another process has another seed */
-}
-
 static int setup(void **state)
 {
 	(void)state;
-	snprintf(dir, sizeof(dir), "/dev/shm/sluice-test-XXXXXX");
 	rcu_thread_register();
 	hash_init(42);
 	rnd_state = 11;
 	with_pools = true;
-	if (!mkdtemp(dir) || rmdir(dir)) /* only the name */
+	if (name_dir())
 		return -1;
 	start(SMALL_TCP, SMALL_OTHER);
 	return 0;

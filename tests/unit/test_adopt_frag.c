@@ -12,38 +12,22 @@
 #include "tables/frag.h"
 #include "tables/ipcache.h"
 #include "tables/tunnel.h"
+#include "tests/unit/adopt_kit.h"
 
 enum { NOW = 5000, OWNERS = 2, DAMAGE_ROUNDS = 100 };
-static char dir[64];
 
 static void start(void)
 {
-	struct err e = { "" };
-	if (arena_set_dir(dir, &e) || endpoint_init(&e) || ipcache_init(&e) || tunnel_init(&e) || nat_init(&e) ||
-	    ct_init(64, 64, &e) || frag_init(&e))
-		fail_msg("%s", e.text);
-}
-
-static void crash(void)
-{
-	frag_fini();
-	ct_fini();
-	nat_fini();
-	tunnel_fini();
-	ipcache_fini();
-	endpoint_fini();
-	rcu_wait();
-	hash_init(rnd64() | 1); /* another process has another seed */
+	open_tables(64, 64);
 }
 
 static int setup(void **state)
 {
 	(void)state;
-	snprintf(dir, sizeof(dir), "/dev/shm/sluice-test-XXXXXX");
 	rcu_thread_register();
 	hash_init(42);
 	rnd_state = 12;
-	if (!mkdtemp(dir) || rmdir(dir)) /* only the name */
+	if (name_dir())
 		return -1;
 	start();
 	return 0;

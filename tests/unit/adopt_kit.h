@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A process that dies and another that starts, for the tests of adoption: all tables in a state directory of their own. */
+#pragma once
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static char dir[64];
+
+/* A name that nobody has yet. */
+static int name_dir(void)
+{
+	snprintf(dir, sizeof(dir), "/dev/shm/sluice-test-XXXXXX");
+	return !mkdtemp(dir) || rmdir(dir) ? -1 : 0;
+}
+
+static void open_tables(uint32_t tcp, uint32_t other)
+{
+	struct err e = { "" };
+	if (arena_set_dir(dir, &e) || endpoint_init(&e) || ipcache_init(&e) || tunnel_init(&e) || nat_init(&e) ||
+	    ct_init(tcp, other, &e) || frag_init(&e))
+		fail_msg("%s", e.text);
+}
+
+static void crash(void)
+{
+	frag_fini();
+	ct_fini();
+	nat_fini();
+	tunnel_fini();
+	ipcache_fini();
+	endpoint_fini();
+	rcu_wait();
+	hash_init(rnd64() | 1); /* another process has another seed */
+}
