@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "fwd/resolve.h"
 #include "tables/policy.h"
 
 /* False: not a word of the subject. */
@@ -59,7 +60,8 @@ static int parse(const struct parse *p, void *data, struct err *e)
 		} else if (!strcmp(l, "deny")) {
 			r->verdict = POLICY_DENY;
 		} else if (!strcmp(l, "redirect")) {
-			return err_set(e, -EOPNOTSUPP, "policy: redirect is not in this version");
+			r->verdict = POLICY_REDIRECT;
+			r->redirect_port = (uint16_t)a->n;
 		} else if (!strcmp(l, "port")) {
 			r->has_port = true;
 			r->port_lo = a->range.lo;
@@ -75,6 +77,11 @@ static int parse(const struct parse *p, void *data, struct err *e)
 			r->proto = proto_by_name(l);
 		}
 	}
+	if (r->verdict == POLICY_REDIRECT && r->subject == POLICY_HOST)
+		return err_set(e, -EINVAL,
+			       "policy: the box's own connections are not redirected: name an endpoint or an identity");
+	if (r->verdict == POLICY_REDIRECT && r->proto && r->proto != PROTO_TCP && r->proto != PROTO_UDP)
+		return err_set(e, -EINVAL, "policy: redirect takes tcp or udp, not %s", proto_name(r->proto));
 	if (r->has_port && (r->proto == PROTO_ICMP || r->proto == PROTO_ICMP6) && r->port_hi > 255)
 		return err_set(e, -EINVAL, "policy: ICMP type %u does not exist: types go from 0 to 255", r->port_hi);
 	return 0;
@@ -91,6 +98,8 @@ static void print_key(const void *data, FILE *f)
 	else
 		fprintf(f, "policy %s %u", r->subject == POLICY_ENDPOINT ? "endpoint" : "identity", r->subject_id);
 	fprintf(f, " %s %s", r->direction == POLICY_EGRESS ? "egress" : "ingress", verdicts[r->verdict]);
+	if (r->verdict == POLICY_REDIRECT)
+		fprintf(f, " %u", r->redirect_port);
 	if (r->peer == POLICY_PEER_IDENTITY)
 		fprintf(f, " identity %u", r->peer_identity);
 	else if (r->peer == POLICY_PEER_CIDR)
@@ -156,11 +165,22 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 static int apply(const void *old, const void *now, struct err *e)
 {
 	struct policy_rule r;
+	int rc;
 
 	if (!now)
 		return policy_del(old, e);
 	r = *(const struct policy_rule *)now;
+	if (r.verdict == POLICY_REDIRECT && (rc = resolve_proxy_port(r.redirect_port, e)))
+		return rc;
 	return policy_add(&r, e);
+}
+
+static void notify(const void *old, const void *now)
+{
+	(void)old;
+	(void)now;
+	if (config_hooks.policy_changed)
+		config_hooks.policy_changed();
 }
 
 const struct config_kind kind_policy = {
@@ -176,4 +196,5 @@ const struct config_kind kind_policy = {
 	.needs = needs,
 	.check = check,
 	.apply = apply,
+	.notify = notify,
 };

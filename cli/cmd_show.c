@@ -20,6 +20,7 @@
 #include "tables/ipcache.h"
 #include "tables/ipmasq.h"
 #include "tables/policy.h"
+#include "tables/proxy.h"
 
 static void show_ports(struct out *o)
 {
@@ -187,6 +188,7 @@ COUNT(endpoint)
 COUNT(ipcache)
 COUNT(policy_rule)
 COUNT(tunnel)
+COUNT(proxy)
 COUNT(ipmasq)
 COUNT(fib)
 COUNT(frag)
@@ -199,7 +201,7 @@ const struct show_table show_tables[] = {
 	{ "ipcache", "who lives behind a prefix", show_ipcache, count_ipcache },
 	{ "lb", "service frontends and backends", show_nothing, count_nothing },
 	{ "policy", "policy rules", show_policy, count_policy_rule },
-	{ "proxy", "connections handed to a local proxy", show_nothing, count_nothing },
+	{ "proxy", "connections handed to a local proxy", show_proxy, count_proxy },
 	{ "tunnel", "prefixes behind remote nodes", show_tunnel, count_tunnel },
 	{ "frag", "ports of fragmented datagrams", show_frag, count_frag },
 	{ "affinity", "clients that stick to a backend", show_nothing, count_nothing },

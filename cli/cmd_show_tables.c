@@ -392,6 +392,10 @@ static void policy_row(struct out *o, uint32_t id, const struct policy_rule *r, 
 	out_str(o, "name", r->name[0] ? r->name : NULL);
 	out_u64(o, "packets", policy_packets(id));
 	out_u64(o, "rule", id);
+	if (r->verdict == POLICY_REDIRECT)
+		out_u64(o, "redirect_port", r->redirect_port);
+	else
+		out_str(o, "redirect_port", NULL);
 }
 
 void show_policy(struct out *o)

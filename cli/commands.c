@@ -2,7 +2,8 @@
 /* All commands: the lists of rows, and the rows made from kinds of objects, settings and tables. */
 #include "cli/commands.h"
 
-const struct command *const command_lists[] = { commands_misc, commands_service, commands_explain, NULL };
+const struct command *const command_lists[] = { commands_misc, commands_service, commands_explain, commands_proxy,
+						NULL };
 
 void commands_generate(void (*add)(const struct command *c))
 {

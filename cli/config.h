@@ -82,6 +82,7 @@ struct config_hooks {
 	/* Opened or closed (port NULL; conf tells which). transit and on-exit are in conf. */
 	void (*port_changed)(bool added, const struct port_conf *conf, struct port *port);
 	void (*setting_changed)(const char *name);
+	void (*policy_changed)(void); /* once for each rule that came or went */
 };
 extern struct config_hooks config_hooks;
 

@@ -22,6 +22,8 @@ void show_policy(struct out *o);
 void show_tunnel(struct out *o);
 void show_ipmasq(struct out *o);
 void show_frag(struct out *o);
+/* cmd_proxy.c */
+void show_proxy(struct out *o);
 /* cmd_show_offload.c */
 void show_offload(struct out *o);
 /* cmd_set.c */

@@ -11,6 +11,7 @@
 #include "fwd/frag.h"
 #include "fwd/hold.h"
 #include "fwd/icmp.h"
+#include "fwd/refuse.h"
 #include "fwd/replay.h"
 
 void decide_say_line(const struct decision *d, const char *step, const char *fmt, ...)
@@ -136,6 +137,8 @@ static enum step find_routes(struct decision *d)
 		return STEP_ON;
 	/* a live tuple from another ingress than it belongs to is spoofed, unless the sender has moved there */
 	uint32_t expected = d->reply ? other->in : d->conn->in;
+	if (d->reply && d->conn->flags & CONN_PROXY) /* the proxy answers in the destination's name */
+		expected = FLOW_IN_HOST;
 	if (p->in == expected)
 		return STEP_ON;
 	if (!d->reply) {
@@ -219,6 +222,8 @@ static enum step connection(struct decision *d)
 		return s;
 	if ((s = step_policy(d)) != STEP_ON)
 		return s;
+	if ((s = step_proxy(d)) != STEP_ON)
+		return s;
 	if ((s = check_route(d)) != STEP_ON)
 		return s;
 	if ((s = step_masquerade(d)) != STEP_ON)
@@ -258,36 +263,51 @@ static enum step run(struct decision *d)
 	return decide_drop(d, DROP_CT_FULL); /* not full, but "map insertion failed" says it */
 }
 
+/* To the sender; what a proxy answered has another one than its source says. */
+static void error(struct decision *d, enum icmp_kind kind, uint16_t mtu)
+{
+	struct route r = { 0 };
+	if (!d->reply || !d->proxy_port) {
+		icmp_error(d->w, d->p, kind, mtu);
+		return;
+	}
+	decide_proxy_route(d->proxy_port, &r);
+	icmp_error_by(d->w, d->p, kind, mtu, &r);
+}
+
 /* The ICMP error that goes with a drop, if any. */
 static void answer(struct decision *d)
 {
 	switch (d->drop) {
 	case DROP_TTL:
-		icmp_error(d->w, d->p, ICMP_TIME_EXCEEDED, 0);
+		error(d, ICMP_TIME_EXCEEDED, 0);
 		break;
 	case DROP_NO_TUNNEL:
 	case DROP_UNROUTABLE:
-		icmp_error(d->w, d->p, ICMP_NO_ROUTE, 0);
+		error(d, ICMP_NO_ROUTE, 0);
 		break;
 	case DROP_UNREACHABLE:
-		icmp_error(d->w, d->p, ICMP_UNREACHABLE_ROUTE, 0);
+		error(d, ICMP_UNREACHABLE_ROUTE, 0);
 		break;
 	case DROP_NO_NEIGHBOR:
-		icmp_error(d->w, d->p, ICMP_HOST_UNREACHABLE, 0);
+		error(d, ICMP_HOST_UNREACHABLE, 0);
 		break;
 	case DROP_MTU:
 		if (adj_state(adj_at(d->to.adj)).mtu) /* it may have gone away since */
-			icmp_error(d->w, d->p, ICMP_TOO_BIG, adj_at(d->to.adj)->mtu);
+			error(d, ICMP_TOO_BIG, adj_at(d->to.adj)->mtu);
+		break;
+	case DROP_PROXY_LISTENER:
+		refuse(d->w, d->p);
 		break;
 	case DROP_PROHIBIT:
 	case DROP_CT_FULL: /* RFC 5508 REQ-8 */
 	case DROP_NAT_NO_PORT:
-		icmp_error(d->w, d->p, ICMP_ADMIN_PROHIBITED, 0);
+		error(d, ICMP_ADMIN_PROHIBITED, 0);
 		break;
 	case DROP_POLICY:
 	case DROP_POLICY_DENY:
 		if (settings.policy_reject)
-			icmp_error(d->w, d->p, ICMP_ADMIN_PROHIBITED, 0);
+			error(d, ICMP_ADMIN_PROHIBITED, 0);
 		break;
 	default:
 		break;

@@ -54,6 +54,7 @@ struct decision {
 	const struct endpoint *src_endpoint, *dst_endpoint; /* of osrc, odst; NULL = not local */
 	struct route to;                                    /* where this packet goes */
 	struct route from;                                  /* where its source lives (reply's destination) */
+	uint16_t proxy_port;                                /* of the listener that gets it, 0 = none */
 	uint32_t mapping;         /* nat mapping in use (reference held while new), 0 = none */
 	bool inbound;             /* opened from outside through a mapping */
 	uint32_t begin;           /* gen_begin() before the first look-up */
@@ -112,6 +113,9 @@ enum step step_unnat(struct decision *d);
 enum step step_policy(struct decision *d);
 /* Where do packets to 'dst' go? 'identity' = of the sender, for the VNI in identity mode. No side effects. */
 void step_route(const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r);
+/* A connection that a rule redirects: its packets leave toward a listener of the box. */
+enum step step_proxy(struct decision *d);
+void decide_proxy_route(uint16_t port, struct route *r); /* the way to the listener on 'port'; the rest of 'r' stays */
 enum step step_masquerade(struct decision *d);
 enum step step_size(struct decision *d);
 /* A TCP SYN that goes on: its MSS option is lowered to what fits ('set tcp mss-clamp'). Checksums are complete. */

@@ -153,16 +153,17 @@ uint16_t export_record_path(const struct replay_conf *conf, uint16_t allowed, ui
 {
 	const struct adj *a = adj_at(adj);
 	const uint8_t kind = LOAD_ACQUIRE(&a->kind);
+	const unsigned to = a->eth[1] & 15; /* gate only */
 	uint16_t can = 0;
 	*why = "path";
 	if (kind == ADJ_ETH && a->port == 0) /* the gate */
-		can = (a->eth[1] & 15) == GATE_HOST && (in & ~(uint32_t)FLOW_IN_INDEX) != FLOW_IN_ENDPOINT
+		can = to == GATE_PROXY || (to == GATE_HOST && (in & ~(uint32_t)FLOW_IN_INDEX) != FLOW_IN_ENDPOINT)
 			      ? 0
 			      : REPLAY_BY_TC;
 	else if (kind == ADJ_ETH || kind == ADJ_TUNNEL4)
 		can = by_port(conf, a);
 	if (kind == ADJ_ETH && a->port == 0 && !can)
-		*why = "host";
+		*why = to == GATE_PROXY ? "proxy" : "host";
 	can &= by_ingress(conf, in);
 	if (can && !(can & allowed))
 		*why = "off";

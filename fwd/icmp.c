@@ -18,6 +18,7 @@ static const struct {
 	[ICMP_UNREACHABLE_ROUTE] = { 3, 1, 1, 0, ICMP_CLASS_UNREACHABLE },
 	[ICMP_HOST_UNREACHABLE] = { 3, 1, 1, 3, ICMP_CLASS_UNREACHABLE },
 	[ICMP_ADMIN_PROHIBITED] = { 3, 13, 1, 1, ICMP_CLASS_PROHIBITED },
+	[ICMP_PORT_UNREACHABLE] = { 3, 3, 1, 4, ICMP_CLASS_UNREACHABLE },
 };
 
 uint32_t icmp_host_ifindex;
@@ -142,24 +143,31 @@ static uint32_t write6(uint8_t *h, const struct pkt *p, const struct ipaddr *src
 
 void icmp_error(struct worker *w, const struct pkt *p, enum icmp_kind kind, uint16_t mtu)
 {
-	struct ipaddr src, to;
+	struct ipaddr to;
 	struct route r;
 	if (icmp_forbidden(p, kind))
 		return;
-	bool v6 = p->flags & PKT_IP6;
-	to = v6 ? ip_from6(p->l3 + 8) : ip_from4(ld32(p->l3 + 12));
+	to = p->flags & PKT_IP6 ? ip_from6(p->l3 + 8) : ip_from4(ld32(p->l3 + 12));
 	step_route(&to, (uint32_t)p->hash, ID_REMOTE_NODE, &r);
-	if (r.in != p->in || r.failed) /* only toward where it came from: a spoofed source gets nothing */
+	if (r.in == p->in && !r.failed) /* only toward where it came from: a spoofed source gets nothing */
+		icmp_error_by(w, p, kind, mtu, &r);
+}
+
+void icmp_error_by(struct worker *w, const struct pkt *p, enum icmp_kind kind, uint16_t mtu, const struct route *r)
+{
+	struct ipaddr src;
+	const bool v6 = p->flags & PKT_IP6;
+	if (icmp_forbidden(p, kind))
 		return;
-	if (!icmp_source(v6, r.adj ? adj_at(r.adj)->port : r.port, &src) || !take_token(w, kinds[kind].class))
+	if (!icmp_source(v6, r->adj ? adj_at(r->adj)->port : r->port, &src) || !take_token(w, kinds[kind].class))
 		return;
-	if (!r.adj) { /* this answer is lost; the next one will find the neighbour */
-		worker_request(w, &(struct request){ .kind = REQUEST_RESOLVE, .key = r.key });
+	if (!r->adj) { /* this answer is lost; the next one will find the neighbour */
+		worker_request(w, &(struct request){ .kind = REQUEST_RESOLVE, .key = r->key });
 		return;
 	}
 	uint8_t *h = worker_new_frame(w);
 	if (!h)
 		return;
 	uint32_t len = v6 ? write6(h, p, &src, kind, mtu) : write4(h, p, &src, kind, mtu);
-	emit_l3(w, h, len, v6, r.adj, PORT_CONTROL, p->hash);
+	emit_l3(w, h, len, v6, r->adj, PORT_CONTROL, p->hash);
 }

@@ -11,6 +11,7 @@ enum icmp_kind {
 	ICMP_UNREACHABLE_ROUTE, /* a route of that kind: answered as the kernel does */
 	ICMP_HOST_UNREACHABLE,
 	ICMP_ADMIN_PROHIBITED,
+	ICMP_PORT_UNREACHABLE,
 	ICMP_KINDS
 };
 
@@ -20,6 +21,8 @@ extern uint32_t icmp_host_ifindex;
 /* Sends an error about packet 'p' (still whole, still the caller's) to its sender, unless a suppression rule or the worker's
  * token bucket of that class forbids ('set icmp rate'). 'mtu' for ICMP_TOO_BIG. */
 void icmp_error(struct worker *w, const struct pkt *p, enum icmp_kind kind, uint16_t mtu);
+/* The same by way of 'r', for a sender that does not live where its source address does. */
+void icmp_error_by(struct worker *w, const struct pkt *p, enum icmp_kind kind, uint16_t mtu, const struct route *r);
 /* Address the box answers with by engine port 'port' (design section 6): one of sluice_host, else the port's primary one
  * (RFC 1812 4.3.2.4), else that of any port, as a router's id. False: none of the family. */
 bool icmp_source(bool v6, uint16_t port, struct ipaddr *src);

@@ -28,6 +28,7 @@
 #include "fwd/icmp.h"
 #include "fwd/netlink.h"
 #include "fwd/offload.h"
+#include "fwd/proxy_sync.h"
 #include "fwd/resolve.h"
 #include "fwd/settings.h"
 #include "fwd/steering.h"
@@ -37,6 +38,7 @@
 #include "tables/ipmasq.h"
 #include "tables/nat.h"
 #include "tables/policy.h"
+#include "tables/proxy.h"
 #include "xdp/gate.h"
 
 enum { FRAMES_PER_WORKER = 16 * 1024, TICK_MS = 100 };
@@ -74,7 +76,7 @@ static int init_tables(struct err *e)
 	int err;
 	if ((err = endpoint_init(e)) || (err = ipcache_init(e)) || (err = ipmasq_init(e)) || (err = tunnel_init(e)) ||
 	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) || (err = ct_init(0, 0, e)) ||
-	    (err = frag_init(e)) || (err = fib_init(e)) || (err = resolve_init(e)))
+	    (err = proxy_init(e)) || (err = frag_init(e)) || (err = fib_init(e)) || (err = resolve_init(e)))
 		return err;
 	ct_on_delete = on_connection_gone;
 	frag_queue_init();
@@ -139,6 +141,7 @@ static int prepare(struct err *e)
 static void on_endpoint(const struct endpoint *old, const struct endpoint *now)
 {
 	struct err e = { "" };
+	proxy_sync_dirty();
 	if (control_endpoint_changed(now ? now->id : old->id, old, &e))
 		log_error("%s", e.text);
 }
@@ -197,6 +200,7 @@ static const struct config_hooks hooks = {
 	.vtep_changed = on_vtep,
 	.port_changed = on_port,
 	.setting_changed = on_setting,
+	.policy_changed = proxy_sync_dirty,
 };
 
 /* ---- loop ---- */
@@ -291,6 +295,8 @@ static int loop(int signals, struct err *e)
 		if (steering_sync(e))
 			log_error("%s", e->text);
 		offload_sync();
+		if (run.loader && proxy_sync(e))
+			log_error("%s", e->text);
 		rcu_poll_deferred();
 	}
 	close(ep);
@@ -358,6 +364,8 @@ static void stop(bool started)
 		if (ports[i] && ports[i]->ops)
 			port_close(ports[i], started || !run.loader || !loader_adopted(run.loader));
 	if (run.loader) {
+		if (started)
+			proxy_sync_stop();
 		netlink_fini();
 		/* a start that failed after a crash leaves the containers as closed as they were */
 		loader_close(run.loader, started || !loader_adopted(run.loader));

@@ -16,6 +16,10 @@ bool netlink_pending(void);         /* one is put off */
 #define NETLINK_ROUTE_PROTOCOL 196
 /* 'sluice_host' must exist, up. */
 int netlink_host_route(bool add, const struct ipnet *n, struct err *e);
+/* What listeners of other people's connections need of the box's routing (netlink_proxy.c): all of it, and for answers in the name
+ * of an endpoint's address. Calls of either kind may be repeated. 0 or -errno. */
+int netlink_proxy_routing(bool on, struct err *e);
+int netlink_proxy_source(bool add, const struct ipaddr *a, struct err *e);
 /* Called for links by name or index that changed: set by main.c (endpoint devices come and go, port state, gate). */
 extern void (*netlink_on_link)(uint32_t ifindex, const char *name, bool present, bool up, uint32_t mtu,
 			       const struct mac *mac);

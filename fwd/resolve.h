@@ -46,4 +46,8 @@ extern bool (*resolve_inner_source)(const struct ipaddr *target, struct ipaddr *
 uint32_t resolve_endpoint_adj(uint32_t have, uint32_t endpoint_id, const struct mac *mac, struct err *e);
 /* The adjacency toward the box itself over the gate; 0 before the gate exists. Workers read. */
 extern uint32_t resolve_host_adj;
+/* By port: the adjacency toward a listener of the box that takes other people's connections; 0: no rule ever named the port. Once
+ * made they stay: connections outlive rules. Control thread; workers read. */
+extern uint32_t resolve_proxy_adj[65536];
+int resolve_proxy_port(uint16_t port, struct err *e);
 void resolve_gate_changed(const struct mac *host_mac, uint16_t mtu);

@@ -10,6 +10,7 @@
 #include "tables/ct.h"
 #include "tables/endpoint.h"
 #include "tables/nat.h"
+#include "tables/proxy.h"
 #include "tables/tunnel.h"
 
 enum { AHEAD = 8, IDENTITY_MAX = 0xffffff };
@@ -165,7 +166,7 @@ static void fill(struct ct *c, uint32_t conn, const struct claim *from)
 	/* Field by field: 'writing' is a lock, and who held it when he was killed would hold it for ever. */
 	*k = (struct conn){ .state = o->state,
 			    .proto = o->proto,
-			    .flags = o->flags & (CONN_SNAT | CONN_INBOUND_MAP),
+			    .flags = o->flags & (CONN_SNAT | CONN_INBOUND_MAP | CONN_PROXY),
 			    .fin_seen = o->fin_seen,
 			    .created = o->created,
 			    .in = from->in,
@@ -232,9 +233,15 @@ static enum adopt_drop make(struct ct *c, const struct claim *from, uint32_t now
 	if (!ct_remaining(c, i, now_s)) {
 		why = ADOPT_EXPIRED;
 	} else if (take_mapping(from)) {
-		int err = ct_publish(c, SLOT_CONTROL, i, &present);
-		if (!err)
-			return ADOPT_OK;
+		const bool proxied = ct_conn(c, i)->flags & CONN_PROXY;
+		int err = proxied ? proxy_add(SLOT_CONTROL, c->v6, i, 0) : 0;
+		if (!err) {
+			err = ct_publish(c, SLOT_CONTROL, i, &present);
+			if (!err)
+				return ADOPT_OK;
+			if (proxied)
+				proxy_del(SLOT_CONTROL, c->v6, i);
+		}
 		give_mapping(from);
 		why = err == -EEXIST ? ADOPT_DUPLICATE : ADOPT_ROOM;
 	}

@@ -1,22 +1,12 @@
 // SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
 /* tc on sluice_host, the kernel's end of the gate. [to-host], ingress: frames from the engine to an endpoint or the
- * box. [from-host], egress: frames of the box get their stamp, but for flows that kernel replay has; those
+ * box, or to a listener on it that takes other people's connections (xdp/proxy.bpf.h). [from-host], egress: frames of the box get their stamp, but for flows that kernel replay has; those
  * [from-container] redirected here have one and pass.
  * tc ingress on uplinks, [from-netdev]: replays the frames that XDP in front of it left to tc. */
 #define WITH_GATE
 #define WITH_REPLAY
 #include "xdp/replay_tc.bpf.h"
-
-#define TYPE_HOST 0 /* PACKET_HOST */
-
-/* The engine left the real destination MAC in the source field. */
-static __always_inline void unstamp(struct ethhdr *eth)
-{
-	const __u8 gateway[6] = GATE_GATEWAY_MAC;
-
-	__builtin_memcpy(eth->h_dest, eth->h_source, 6);
-	__builtin_memcpy(eth->h_source, gateway, 6);
-}
+#include "xdp/proxy.bpf.h"
 
 SEC("to-host") int to_host(struct __sk_buff *skb)
 {
@@ -38,11 +28,13 @@ SEC("to-host") int to_host(struct __sk_buff *skb)
 		count(&gate_stats, GATE_FROM_ENGINE);
 		return TC_ACT_OK;
 	}
+	id = (__u32)eth->h_dest[2] << 24 | (__u32)eth->h_dest[3] << 16 | (__u32)eth->h_dest[4] << 8 | eth->h_dest[5];
+	if (kind == GATE_PROXY)
+		return to_proxy(skb, id);
 	if (kind != GATE_ENDPOINT) {
 		count(&gate_stats, GATE_DROP_BAD_STAMP);
 		return TC_ACT_SHOT;
 	}
-	id = (__u32)eth->h_dest[2] << 24 | (__u32)eth->h_dest[3] << 16 | (__u32)eth->h_dest[4] << 8 | eth->h_dest[5];
 	ep = bpf_map_lookup_elem(&gate_by_id, &id);
 	if (!ep) {
 		count(&gate_stats, GATE_DROP_UNKNOWN_ENDPOINT);
@@ -71,7 +63,7 @@ SEC("from-host") int from_host(struct __sk_buff *skb)
 	}
 	/* No tenant can forge this: [from-container] overwrites every source MAC, and sluice_host's own is 02:e9. */
 	kind = mac_kind(eth->h_source);
-	if (kind >= GATE_ENDPOINT && kind <= GATE_HOST)
+	if (kind >= GATE_ENDPOINT && kind <= GATE_PROXY)
 		return TC_ACT_OK;
 	if (eth->h_proto != bpf_htons(ETH_P_IP) && eth->h_proto != bpf_htons(ETH_P_IPV6) &&
 	    eth->h_proto != bpf_htons(ETH_P_ARP)) {

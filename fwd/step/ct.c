@@ -6,6 +6,7 @@
 #include "fwd/decide.h"
 #include "fwd/replay.h"
 #include "tables/nat.h"
+#include "tables/proxy.h"
 
 static const void *record_key(const struct ct *c, uint32_t r)
 {
@@ -35,6 +36,7 @@ enum step step_ct(struct decision *d)
 	d->conn = d->record ? ct_conn(d->ct, d->record >> 1) : NULL;
 	d->mapping = 0;
 	d->inbound = false;
+	d->proxy_port = 0;
 	if (!d->record) {
 		decide_say(d, "ct", "new");
 		return STEP_ON;
@@ -72,6 +74,7 @@ static enum step create(struct decision *d)
 {
 	struct pkt *p = d->p;
 	uint32_t present = 0, conn;
+	enum drop full = DROP_CT_FULL;
 	conn = ct_alloc(d->ct, d->w->slot, p->proto, d->w->now_s);
 	if (!conn) {
 		decide_release_nat(d);
@@ -85,6 +88,8 @@ static enum step create(struct decision *d)
 	c->rule_ingress = d->rule_ingress;
 	c->mapping = d->mapping;
 	c->flags = d->mapping ? d->inbound ? CONN_INBOUND_MAP : CONN_SNAT : 0;
+	if (d->proxy_port)
+		c->flags |= CONN_PROXY;
 	if (d->mapping && d->inbound && !nat_ref(d->mapping)) {
 		ct_abort(d->ct, d->w->slot, conn);
 		return decide_drop(d, DROP_NAT_NO_MAPPING);
@@ -99,7 +104,14 @@ static enum step create(struct decision *d)
 		decide_release_nat(d);
 		return decide_drop(d, DROP_CT_STATE);
 	}
-	int err = ct_publish(d->ct, d->w->slot, conn, &present);
+	int err = d->proxy_port ? proxy_add(d->w->slot, d->ct->v6, conn, d->proxy_port) : 0;
+	if (err == 0) {
+		err = ct_publish(d->ct, d->w->slot, conn, &present);
+		if (err && d->proxy_port)
+			proxy_del(d->w->slot, d->ct->v6, conn);
+	} else if (err == -ENOSPC) {
+		full = DROP_PROXY;
+	}
 	if (err == 0) {
 		d->record = conn * 2;
 		d->conn = c;
@@ -110,7 +122,7 @@ static enum step create(struct decision *d)
 	ct_abort(d->ct, d->w->slot, conn);
 	decide_release_nat(d);
 	return err == -EEXIST ? STEP_AGAIN /* another worker was faster: adopt its connection */
-			      : decide_drop(d, DROP_CT_FULL);
+			      : decide_drop(d, full);
 }
 
 /* A cut connection whose packet passed policy again goes on: for TCP as after an RST (data restores it, a SYN starts anew). */
@@ -145,6 +157,8 @@ static enum step refresh(struct decision *d)
 	STORE_RELAXED(&c->rule_egress, d->rule_egress);
 	STORE_RELAXED(&c->rule_ingress, d->rule_ingress);
 	STORE_RELAXED(&c->decided, c->decided + 1);
+	if (d->proxy_port)
+		proxy_update(d->ct->v6, d->record >> 1, d->proxy_port);
 	return STEP_ON;
 }
 
@@ -152,6 +166,8 @@ void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 {
 	struct ct *c = ct_of(v6);
 	const struct conn *cn = ct_conn(c, conn);
+	if (cn->flags & CONN_PROXY)
+		proxy_del(slot, v6, conn);
 	if (!cn->mapping)
 		return;
 	if (cn->flags & CONN_SNAT) {

@@ -96,6 +96,32 @@ uint32_t entry_identity(uint32_t in, const struct ipaddr *src, uint32_t claimed)
 	}
 }
 
+/* A proxy answers in the name of whom the client asked, who may live anywhere. */
+static bool is_proxy_answer(const struct decision *d)
+{
+	struct tuple t;
+	uint8_t key[40];
+	if (d->p->flags & (PKT_ARP | PKT_ICMP_ERROR | PKT_FRAG_LATER))
+		return false;
+	tuple_of_pkt(d->p, &t);
+	const uint64_t hash = tuple_key(&t, key);
+	const struct ct *c = ct_of(d->p->flags & PKT_IP6);
+	const uint32_t r = ct_find(c, key, hash, d->w->now_s);
+	return r & 1 && LOAD_RELAXED(&ct_conn(c, r >> 1)->flags) & CONN_PROXY;
+}
+
+/* What the engine sent to a listener came back: there is none. The client gets the answer, by the way its packet came. */
+static enum step entry_refused(struct decision *d, uint32_t port)
+{
+	struct ipaddr src;
+	struct route r;
+	source_of(d->p, &src);
+	step_route(&src, 0, ID_REMOTE_NODE, &r);
+	d->p->in = r.in;
+	decide_say(d, "entry", "back from the gate: nobody listens on port %u of the box", port);
+	return decide_drop(d, DROP_PROXY_LISTENER);
+}
+
 static enum step entry_host(struct decision *d)
 {
 	struct pkt *p = d->p;
@@ -104,7 +130,7 @@ static enum step entry_host(struct decision *d)
 	p->flags &= (uint16_t)~PKT_BCAST;
 	p->in = FLOW_IN_HOST;
 	p->identity = entry_identity(FLOW_IN_HOST, &src, ID_HOST);
-	if (p->identity != ID_HOST && lives_elsewhere(d, &src, ipcache_lookup(&src, NULL)))
+	if (p->identity != ID_HOST && lives_elsewhere(d, &src, ipcache_lookup(&src, NULL)) && !is_proxy_answer(d))
 		return decide_drop(d, DROP_INVALID_SOURCE);
 	decide_say(d, "entry", "%s, identity %u",
 		   p->identity == ID_HOST ? "the box itself" : "routed by the box's kernel", p->identity);
@@ -124,6 +150,8 @@ static enum step entry_gate(struct decision *d)
 		return entry_endpoint(d, id);
 	case GATE_HOST:
 		return entry_host(d);
+	case GATE_PROXY:
+		return p->flags & PKT_ARP ? decide_drop(d, DROP_GATE) : entry_refused(d, id);
 	default:
 		return decide_drop(d, DROP_GATE);
 	}

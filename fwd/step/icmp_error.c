@@ -7,6 +7,7 @@
 #include "fwd/frag.h"
 #include "fwd/fragment.h"
 #include "fwd/replay.h"
+#include "tables/proxy.h"
 
 struct quoted {
 	uint8_t *l3, *l4;
@@ -175,14 +176,19 @@ static bool from_its_side(const struct decision *d, const struct conn *cn, uint3
 		step_route(src, (uint32_t)d->p->hash, ID_UNKNOWN, &from);
 	if (class == FLOW_IN_REMOTE)
 		return (from.in & 0xff000000) == FLOW_IN_REMOTE;
+	if (r & 1 && cn->flags & CONN_PROXY)
+		return in == FLOW_IN_HOST;
 	/* the kernel may have routed it here from a device that is no port of ours */
 	return from.in == in || (class == FLOW_IN_HOST && from.in == FLOW_IN_UPLINK);
 }
 
-static enum step forward(struct decision *d, const struct ipaddr *dst)
+/* 'proxied': the connection whose proxy gets it, 0 = none. */
+static enum step forward(struct decision *d, const struct ipaddr *dst, uint32_t proxied)
 {
 	struct pkt *p = d->p;
 	step_route(dst, (uint32_t)p->hash, p->identity, &d->to);
+	if (proxied)
+		decide_proxy_route(proxy_port(d->ct->v6, proxied), &d->to);
 	if (d->to.kind == ROUTE_NONE)
 		return decide_drop(d, d->to.refused ? d->to.refused : DROP_UNROUTABLE);
 	if (p->ttl <= (d->to.kind != ROUTE_HOST))
@@ -237,7 +243,7 @@ enum step step_icmp_error(struct decision *d)
 	const bool from_inside = cn->flags & (r & 1 ? CONN_INBOUND_MAP : CONN_SNAT);
 	if (ip_eq(&src, &key.src) || from_inside)
 		src = sibling.dst; /* the end itself, or an inside router, shows the address the outside knows: RFC 5508 REQ-5 */
-	enum step s = forward(d, &sibling.src);
+	enum step s = forward(d, &sibling.src, cn->flags & CONN_PROXY && !(r & 1) ? r >> 1 : 0);
 	if (s != STEP_ON || d->x)
 		return s;
 	rewrite_quoted(&q, &sibling, p->flags & PKT_IP6);

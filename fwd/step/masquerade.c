@@ -49,7 +49,7 @@ static int wanted_pool(struct decision *d)
 	char text[IP_STRLEN];
 	struct ipnet hit;
 	const struct route *to = d->reply ? &d->from : &d->to;
-	if (!d->src_endpoint || to->kind != ROUTE_PORT || d->inbound)
+	if (!d->src_endpoint || to->kind != ROUTE_PORT || d->inbound || d->proxy_port)
 		return -1;
 	if (ipmasq_match(&d->odst, &hit)) {
 		decide_say(d, "masquerade", "not translated: destination is in ipmasq %s", ipnet_print(&hit, text));

@@ -10,6 +10,7 @@ struct side {
 	enum policy_direction direction;
 	uint32_t identity;
 	const struct ipaddr *peer;
+	bool from_host; /* opened by way of the box's kernel */
 };
 
 static uint16_t policy_port(const struct decision *d)
@@ -22,6 +23,7 @@ static uint16_t policy_port(const struct decision *d)
 
 static enum step check(struct decision *d, const struct side *s, uint32_t *rule)
 {
+	static const char *const verdicts[] = { "allowed", "refused", "redirected" };
 	struct policy_result r;
 	policy_check(s->set, s->direction, s->identity, s->peer, d->p->proto, policy_port(d), &r);
 	*rule = r.rule;
@@ -33,8 +35,11 @@ static enum step check(struct decision *d, const struct side *s, uint32_t *rule)
 		decide_say(d, "policy", "%s: refused by default: no rule of set %u allows identity %u", s->name, s->set,
 			   s->identity);
 	else
-		decide_say(d, "policy", "%s: %s by rule %u%s%s", s->name,
-			   r.verdict == POLICY_DENY ? "refused" : "allowed", r.rule, *name ? " " : "", name);
+		decide_say(d, "policy", "%s: %s by rule %u%s%s", s->name, verdicts[r.verdict], r.rule, *name ? " " : "",
+			   name);
+	/* The first of both directions has it. What the box itself opens may be a proxy's own connection: it goes on. */
+	if (r.verdict == POLICY_REDIRECT && !d->proxy_port && !s->from_host)
+		d->proxy_port = r.redirect_port;
 	if (r.verdict != POLICY_DENY)
 		return STEP_ON; /* counted by decide once it goes on: a held packet comes here again */
 	if (r.rule && !d->x)
@@ -61,8 +66,9 @@ enum step step_policy(struct decision *d)
 	uint32_t src_in = d->reply || d->record ? d->conn->in : d->p->in;
 	bool src_host = src_in == FLOW_IN_HOST && d->src_identity == ID_HOST && !d->src_endpoint;
 	bool dst_host = dst->kind == ROUTE_HOST && dst->identity == ID_HOST;
-	struct side out = { "egress", 0, POLICY_EGRESS, d->dst_identity, &d->odst };
-	struct side in = { "ingress", 0, POLICY_INGRESS, d->src_identity, &d->osrc };
+	const bool by_host = src_in == FLOW_IN_HOST;
+	struct side out = { "egress", 0, POLICY_EGRESS, d->dst_identity, &d->odst, by_host };
+	struct side in = { "ingress", 0, POLICY_INGRESS, d->src_identity, &d->osrc, by_host };
 	if (d->src_endpoint || (src_host && host_policed(dst->in))) {
 		out.set = d->src_endpoint ? d->src_endpoint->policy_set : policy_host_set();
 		if ((s = check(d, &out, &d->rule_egress)) != STEP_ON)

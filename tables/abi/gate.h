@@ -13,6 +13,9 @@ enum gate_kind {
 	GATE_ENDPOINT = 1,       /* unicast from or to endpoint 'id' */
 	GATE_ENDPOINT_BCAST = 2, /* from endpoint 'id', was sent to a broadcast or multicast MAC */
 	GATE_HOST = 3,           /* from or to the box itself, id 0 */
+	/* From the engine: to the box's transparent listener on port 'id', whatever the destination says. Toward the engine: the
+	 * same frame again, since nobody listens there. */
+	GATE_PROXY = 4,
 };
 #define GATE_MAC0 0x02
 #define GATE_MAC1 0xe0
@@ -21,6 +24,10 @@ enum gate_kind {
 /* clang-format off */
 #define GATE_GATEWAY_MAC { 0x02, 0xe9, 0x00, 0x00, 0x00, 0x01 }
 /* clang-format on */
+
+/* Mark of packets on their way to a listener. A rule for exactly this value leads to a table with one local route for
+ * everything (fwd/netlink_proxy.c): what is to be received needs no address of the box. */
+#define GATE_PROXY_MARK 0x51ce0001
 
 /* map gate_by_ifindex: key __u32 ifindex of a container's host veth -> */
 struct gate_endpoint {
@@ -49,5 +56,7 @@ enum gate_stat {
 	GATE_DROP_WRITE,            /* helper failed */
 	GATE_DROP_NO_SOCKET,        /* frame for the engine while no socket is bound */
 	GATE_DROP_HOST_PROTO,       /* host sent something but IPv4, IPv6 or ARP toward the engine */
+	GATE_TO_PROXY,
+	GATE_PROXY_REFUSED, /* nobody listens: back to the engine */
 	GATE_STATS,
 };

@@ -89,8 +89,8 @@ static void from_host(void **state)
 	check_tc(PROG_FROM_HOST, "02 e9 00 00 00 02 02 e9 00 00 00 02 88 cc 00 00", TC_ACT_SHOT, NULL,
 		 GATE_DROP_HOST_PROTO);
 	/* neither a kind nor a stamp prefix of ours: the box's own frame */
-	check_tc(PROG_FROM_HOST, "02 e9 00 00 00 02 02 e4 00 00 00 00" BODY, TC_ACT_OK,
-		 "02 e4 00 00 00 00 02 e3 00 00 00 00" BODY, GATE_STATS);
+	check_tc(PROG_FROM_HOST, "02 e9 00 00 00 02 02 e5 00 00 00 00" BODY, TC_ACT_OK,
+		 "02 e5 00 00 00 00 02 e3 00 00 00 00" BODY, GATE_STATS);
 }
 
 static void to_host(void **state)

@@ -12,6 +12,7 @@
  *	port NAME down|up|veth|mtu N	the device; what comes by a veth may have an unfinished checksum
  *	clock +SECONDS
  *	in NAME PACKET			in gate from endpoint N PACKET		in host PACKET
+ *	in gate from proxy PORT PACKET	nobody listens there; out gate to proxy PORT PACKET
  *	out NAME PACKET|none		out gate to endpoint N PACKET		out host PACKET
  *	again				the last 'in' again: must be replayed, with the same outcome
  *	drop NUMBER|SYMBOL [N]		packets dropped for that reason since the last 'in'

@@ -81,7 +81,13 @@ static bool read_place(struct golden *g, char **words, struct place *at)
 		golden_word(words);
 		char *what = golden_word(words);
 		host = what && !strcmp(what, "host");
-		if (!host) {
+		if (what && !strcmp(what, "proxy")) {
+			char *port = golden_word(words);
+			at->stamped = true;
+			at->kind = GATE_PROXY;
+			at->id = port ? (uint32_t)strtoul(port, NULL, 10) : 0;
+			at->mac = box_host_mac;
+		} else if (!host) {
 			char *id = golden_word(words);
 			const struct endpoint *ep = endpoint_by_id(id ? (uint32_t)strtoul(id, NULL, 10) : 0);
 			if (!what || strcmp(what, "endpoint") || !ep) {

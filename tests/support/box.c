@@ -19,6 +19,7 @@
 #include "fwd/settings.h"
 #include "tables/ipmasq.h"
 #include "tables/nat.h"
+#include "tables/proxy.h"
 
 enum { FRAMES = 2048, CONNECTIONS = 4096, HOST_IFINDEX = 99, FIRST_IFINDEX = 100, GATE_MTU = 1500, HASH_SEED = 7 };
 
@@ -77,7 +78,7 @@ int box_open(const struct box_limits *l, struct err *e)
 	if ((err = endpoint_init(e)) || (err = ipcache_init(e)) || (err = ipmasq_init(e)) || (err = tunnel_init(e)) ||
 	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) ||
 	    (err = ct_init(l->ct_tcp ? l->ct_tcp : CONNECTIONS, l->ct_other ? l->ct_other : CONNECTIONS, e)) ||
-	    (err = frag_init(e)) || (err = fib_init(e)) || (err = resolve_init(e)))
+	    (err = proxy_init(e)) || (err = frag_init(e)) || (err = fib_init(e)) || (err = resolve_init(e)))
 		return err;
 	ct_on_delete = decide_connection_gone;
 	frag_queue_init();
@@ -110,6 +111,7 @@ bool box_close(struct err *e)
 	fib_fini();
 	ct_fini();
 	frag_fini();
+	proxy_fini();
 	nat_fini();
 	policy_fini();
 	neighbor_fini();

@@ -13,6 +13,7 @@
 #include "tables/endpoint.h"
 #include "tables/frag.h"
 #include "tables/ipcache.h"
+#include "tables/proxy.h"
 #include "tables/tunnel.h"
 #include "tests/unit/adopt_kit.h"
 
@@ -129,6 +130,10 @@ static uint32_t connect_(bool v6, uint32_t n, uint8_t proto, bool snat, uint32_t
 	set_key(c, record(c, 2 * conn), &src, sp, &dst, 80, proto);
 	set_key(c, record(c, 2 * conn + 1), &dst, 80, &out, op, proto);
 	touch(c, 2 * conn, NOW - 5, n);
+	if (!snat && n % 8 == 3) {
+		k->flags = CONN_PROXY;
+		assert_int_equal(proxy_add(0, v6, conn, 15001), 0);
+	}
 	assert_int_equal(ct_publish(c, 0, conn, &present), 0);
 	return conn;
 }
@@ -162,7 +167,7 @@ static unsigned all_bits(void)
 /* Whatever came back is whole: both keys find it, mappings and bits are those of the connections, and all of it goes. */
 static void check_whole(void)
 {
-	unsigned n = 0;
+	unsigned n = 0, proxied = 0;
 	for (unsigned v6 = 0; v6 < 2; v6++) {
 		struct ct *c = ct_of(v6);
 		for (uint32_t i = ct_next(c, 0); i; i = ct_next(c, i), n++) {
@@ -178,10 +183,14 @@ static void check_whole(void)
 			assert_true(k->state < CT_STATES && !k->mapping == !(k->flags & 3));
 			if (k->mapping)
 				assert_true(nat_at(k->mapping)->refs > 0);
+			/* its listener's port is known with the next decision */
+			proxied += !!(k->flags & CONN_PROXY);
+			assert_int_equal(proxy_port(v6, i), 0);
 		}
 	}
 	assert_int_equal(n, adoption.connections);
 	assert_int_equal(n, ct_count(&ct4) + ct_count(&ct6));
+	assert_int_equal(proxied, proxy_count());
 	assert_int_equal(nat_count(), adoption.mappings);
 	assert_int_equal(all_bits(), nat_count());
 	for (uint32_t i = nat_next(0); i; i = nat_next(i))
@@ -189,7 +198,8 @@ static void check_whole(void)
 	for (unsigned v6 = 0; v6 < 2; v6++)
 		for (uint32_t i = ct_next(ct_of(v6), 0); i; i = ct_next(ct_of(v6), i))
 			assert_true(ct_delete(ct_of(v6), 0, i));
-	assert_int_equal(ct_count(&ct4) + ct_count(&ct6) + nat_count() + nat_permit_count() + all_bits(), 0);
+	assert_int_equal(
+		ct_count(&ct4) + ct_count(&ct6) + nat_count() + nat_permit_count() + all_bits() + proxy_count(), 0);
 }
 
 static void test_round_trip(void **state)

@@ -11,6 +11,7 @@
 #include "tables/endpoint.h"
 #include "tables/frag.h"
 #include "tables/ipcache.h"
+#include "tables/proxy.h"
 #include "tables/tunnel.h"
 #include "tests/unit/adopt_kit.h"
 

@@ -333,12 +333,27 @@ static void test_policy_refuses(void **state)
 	free(is);
 }
 
+static void test_redirect(void **state)
+{
+	(void)state;
+	refused("add policy host egress redirect 80 any", "name an endpoint or an identity");
+	refused("add policy identity 7 egress redirect 80 any icmp", "redirect takes tcp or udp");
+	refused("add policy identity 7 egress redirect 80 any sctp port 5", "redirect takes tcp or udp");
+	ok("add policy identity 7 egress redirect 15001 any tcp port 80 name web");
+	ok("add policy identity 7 egress redirect 15001 any tcp port 80 name web");
+	assert_int_equal(policy_rule_count(), 1);
+	ok("add policy identity 7 egress redirect 15002 any tcp port 80");
+	ok("del policy identity 7 egress redirect 15002 any tcp port 80");
+	char *text = saved();
+	assert_non_null(strstr(text, "add policy identity 7 egress redirect 15001 any tcp port 80 name web\n"));
+	free(text);
+}
+
 static void test_not_in_this_version(void **state)
 {
 	(void)state;
 	refused("add service 10.96.0.1:80/tcp", "not in this version");
 	refused("add backend 10.96.0.1:80/tcp 10.1.0.10:8080", "not in this version");
-	refused("add policy host egress redirect 80 any", "not in this version");
 	refused("add endpoint 10 device a ipv4 10.1.0.10 identity 7 attach macvlan-bridge", "not in this version");
 }
 
@@ -383,6 +398,7 @@ int main(void)
 		T(test_moves),
 		T(test_limits),
 		T(test_policy_refuses),
+		T(test_redirect),
 		T(test_not_in_this_version),
 		T(test_start_settings),
 	};
