@@ -188,7 +188,7 @@ static bool parse_addr_port(char *s, struct arg *a)
 	*(bracket ? colon - 1 : colon) = 0;
 	ok = ip_parse(s + bracket, &a->service.ip) && bracket == !ip_is4(&a->service.ip);
 	*(bracket ? colon - 1 : colon) = bracket ? ']' : ':';
-	return ok && port_parse(colon + 1, &a->service.port) && a->service.port;
+	return ok && port_parse(colon + 1, &a->service.port);
 }
 
 static bool parse_vip(char *s, struct arg *a)

@@ -10,6 +10,7 @@
 #include "tables/abi/replay.h"
 #include "tables/ct.h"
 #include "tables/policy.h"
+#include "tables/service.h"
 
 enum { START = 1, DECIDE = 2 };
 #define U32 "u32"

@@ -15,12 +15,14 @@
 #include "fwd/fib.h"
 #include "fwd/worker.h"
 #include "tables/adopt.h"
+#include "tables/affinity.h"
 #include "tables/ct.h"
 #include "tables/frag.h"
 #include "tables/ipcache.h"
 #include "tables/ipmasq.h"
 #include "tables/policy.h"
 #include "tables/proxy.h"
+#include "tables/service.h"
 
 static void show_ports(struct out *o)
 {
@@ -93,6 +95,7 @@ static void show_version(struct out *o)
 	out_u64(o, "adoption_dropped", adoption.dropped);
 	out_u64(o, "adoption_dropped_mappings", adoption.dropped_mappings);
 	out_u64(o, "adoption_ms", (adoption.microseconds + 500) / 1000);
+	out_u64(o, "adopted_clients", adoption.clients);
 	out_str(o, "adoption_reason", *adopt_reason() ? adopt_reason() : NULL);
 }
 
@@ -147,12 +150,6 @@ static void show_pools(struct out *o)
 	}
 }
 
-/* Tables whose code is not in this version have no rows. */
-static void show_nothing(struct out *o)
-{
-	(void)o;
-}
-
 static void show_vteps(struct out *o)
 {
 	for (unsigned i = 0; i < VTEPS_MAX; i++) {
@@ -172,11 +169,6 @@ static uint64_t count_ct(void)
 	return (uint64_t)ct_count(&ct4) + ct_count(&ct6);
 }
 
-static uint64_t count_nothing(void)
-{
-	return 0;
-}
-
 #define COUNT(fn)                                                                                                      \
 	static uint64_t count_##fn(void)                                                                               \
 	{                                                                                                              \
@@ -192,6 +184,10 @@ COUNT(proxy)
 COUNT(ipmasq)
 COUNT(fib)
 COUNT(frag)
+COUNT(backend)
+COUNT(service)
+COUNT(service_range)
+COUNT(affinity)
 
 const struct show_table show_tables[] = {
 	{ "ct", "connections", show_ct, count_ct },
@@ -199,18 +195,18 @@ const struct show_table show_tables[] = {
 	{ "neighbor", "link-layer addresses of next hops", show_neighbor, count_neighbor },
 	{ "endpoints", "local workloads", show_endpoints, count_endpoint },
 	{ "ipcache", "who lives behind a prefix", show_ipcache, count_ipcache },
-	{ "lb", "service frontends and backends", show_nothing, count_nothing },
+	{ "lb", "service frontends and backends", show_lb, count_backend },
 	{ "policy", "policy rules", show_policy, count_policy_rule },
 	{ "proxy", "connections handed to a local proxy", show_proxy, count_proxy },
 	{ "tunnel", "prefixes behind remote nodes", show_tunnel, count_tunnel },
 	{ "frag", "ports of fragmented datagrams", show_frag, count_frag },
-	{ "affinity", "clients that stick to a backend", show_nothing, count_nothing },
+	{ "affinity", "clients that stick to a backend", show_affinity, count_affinity },
 	{ "ipmasq", "destinations that are not masqueraded", show_ipmasq, count_ipmasq },
-	{ "source_range", "who may use a service", show_nothing, count_nothing },
+	{ "source_range", "who may use a service", show_source_range, count_service_range },
 	{ "ports", "ports and their counters", show_ports, NULL },
 	{ "workers", "threads that forward", show_workers, NULL },
 	{ "drops", "dropped packets by reason", show_drops, NULL },
-	{ "services", "services", show_nothing, NULL },
+	{ "services", "services, their backends, and who takes what", show_services, count_service },
 	{ "settings", "settings, their defaults and meaning", show_settings, NULL },
 	{ "version", "this version", show_version, NULL },
 	{ "routes", "the mirrored kernel routes", show_routes, count_fib },

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "tables/ipcache.h"
+#include "tables/service.h"
 
 enum { PORT_IDENTITY = 8472 /* Cilium on the wire */, PORT_NETWORK = 4789 /* RFC 7348 */ };
 
@@ -399,4 +400,6 @@ void config_each_prefix(void (*fn)(bool added, const struct ipnet *n))
 	}
 	for (uint32_t i = tunnel_next(0, &n, &v); i; i = tunnel_next(i, &n, &v))
 		fn(true, &n);
+	for (uint32_t id = service_next(0); id; id = service_next(id))
+		fn(true, &(struct ipnet){ .addr = service_at(id)->conf.key.vip, .len = 128 });
 }

@@ -8,9 +8,9 @@
 #include "fwd/base/log.h"
 
 /* Deletions run from the end to the start, additions from the start to the end. */
-const struct config_kind *const config_kinds[] = { &kind_setting, &kind_port,   &kind_vtep,    &kind_pool,
-						   &kind_ipmasq,  &kind_tunnel, &kind_ipcache, &kind_endpoint,
-						   &kind_policy,  NULL };
+const struct config_kind *const config_kinds[] = { &kind_setting, &kind_port,    &kind_vtep,    &kind_pool,
+						   &kind_ipmasq,  &kind_tunnel,  &kind_ipcache, &kind_endpoint,
+						   &kind_policy,  &kind_service, &kind_backend, NULL };
 _Static_assert(ARRAY_LEN(config_kinds) <= CONFIG_KINDS_MAX, "room for every kind");
 
 struct model config_model;

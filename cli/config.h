@@ -64,7 +64,7 @@ struct config_kind {
 extern const struct config_kind *const config_kinds[];
 enum { CONFIG_KINDS_MAX = 16 };
 extern const struct config_kind kind_setting, kind_port, kind_vtep, kind_pool, kind_ipmasq, kind_tunnel, kind_ipcache,
-	kind_endpoint, kind_policy;
+	kind_endpoint, kind_policy, kind_service, kind_backend;
 
 /* What main.c does when something changed; any may be NULL. Called after the tables have the change, in order of
  * dependency. */
@@ -78,6 +78,7 @@ struct config_hooks {
 	void (*prefix_changed)(bool added, const struct ipnet *n);
 	void (*pool_changed)(bool added, int index,
 			     const struct nat_pool *pool); /* deleted: only 'addr' counts, index -1 */
+	void (*service_added)(const struct ipaddr *vip);
 	void (*vtep_changed)(bool added, const struct vtep *v);
 	/* Opened or closed (port NULL; conf tells which). transit and on-exit are in conf. */
 	void (*port_changed)(bool added, const struct port_conf *conf, struct port *port);

@@ -14,7 +14,7 @@ struct verb {
 	const struct config_kind *kind;
 	enum config_verb verb;
 };
-enum { DATA_MAX = 1024 };
+enum { DATA_MAX = 4096 };
 
 static int run_verb(struct call *c, struct err *e)
 {

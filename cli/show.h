@@ -24,6 +24,11 @@ void show_ipmasq(struct out *o);
 void show_frag(struct out *o);
 /* cmd_proxy.c */
 void show_proxy(struct out *o);
+/* cmd_show_services.c */
+void show_lb(struct out *o);
+void show_services(struct out *o);
+void show_affinity(struct out *o);
+void show_source_range(struct out *o);
 /* cmd_show_offload.c */
 void show_offload(struct out *o);
 /* cmd_set.c */

@@ -10,6 +10,7 @@
 
 #include "fwd/base/log.h"
 #include "tables/policy.h"
+#include "tables/service.h"
 
 struct change {
 	struct config_object *old, *now;
@@ -24,7 +25,7 @@ struct config_tx {
 	const char *file; /* NULL: a single command */
 	unsigned line;
 	struct changes journal, net, done; /* done: applied operations */
-	bool commit_policy;
+	bool commit_policy, commit_services;
 	char *warnings;
 	size_t warnings_size;
 	FILE *warn;
@@ -366,7 +367,19 @@ static int apply(struct config_tx *tx, struct config_object *old, struct config_
 		return tx_where(tx, line, r, e);
 	*append(&tx->done) = c;
 	tx->commit_policy |= k == &kind_policy || k == &kind_endpoint;
+	tx->commit_services |= k == &kind_service || k == &kind_backend || k == &kind_endpoint;
 	return 0;
+}
+
+/* What was entered one by one becomes one. */
+static int commit_tables(struct config_tx *tx, struct err *e)
+{
+	int r = tx->commit_policy ? policy_commit(e) : 0;
+
+	if (r || !tx->commit_services)
+		return r;
+	service_endpoints_changed();
+	return service_commit(e);
 }
 
 static void take_back(struct config_tx *tx)
@@ -378,7 +391,7 @@ static void take_back(struct config_tx *tx)
 		if (either(c)->kind->apply(data_of(c->now), data_of(c->old), &e))
 			log_error("taking back %s: %s", either(c)->key, e.text);
 	}
-	if (tx->commit_policy && policy_commit(&e))
+	if (commit_tables(tx, &e))
 		log_error("taking back: %s", e.text);
 }
 
@@ -498,7 +511,7 @@ static int apply_all(struct config_tx *tx, struct err *e)
 	collect_again(tx, &a);
 	if ((r = apply_phase(tx, &a, PHASE_GONE, e)) || (r = apply_phase(tx, &a, PHASE_NEW, e)))
 		return r;
-	if (tx->commit_policy && (r = policy_commit(e)))
+	if ((r = commit_tables(tx, e)))
 		return tx_where(tx, 0, r, e);
 	return ports_go_first ? 0 : apply_early(tx, &kind_port, true, e);
 }

@@ -18,6 +18,7 @@
 #include "fwd/settings.h"
 #include "fwd/steering.h"
 #include "tables/policy.h"
+#include "tables/service.h"
 #include "tables/tunnel.h"
 
 static struct loader *loader;
@@ -168,6 +169,55 @@ void control_host_routes(bool on)
 		}
 	for (uint32_t i = tunnel_next(0, &n, &v); i; i = tunnel_next(i, &n, &v))
 		netlink_host_route(on, &n, &e);
+	for (uint32_t id = service_next(0); id; id = service_next(id)) {
+		n = (struct ipnet){ service_at(id)->conf.key.vip, 128 };
+		netlink_host_route(on, &n, &e);
+	}
+}
+
+/* ---- service addresses ---- */
+
+/* Neighbours that know the address from elsewhere, another gateway for instance, hear who has it now (RFC 5227 3, RFC 4861
+ * 7.2.6). Only where it is on the link: else routers lead to it. */
+void control_vip_added(const struct ipaddr *vip)
+{
+	uint8_t f[ETH_HLEN_ + IP6_HLEN + 32] = { 0 }, *h = f + ETH_HLEN_, *i = h + IP6_HLEN;
+	struct fib_result r;
+	fib_lookup(vip, 0, &r);
+	if (r.kind != FIB_UNICAST || r.nh.port < PORT_FIRST || !ip_is_zero(&r.nh.gateway) || !ports[r.nh.port])
+		return;
+	const uint8_t *m = ports[r.nh.port]->mac.b;
+	memcpy(f + 6, m, 6);
+	if (ip_is4(vip)) {
+		memset(f, 255, 6);
+		wr16(f + 12, ET_ARP);
+		wr16(h, 1);
+		wr16(h + 2, ET_IP4);
+		h[4] = 6;
+		h[5] = 4;
+		wr16(h + 6, 1);
+		memcpy(h + 8, m, 6);
+		memcpy(h + 14, vip->b + 12, 4);
+		memcpy(h + 24, vip->b + 12, 4);
+		workers_inject((uint16_t)r.nh.port, f, 60);
+		return;
+	}
+	memcpy(f, (const uint8_t[]){ 0x33, 0x33, 0, 0, 0, 1 }, 6);
+	wr16(f + 12, ET_IP6);
+	h[0] = 0x60;
+	wr16(h + 4, 32);
+	h[6] = PROTO_ICMP6;
+	h[7] = 255;
+	memcpy(h + 8, vip->b, 16);
+	memcpy(h + 24, (const uint8_t[16]){ 0xff, 2, [15] = 1 }, 16);
+	i[0] = 136;
+	wr32(i + 4, 0xa0000000); /* router, override */
+	memcpy(i + 8, vip->b, 16);
+	i[24] = 2;
+	i[25] = 1;
+	memcpy(i + 26, m, 6);
+	st16(i + 2, (uint16_t)~csum_fold(csum_add(i, 32, csum_pseudo(h + 8, h + 24, 16, PROTO_ICMP6, 32))));
+	workers_inject((uint16_t)r.nh.port, f, sizeof(f));
 }
 
 static void endpoint_link(const struct endpoint *have, uint32_t ifindex, bool present)
@@ -275,6 +325,7 @@ void control_tick(uint64_t now_ns)
 		return;
 	next_probe_ns = now_ns + NS_PER_S;
 	port_devices();
+	service_tick((uint32_t)(now_ns / NS_PER_S));
 	if (++ticks % 5)
 		return;
 	for (uint32_t id = endpoint_next(0); id; id = endpoint_next(id))

@@ -178,7 +178,8 @@ static enum step check_way(struct decision *d)
 		return decide_drop(d, r->no_tunnel ? DROP_NO_TUNNEL : r->refused ? r->refused : DROP_UNROUTABLE);
 	if (r->kind == ROUTE_HOST && p->in == FLOW_IN_HOST)
 		return decide_drop(d, DROP_UNROUTABLE); /* the kernel would send it straight back */
-	if (r->kind == ROUTE_PORT && p->in == FLOW_IN_UPLINK && !(ports[r->port] && ports[r->port]->conf.transit)) {
+	if (r->kind == ROUTE_PORT && p->in == FLOW_IN_UPLINK && !d->backend &&
+	    !(ports[r->port] && ports[r->port]->conf.transit)) {
 		decide_say(d, "route", "from uplink to uplink needs transit on at the port it leaves by");
 		return decide_drop(d, DROP_UNROUTABLE);
 	}
@@ -215,7 +216,9 @@ static enum step connection(struct decision *d)
 	enum step s;
 	if ((s = step_ct(d)) != STEP_ON)
 		return s;
-	if (!d->record && (s = step_unnat(d)) != STEP_ON)
+	if ((s = step_service(d)) != STEP_ON)
+		return s;
+	if (!d->record && !d->backend && (s = step_unnat(d)) != STEP_ON)
 		return s;
 	find_ends(d);
 	if ((s = find_routes(d)) != STEP_ON)
@@ -303,6 +306,10 @@ static void answer(struct decision *d)
 	case DROP_CT_FULL: /* RFC 5508 REQ-8 */
 	case DROP_NAT_NO_PORT:
 		error(d, ICMP_ADMIN_PROHIBITED, 0);
+		break;
+	case DROP_NO_SERVICE:
+		if (d->no_backend && !settings.service_drop)
+			icmp_error(d->w, d->p, ICMP_PORT_UNREACHABLE, 0);
 		break;
 	case DROP_POLICY:
 	case DROP_POLICY_DENY:

@@ -11,6 +11,7 @@
 #include "tables/endpoint.h"
 #include "tables/ipcache.h"
 #include "tables/policy.h"
+#include "tables/service.h"
 #include "tables/tunnel.h"
 
 /* Collects what each step answered and why; 'line' is called once per step (cli/cmd_explain.c). */
@@ -57,6 +58,9 @@ struct decision {
 	uint16_t proxy_port;                                /* of the listener that gets it, 0 = none */
 	uint32_t mapping;         /* nat mapping in use (reference held while new), 0 = none */
 	bool inbound;             /* opened from outside through a mapping */
+	uint32_t backend;         /* of a service, 0 = none */
+	bool hairpin;             /* the client is its own backend */
+	bool no_backend;          /* dropped for want of one */
 	uint32_t begin;           /* gen_begin() before the first look-up */
 	struct neighbor_key wait; /* OUT_HOLD: what for */
 	enum drop drop;
@@ -109,7 +113,9 @@ enum step step_l2(struct decision *d);
 enum step step_options(struct decision *d);
 enum step step_icmp_error(struct decision *d); /* related by the embedded tuple */
 enum step step_ct(struct decision *d);
-enum step step_unnat(struct decision *d);
+/* A frontend's address and port: a backend for a new connection; a known one's may still serve? */
+enum step step_service(struct decision *d);
+enum step step_unnat(struct decision *d); /* d->out .. odport are set */
 enum step step_policy(struct decision *d);
 /* Where do packets to 'dst' go? 'identity' = of the sender, for the VNI in identity mode. No side effects. */
 void step_route(const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r);

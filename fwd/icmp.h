@@ -10,8 +10,8 @@ enum icmp_kind {
 	ICMP_NO_ROUTE,
 	ICMP_UNREACHABLE_ROUTE, /* a route of that kind: answered as the kernel does */
 	ICMP_HOST_UNREACHABLE,
-	ICMP_ADMIN_PROHIBITED,
 	ICMP_PORT_UNREACHABLE,
+	ICMP_ADMIN_PROHIBITED,
 	ICMP_KINDS
 };
 

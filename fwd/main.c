@@ -34,6 +34,7 @@
 #include "fwd/steering.h"
 #include "fwd/worker.h"
 #include "tables/adopt.h"
+#include "tables/affinity.h"
 #include "tables/ct.h"
 #include "tables/ipmasq.h"
 #include "tables/nat.h"
@@ -76,7 +77,8 @@ static int init_tables(struct err *e)
 	int err;
 	if ((err = endpoint_init(e)) || (err = ipcache_init(e)) || (err = ipmasq_init(e)) || (err = tunnel_init(e)) ||
 	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) || (err = ct_init(0, 0, e)) ||
-	    (err = proxy_init(e)) || (err = frag_init(e)) || (err = fib_init(e)) || (err = resolve_init(e)))
+	    (err = proxy_init(e)) || (err = service_init(e)) || (err = affinity_init(e)) || (err = frag_init(e)) ||
+	    (err = fib_init(e)) || (err = resolve_init(e)))
 		return err;
 	ct_on_delete = on_connection_gone;
 	frag_queue_init();
@@ -197,6 +199,7 @@ static const struct config_hooks hooks = {
 	.endpoint_changed = on_endpoint,
 	.prefix_changed = on_prefix,
 	.pool_changed = on_pool,
+	.service_added = control_vip_added,
 	.vtep_changed = on_vtep,
 	.port_changed = on_port,
 	.setting_changed = on_setting,

@@ -14,6 +14,7 @@ struct settings {
 	bool ct_accounting;       /* packets and bytes of connections */
 	bool host_routes;         /* routes on sluice_host for endpoints, tunnels, VIPs */
 	bool source_route_ignore; /* IPv4 source route options: forwarded as if they were not there */
+	bool service_drop;        /* no backend: dropped in silence instead of refused */
 	uint32_t mss_clamp;       /* 0 off, 1 to the path's MTU, else bytes */
 	uint32_t icmp_rate[ICMP_CLASSES], icmp_burst; /* fwd/icmp.c; each worker on its own */
 	uint8_t offload;                              /* enum offload: fwd/export.h */

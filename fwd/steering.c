@@ -11,6 +11,7 @@
 #include "fwd/port/port.h"
 #include "tables/endpoint.h"
 #include "tables/nat.h"
+#include "tables/service.h"
 #include "tables/tunnel.h"
 
 struct row {
@@ -95,6 +96,21 @@ static int add_tunnels(struct rows *t)
 		struct steer_val v = { .flags = STEER_VTEP, .vtep_port = { htons(vteps[i].port) } };
 		if (!ip_is_zero(&vteps[i].addr))
 			err = push_host(t, &vteps[i].addr, &v);
+	}
+	return err;
+}
+
+/* An address of the box itself stays the kernel's: services there are reached from inside only. */
+static int add_vips(struct rows *t)
+{
+	const struct steer_val all = { .flags = STEER_ALL | STEER_ARP };
+	int err = 0;
+	for (uint32_t id = service_next(0); id && !err; id = service_next(id)) {
+		struct fib_result f;
+		const struct ipaddr *vip = &service_at(id)->conf.key.vip;
+		fib_lookup(vip, 0, &f);
+		if (f.kind != FIB_LOCAL)
+			err = push_host(t, vip, &all);
 	}
 	return err;
 }
@@ -192,6 +208,7 @@ int steering_sync(struct err *e)
 	int err = add_endpoints(&want);
 	err = err ? err : add_tunnels(&want);
 	err = err ? err : add_pools(&want);
+	err = err ? err : add_vips(&want);
 	err = err ? err : add_routes(&want);
 	if (err) {
 		free(want.r);

@@ -13,6 +13,7 @@ static const char *const drop_texts[ADOPT_DROPS] = {
 	[ADOPT_FUTURE] = "from the future",
 	[ADOPT_SENDER] = "whose endpoint or remote node is no longer configured",
 	[ADOPT_POOL] = "whose NAT pool or port is no longer configured",
+	[ADOPT_SERVICE] = "whose service or backend is no longer configured",
 	[ADOPT_DUPLICATE] = "with the key of another one",
 	[ADOPT_ROOM] = "that found no room",
 };
@@ -24,6 +25,7 @@ void adopt_state(uint32_t now_s, unsigned n_owners)
 	adoption = (struct adoption){ .tried = arena_former_begin() };
 	if (adoption.tried) {
 		nat_adopt_begin(now_s);
+		affinity_adopt(now_s);
 		ct_adopt(false, now_s);
 		ct_adopt(true, now_s);
 		nat_adopt_end();

@@ -18,6 +18,7 @@ enum adopt_drop {
 	ADOPT_FUTURE,    /* stamped later than now */
 	ADOPT_SENDER,    /* its endpoint or remote node is no longer configured */
 	ADOPT_POOL,      /* its NAT pool, or that port of it, is no longer configured; or the mapping was lost */
+	ADOPT_SERVICE,   /* its service or backend is no longer configured */
 	ADOPT_DUPLICATE, /* another one has its key */
 	ADOPT_ROOM,      /* the table is smaller now */
 	ADOPT_DROPS
@@ -31,6 +32,7 @@ struct adoption {
 	uint32_t dropped_mappings;   /* the same; also those whose connections all went */
 	uint32_t drops[ADOPT_DROPS]; /* connections by reason */
 	uint32_t datagrams;          /* fragmented ones that were on their way */
+	uint32_t clients;            /* that stick to a backend */
 	uint32_t microseconds;
 };
 extern struct adoption adoption;
@@ -49,6 +51,8 @@ uint32_t nat_adopted(uint32_t former);
 /* Mappings that no connection refers to go. */
 void nat_adopt_end(void);
 void ct_adopt(bool v6, uint32_t now_s);
+/* Before connections. */
+void affinity_adopt(uint32_t now_s);
 void frag_adopt(unsigned n_owners, uint32_t now_s);
 /* A FLOW_IN_* of the former process, whose remote nodes are 'remotes', as it is called now. */
 enum adopt_drop adopt_in(struct former *remotes, uint32_t former, uint32_t *in);

@@ -40,22 +40,25 @@ extern const char *const ct_state_names[CT_STATES];
 struct conn {
 	uint8_t state; /* ct_state; relaxed atomics */
 	uint8_t proto;
-	uint8_t flags;                             /* conn_flag */
-	uint8_t fin_seen;                          /* bit 0 original, bit 1 reply */
-	uint32_t created;                          /* second */
-	uint32_t in;                               /* FLOW_IN_* of the original direction */
-	uint32_t identity, dst_identity;           /* of the original source (pre-SNAT) and destination (post-DNAT) */
-	uint32_t rule_egress, rule_ingress;        /* policy rule ids that allowed it, 0 = default */
-	uint32_t mapping;                          /* nat.h, 0 = none; the connection holds a reference and a permit */
-	uint16_t writing;                          /* record_write's lock over both records; 0 when it was made */
-	uint16_t ticket;                           /* ct_fifo.c: low bits of its place in the queue */
-	uint32_t decided;                          /* times a packet of it was decided again */
-	uint32_t carry_packets[2], carry_bytes[2]; /* what no longer fits the records' 32 bits, x 2^32 */
-	uint32_t vni[2]; /* identity mode: the VNI each direction was decided with; replay compares it */
+	uint8_t flags;                      /* conn_flag */
+	uint8_t fin_seen;                   /* bit 0 original, bit 1 reply */
+	uint32_t created;                   /* second */
+	uint32_t in;                        /* FLOW_IN_* of the original direction */
+	uint32_t identity, dst_identity;    /* of the original source (pre-SNAT) and destination (post-DNAT) */
+	uint32_t rule_egress, rule_ingress; /* policy rule ids that allowed it, 0 = default */
+	uint32_t mapping;                   /* nat.h, 0 = none; the connection holds a reference and a permit */
+	uint16_t writing;                   /* record_write's lock over both records; 0 when it was made */
+	uint16_t ticket;                    /* ct_fifo.c: low bits of its place in the queue */
+	uint32_t decided;                   /* times a packet of it was decided again */
+	uint32_t dnat;                      /* backend of a service (service.h); CONN_SERVICE */
+	uint16_t carry_packets[2];
+	uint32_t carry_bytes[2]; /* what no longer fits the records' 32 bits, x 2^32 */
+	uint32_t vni[2];         /* identity mode: the VNI each direction was decided with; replay compares it */
 };
 enum conn_flag {
 	CONN_SNAT = 1,
 	CONN_INBOUND_MAP = 2,  /* opened from outside through a mapping */
+	CONN_SERVICE = 4,      /* 'dnat' is its backend */
 	CONN_PROXY = 8,        /* goes to a listener of the box, which answers: tables/proxy.h has its row */
 	CONN_OFFLOADED = 0x20, /* the kernel replays it, or did: fwd/export.h; set with atomic or */
 	/* ct.c's own, set with atomic or; a caller that changes flags of a published connection must be atomic too */

@@ -8,9 +8,11 @@
 
 #include "tables/adopt.h"
 #include "tables/ct.h"
+#include "tables/affinity.h"
 #include "tables/endpoint.h"
 #include "tables/nat.h"
 #include "tables/proxy.h"
+#include "tables/service.h"
 #include "tables/tunnel.h"
 
 enum { AHEAD = 8, IDENTITY_MAX = 0xffffff };
@@ -31,7 +33,7 @@ struct claim {
 	const struct conn *conn;
 	const uint8_t *records; /* both */
 	struct side fwd, rev;
-	uint32_t in, mapping; /* translated */
+	uint32_t in, mapping, backend; /* translated */
 };
 
 static struct side side_of(bool v6, const void *record)
@@ -127,13 +129,32 @@ enum adopt_drop adopt_in(struct former *remotes, uint32_t former, uint32_t *in)
 	}
 }
 
-/* The reply key is the reverse of what is sent: of the forward key, unless a mapping stands at one end. */
+/* The backend that the reply key names, of the service that the forward key names. */
+static enum adopt_drop judge_service(struct claim *c)
+{
+	const struct side *f = &c->fwd, *r = &c->rev;
+	bool vip;
+
+	c->backend = 0;
+	if (!(c->conn->flags & CONN_SERVICE))
+		return ADOPT_OK;
+	const struct service *s = service_find(&f->dst, f->dport, c->conn->proto, &vip);
+	if (s)
+		c->backend = backend_find(s->id, &r->src, r->sport);
+	if (s && !c->backend && r->sport == f->dport)
+		c->backend = backend_find(s->id, &r->src, 0);
+	return c->backend ? ADOPT_OK : ADOPT_SERVICE;
+}
+
+/* The reply key is the reverse of what is sent: of the forward key, unless a mapping or a service stands at one end. */
 static enum adopt_drop judge_mapping(struct claim *c)
 {
 	const struct side *f = &c->fwd, *r = &c->rev;
 	const unsigned how = c->conn->flags & (CONN_SNAT | CONN_INBOUND_MAP);
-	const bool src_same = same_end(&f->src, f->sport, &r->dst, r->dport);
-	const bool dst_same = same_end(&f->dst, f->dport, &r->src, r->sport);
+	/* who is its own backend sees the service's address */
+	const bool hairpin = c->backend && ip_eq(&f->src, &r->src) && same_end(&f->dst, f->sport, &r->dst, r->dport);
+	const bool src_same = hairpin || same_end(&f->src, f->sport, &r->dst, r->dport);
+	const bool dst_same = c->backend || same_end(&f->dst, f->dport, &r->src, r->sport);
 
 	c->mapping = 0;
 	if (!c->conn->mapping)
@@ -166,13 +187,14 @@ static void fill(struct ct *c, uint32_t conn, const struct claim *from)
 	/* Field by field: 'writing' is a lock, and who held it when he was killed would hold it for ever. */
 	*k = (struct conn){ .state = o->state,
 			    .proto = o->proto,
-			    .flags = o->flags & (CONN_SNAT | CONN_INBOUND_MAP | CONN_PROXY),
+			    .flags = o->flags & (CONN_SNAT | CONN_INBOUND_MAP | CONN_SERVICE | CONN_PROXY),
 			    .fin_seen = o->fin_seen,
 			    .created = o->created,
 			    .in = from->in,
 			    .identity = o->identity,
 			    .dst_identity = o->dst_identity,
 			    .mapping = from->mapping,
+			    .dnat = from->backend,
 			    .decided = o->decided };
 	memcpy(k->carry_packets, o->carry_packets, sizeof(k->carry_packets));
 	memcpy(k->carry_bytes, o->carry_bytes, sizeof(k->carry_bytes));
@@ -208,6 +230,15 @@ static bool take_mapping(const struct claim *c)
 	return false;
 }
 
+static void take_backend(const struct claim *c)
+{
+	if (!c->backend)
+		return;
+	backend_take(c->backend);
+	if (backend_service(c->backend)->conf.affinity)
+		affinity_take(SLOT_CONTROL, &c->fwd.src, backend_key_at(c->backend)->service, c->backend, c->fwd.seen);
+}
+
 static void give_mapping(const struct claim *c)
 {
 	if (!c->mapping)
@@ -237,8 +268,10 @@ static enum adopt_drop make(struct ct *c, const struct claim *from, uint32_t now
 		int err = proxied ? proxy_add(SLOT_CONTROL, c->v6, i, 0) : 0;
 		if (!err) {
 			err = ct_publish(c, SLOT_CONTROL, i, &present);
-			if (!err)
+			if (!err) {
+				take_backend(from);
 				return ADOPT_OK;
+			}
 			if (proxied)
 				proxy_del(SLOT_CONTROL, c->v6, i);
 		}
@@ -259,7 +292,7 @@ static enum adopt_drop adopt(struct reader *r, uint32_t i)
 	c.fwd = side_of(r->ct->v6, c.records);
 	c.rev = side_of(r->ct->v6, c.records + r->ct->flow_size);
 	if ((why = judge_form(&c, r->ct->v6)) || (why = judge_age(&c, r->now_s)) ||
-	    (why = adopt_in(&r->remotes, c.conn->in, &c.in)) || (why = judge_mapping(&c)))
+	    (why = adopt_in(&r->remotes, c.conn->in, &c.in)) || (why = judge_service(&c)) || (why = judge_mapping(&c)))
 		return why;
 	return make(r->ct, &c, r->now_s);
 }

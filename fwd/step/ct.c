@@ -5,6 +5,7 @@
 
 #include "fwd/decide.h"
 #include "fwd/replay.h"
+#include "tables/affinity.h"
 #include "tables/nat.h"
 #include "tables/proxy.h"
 
@@ -34,8 +35,8 @@ enum step step_ct(struct decision *d)
 	d->record = ct_find(d->ct, key, hash, d->w->now_s);
 	d->reply = d->record & 1;
 	d->conn = d->record ? ct_conn(d->ct, d->record >> 1) : NULL;
-	d->mapping = 0;
-	d->inbound = false;
+	d->mapping = d->backend = 0;
+	d->inbound = d->hairpin = false;
 	d->proxy_port = 0;
 	if (!d->record) {
 		decide_say(d, "ct", "new");
@@ -52,7 +53,7 @@ void decide_release_nat(struct decision *d)
 {
 	if (!d->mapping || d->inbound)
 		return;
-	nat_unpermit(d->w->slot, d->mapping, &d->odst, ntohs(d->wire.dport));
+	nat_unpermit(d->w->slot, d->mapping, &d->odst, ntohs(d->odport));
 	nat_unref(d->w->slot, d->mapping);
 	d->mapping = 0;
 }
@@ -68,6 +69,22 @@ static void set_keys(struct decision *d, uint32_t conn)
 		tuple_key(&d->wire, &ct_flow4(conn * 2)->key);
 		tuple_key(&reply, &ct_flow4(conn * 2 + 1)->key);
 	}
+}
+
+static void take_backend(const struct decision *d)
+{
+	const struct service *s = backend_service(d->backend);
+	backend_take(d->backend);
+	if (s && s->conf.affinity)
+		affinity_take(d->w->slot, &d->wire.src, s->id, d->backend, d->w->now_s);
+}
+
+static void give_backend(uint32_t b, const struct ipaddr *client, uint32_t seen)
+{
+	const struct service *s = backend_service(b);
+	if (s && s->conf.affinity)
+		affinity_give(client, s->id, b, seen);
+	backend_give(b); /* last: then it may go */
 }
 
 static enum step create(struct decision *d)
@@ -90,6 +107,10 @@ static enum step create(struct decision *d)
 	c->flags = d->mapping ? d->inbound ? CONN_INBOUND_MAP : CONN_SNAT : 0;
 	if (d->proxy_port)
 		c->flags |= CONN_PROXY;
+	if (d->backend) {
+		c->flags |= CONN_SERVICE;
+		c->dnat = d->backend;
+	}
 	if (d->mapping && d->inbound && !nat_ref(d->mapping)) {
 		ct_abort(d->ct, d->w->slot, conn);
 		return decide_drop(d, DROP_NAT_NO_MAPPING);
@@ -104,6 +125,8 @@ static enum step create(struct decision *d)
 		decide_release_nat(d);
 		return decide_drop(d, DROP_CT_STATE);
 	}
+	if (d->backend) /* before somebody can delete it */
+		take_backend(d);
 	int err = d->proxy_port ? proxy_add(d->w->slot, d->ct->v6, conn, d->proxy_port) : 0;
 	if (err == 0) {
 		err = ct_publish(d->ct, d->w->slot, conn, &present);
@@ -119,6 +142,8 @@ static enum step create(struct decision *d)
 	}
 	if (d->inbound && d->mapping)
 		nat_unref(d->w->slot, d->mapping);
+	if (d->backend)
+		give_backend(d->backend, &d->wire.src, d->w->now_s);
 	ct_abort(d->ct, d->w->slot, conn);
 	decide_release_nat(d);
 	return err == -EEXIST ? STEP_AGAIN /* another worker was faster: adopt its connection */
@@ -168,6 +193,11 @@ void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 	const struct conn *cn = ct_conn(c, conn);
 	if (cn->flags & CONN_PROXY)
 		proxy_del(slot, v6, conn);
+	if (cn->flags & CONN_SERVICE) {
+		struct tuple t;
+		tuple_of_key(v6, record_key(c, conn * 2), &t);
+		give_backend(cn->dnat, &t.src, LOAD_RELAXED(ct_record_seen(c, conn * 2)));
+	}
 	if (!cn->mapping)
 		return;
 	if (cn->flags & CONN_SNAT) {

@@ -4,7 +4,7 @@
  *  containers  every request but one for the endpoint's own address is answered with the gateway MAC, so any default route
  *              works; never probes, DAD or gratuitous ones, so an address stays the container's own
  *  overlay     network mode: requests for anything that is not the remote's own; answers teach the control thread
- *  uplink      pool addresses that the kernel does not own
+ *  uplink      pool and service addresses that the kernel does not own
  * A request is turned into its answer in place; the frame leaves where it came from. */
 #include "fwd/decide.h"
 #include "fwd/gate.h"
@@ -210,7 +210,7 @@ static enum step from_overlay(struct decision *d, const struct l2 *q)
 static enum step from_uplink(struct decision *d, const struct l2 *q)
 {
 	struct fib_result f;
-	if (!q->request || q->probe || nat_pool_by_addr(&q->target) < 0)
+	if (!q->request || q->probe || (nat_pool_by_addr(&q->target) < 0 && !service_is_vip(&q->target)))
 		return decide_drop(d, DROP_ARP);
 	fib_lookup(&q->target, 0, &f);
 	if (f.kind == FIB_LOCAL) /* the kernel answers for its own */

@@ -14,10 +14,6 @@ static be16 inside_port(const struct tuple *t)
 enum step step_unnat(struct decision *d)
 {
 	const struct tuple *t = &d->wire;
-	d->out = *t;
-	d->osrc = t->src;
-	d->odst = t->dst;
-	d->odport = t->dport;
 	if (d->p->in != FLOW_IN_UPLINK || nat_pool_by_addr(&t->dst) < 0)
 		return STEP_ON;
 	uint32_t m = nat_proto_supported(t->proto) ? nat_by_outside(&t->dst, t->proto, ntohs(t->dport)) : 0;
@@ -49,9 +45,13 @@ static int wanted_pool(struct decision *d)
 	char text[IP_STRLEN];
 	struct ipnet hit;
 	const struct route *to = d->reply ? &d->from : &d->to;
-	if (!d->src_endpoint || to->kind != ROUTE_PORT || d->inbound || d->proxy_port)
+	if (to->kind != ROUTE_PORT || d->inbound || d->proxy_port || (!d->src_endpoint && !d->backend))
 		return -1;
-	if (ipmasq_match(&d->odst, &hit)) {
+	if (d->backend && backend_service(d->backend)->conf.keep_client && !d->src_endpoint) {
+		decide_say(d, "masquerade", "not translated: the service keeps its clients' addresses");
+		return -1;
+	}
+	if (d->src_endpoint && ipmasq_match(&d->odst, &hit)) {
 		decide_say(d, "masquerade", "not translated: destination is in ipmasq %s", ipnet_print(&hit, text));
 		return -1;
 	}
@@ -79,7 +79,7 @@ static enum step masquerade_new(struct decision *d, int pool)
 	uint64_t random = (uint64_t)worker_random(w) << 32 | worker_random(w);
 	if (nat_map(w->slot, &k, w->now_s, random, &d->mapping, &created))
 		return decide_drop(d, DROP_NAT_NO_PORT);
-	if (nat_permit(w->slot, d->mapping, &d->odst, ntohs(d->wire.dport))) {
+	if (nat_permit(w->slot, d->mapping, &d->odst, ntohs(d->odport))) {
 		nat_unref(w->slot, d->mapping);
 		d->mapping = 0;
 		return decide_drop(d, DROP_NAT_NO_PORT);

@@ -64,6 +64,10 @@ enum step step_policy(struct decision *d)
 	enum step s;
 	const struct route *dst = d->reply ? &d->from : &d->to;
 	uint32_t src_in = d->reply || d->record ? d->conn->in : d->p->in;
+	if (d->hairpin) {
+		decide_say(d, "policy", "allowed: it reaches itself");
+		return STEP_ON;
+	}
 	bool src_host = src_in == FLOW_IN_HOST && d->src_identity == ID_HOST && !d->src_endpoint;
 	bool dst_host = dst->kind == ROUTE_HOST && dst->identity == ID_HOST;
 	const bool by_host = src_in == FLOW_IN_HOST;

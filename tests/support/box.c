@@ -17,6 +17,7 @@
 #include "fwd/icmp.h"
 #include "fwd/resolve.h"
 #include "fwd/settings.h"
+#include "tables/affinity.h"
 #include "tables/ipmasq.h"
 #include "tables/nat.h"
 #include "tables/proxy.h"
@@ -78,7 +79,8 @@ int box_open(const struct box_limits *l, struct err *e)
 	if ((err = endpoint_init(e)) || (err = ipcache_init(e)) || (err = ipmasq_init(e)) || (err = tunnel_init(e)) ||
 	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) ||
 	    (err = ct_init(l->ct_tcp ? l->ct_tcp : CONNECTIONS, l->ct_other ? l->ct_other : CONNECTIONS, e)) ||
-	    (err = proxy_init(e)) || (err = frag_init(e)) || (err = fib_init(e)) || (err = resolve_init(e)))
+	    (err = proxy_init(e)) || (err = service_init(e)) || (err = affinity_init(e)) || (err = frag_init(e)) ||
+	    (err = fib_init(e)) || (err = resolve_init(e)))
 		return err;
 	ct_on_delete = decide_connection_gone;
 	frag_queue_init();
@@ -112,6 +114,8 @@ bool box_close(struct err *e)
 	ct_fini();
 	frag_fini();
 	proxy_fini();
+	affinity_fini();
+	service_fini();
 	nat_fini();
 	policy_fini();
 	neighbor_fini();

@@ -18,13 +18,15 @@ static void open_tables(uint32_t tcp, uint32_t other)
 {
 	struct err e = { "" };
 	if (arena_set_dir(dir, &e) || endpoint_init(&e) || ipcache_init(&e) || tunnel_init(&e) || nat_init(&e) ||
-	    ct_init(tcp, other, &e) || proxy_init(&e) || frag_init(&e))
+	    ct_init(tcp, other, &e) || proxy_init(&e) || frag_init(&e) || service_init(&e) || affinity_init(&e))
 		fail_msg("%s", e.text);
 }
 
 static void crash(void)
 {
 	frag_fini();
+	affinity_fini();
+	service_fini();
 	proxy_fini();
 	ct_fini();
 	nat_fini();

@@ -9,11 +9,13 @@
 
 #include "fwd/decide.h"
 #include "tables/adopt.h"
+#include "tables/affinity.h"
 #include "tables/ct.h"
 #include "tables/endpoint.h"
 #include "tables/frag.h"
 #include "tables/ipcache.h"
 #include "tables/proxy.h"
+#include "tables/service.h"
 #include "tables/tunnel.h"
 #include "tests/unit/adopt_kit.h"
 

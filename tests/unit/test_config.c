@@ -352,8 +352,8 @@ static void test_redirect(void **state)
 static void test_not_in_this_version(void **state)
 {
 	(void)state;
-	refused("add service 10.96.0.1:80/tcp", "not in this version");
-	refused("add backend 10.96.0.1:80/tcp 10.1.0.10:8080", "not in this version");
+	refused("add service 10.96.0.1:80/sctp", "not in this version");
+	refused("add backend 10.96.0.1:80/tcp 10.1.0.10:8080", "there is no service 10.96.0.1:80/tcp");
 	refused("add endpoint 10 device a ipv4 10.1.0.10 identity 7 attach macvlan-bridge", "not in this version");
 }
 

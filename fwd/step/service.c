@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Step service: the one place where a destination is looked up among frontends, whoever sends: uplink, overlay, host or
+ * container (design section 6, step 5). A new connection gets a backend, and from here on its destination is that one: policy
+ * and route see it. A known one keeps its backend while that may serve. */
+#include "fwd/decide.h"
+#include "fwd/reset.h"
+#include "tables/affinity.h"
+#include "tables/nat.h"
+
+/* The address is a frontend's, but nothing serves this port. What the box or a NAT pool has there too is not the frontend's. */
+static enum step unknown_port(struct decision *d)
+{
+	struct fib_result f;
+	fib_lookup(&d->wire.dst, 0, &f);
+	if (f.kind == FIB_LOCAL || nat_pool_by_addr(&d->wire.dst) >= 0)
+		return STEP_ON;
+	decide_say(d, "service", "this address has services, but none for this port and protocol");
+	return decide_drop(d, DROP_NO_SERVICE);
+}
+
+static enum step check_source(struct decision *d, const struct service *s)
+{
+	struct ipnet row;
+	char text[IP_STRLEN];
+	if (!s->range_set || service_source_ok(s, &d->wire.src, d->x != NULL, &row))
+		return STEP_ON;
+	if (row.len == 255)
+		decide_say(d, "service", "the client is in none of the service's source ranges");
+	else
+		decide_say(d, "service", "the client is in the denied range %s", ipnet_print(&row, text));
+	return decide_drop(d, DROP_NOT_IN_SOURCE_RANGE);
+}
+
+static uint32_t choose(struct decision *d, const struct service *s, bool *stuck)
+{
+	*stuck = false;
+	if (s->conf.affinity) {
+		uint32_t b = affinity_find(&d->wire.src, s->id, s->conf.affinity, d->w->now_s);
+		*stuck = b && LOAD_RELAXED(&backend_at(b)->use) == USE_NEW;
+		if (*stuck)
+			return b;
+	}
+	return service_choose(s, &d->wire.src, ntohs(d->wire.sport), worker_random(d->w), d->x != NULL);
+}
+
+/* A container that gets itself: from its own address it would answer itself, past the gateway. */
+static bool is_hairpin(const struct decision *d)
+{
+	return ip_eq(&d->odst, &d->wire.src);
+}
+
+static enum step new_connection(struct decision *d, const struct service *s)
+{
+	char text[IP_STRLEN];
+	bool stuck;
+	enum step step = check_source(d, s);
+	if (step != STEP_ON)
+		return step;
+	const uint32_t b = choose(d, s, &stuck);
+	if (!b) {
+		d->no_backend = true;
+		decide_say(d, "service", "no backend may take a new connection");
+		return decide_drop(d, DROP_NO_SERVICE);
+	}
+	const struct backend_key *k = backend_key_at(b);
+	d->backend = b;
+	d->odst = d->out.dst = k->addr;
+	d->odport = d->out.dport = k->port ? htons(k->port) : d->wire.dport;
+	decide_say(d, "service", "backend %s port %u, by %s%s", ip_print(&k->addr, text), ntohs(d->odport),
+		   stuck ? "affinity" : service_algorithms[s->conf.algorithm],
+		   s->fallback ? "; only draining ones are left" : "");
+	if (is_hairpin(d)) {
+		d->hairpin = true;
+		d->out.src = d->wire.dst;
+		decide_say(d, "service", "the client is its own backend: it sees the service's address as source");
+	}
+	return STEP_ON;
+}
+
+/* Of a connection whose backend may no longer serve: a UDP client gets another one at once, a TCP client is told. */
+static enum step end_connection(struct decision *d)
+{
+	decide_say(d, "service", "its backend is down or deleted: %s",
+		   d->p->proto == PROTO_TCP ? "the connection ends" : "another one is chosen");
+	if (d->x)
+		return d->p->proto == PROTO_TCP || d->reply ? decide_drop(d, DROP_NO_SERVICE) : STEP_ON;
+	if (d->p->proto == PROTO_TCP)
+		reset_connection(d);
+	ct_delete(d->ct, d->w->slot, d->record >> 1);
+	return d->p->proto == PROTO_TCP || d->reply ? decide_drop(d, DROP_NO_SERVICE) : STEP_AGAIN;
+}
+
+static enum step known_connection(struct decision *d)
+{
+	const uint32_t b = LOAD_RELAXED(&d->conn->dnat);
+	const struct service *s = backend_service(b);
+	enum step step;
+	if (LOAD_RELAXED(&backend_at(b)->use) == USE_NONE || !s)
+		return end_connection(d);
+	if (!d->reply && (step = check_source(d, s)) != STEP_ON)
+		return step;
+	d->backend = b;
+	d->hairpin = ip_eq(&d->osrc, &d->odst);
+	return STEP_ON;
+}
+
+enum step step_service(struct decision *d)
+{
+	const struct tuple *t = &d->wire;
+	const struct service *s;
+	bool vip;
+	if (d->record)
+		return d->conn->flags & CONN_SERVICE ? known_connection(d) : STEP_ON;
+	d->out = *t;
+	d->osrc = t->src;
+	d->odst = t->dst;
+	d->odport = t->dport;
+	if (t->proto == PROTO_TCP || t->proto == PROTO_UDP || t->proto == PROTO_SCTP) {
+		s = service_find(&t->dst, ntohs(t->dport), t->proto, &vip);
+		return s ? new_connection(d, s) : vip ? unknown_port(d) : STEP_ON;
+	}
+	return service_is_vip(&t->dst) ? unknown_port(d) : STEP_ON;
+}
