@@ -8,11 +8,13 @@
  * decide-CASE: the first packet of a connection with everything, creation included; bursts of 64 of them. Median of 3 rounds;
  * one before them creates and deletes all connections, so that first touches of memory (a page fault each, paid once in the
  * life of the process) are not counted. CASE alone prints its replay and its decide line.
+ * service: route, by way of a service with three backends; only when asked for.
  * flood: a SYN flood into a full table, each SYN evicts another.
  * age-none, age-few, age-all: cycles for each connection that ageing looks at while so many have expired, and on a line of its
  * own the longest call, as a worker makes them. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "bench/image.h"
@@ -27,11 +29,11 @@ static uint8_t *frames[FRAMES];
 static struct worker *w;
 
 static const struct kit_case cases[] = {
-	{ "route", false, false, false, false, false },   { "snat", false, true, false, false, false },
-	{ "snat-both", false, true, false, true, false }, { "encap", false, false, true, false, false },
-	{ "decap", false, false, true, false, true },     { "route6", true, false, false, false, false },
-	{ "snat6", true, true, false, false, false },     { "encap6", true, false, true, false, false },
-	{ "decap6", true, false, true, false, true },
+	{ "route", false, false, false, false, false, false },   { "snat", false, true, false, false, false, false },
+	{ "snat-both", false, true, false, true, false, false }, { "encap", false, false, true, false, false, false },
+	{ "decap", false, false, true, false, true, false },     { "route6", true, false, false, false, false, false },
+	{ "snat6", true, true, false, false, false, false },     { "encap6", true, false, true, false, false, false },
+	{ "decap6", true, false, true, false, true, false },     { .name = "service", .service = true },
 };
 
 static void print(const char *name, uint32_t flows, double cycles)
@@ -242,11 +244,15 @@ int main(int argc, char **argv)
 	rcu_thread_register();
 	kit_setup(1, MAX(1100000u, flows + flows / 16));
 	w = workers[0];
+	if (what && strstr(what, "service")) /* one that is there costs others a look */
+		kit_services();
 	for (int i = 0; i < FRAMES; i++)
 		frames[i] = frame_get(&w->frames);
 	for (unsigned i = 0; i < ARRAY_LEN(cases); i++)
 		for (unsigned k = 0; k < (flows ? 1 : ARRAY_LEN(sizes)); k++) {
 			const uint32_t n = flows ? flows : sizes[k];
+			if (cases[i].service && !what)
+				continue;
 			if (wanted(what, "", cases[i].name))
 				run(&cases[i], n);
 			if (n > 10000 && wanted(what, "decide-", cases[i].name))

@@ -17,10 +17,10 @@
 enum { N = 256, CONNECTIONS = 1024, SEED = 7 };
 
 static const struct kit_case cases[] = {
-	{ "route4", false, false, false, true, false }, { "snat4", false, true, false, true, false },
-	{ "encap4", false, false, true, false, false }, { "decap4", false, false, true, false, true },
-	{ "route6", true, false, false, true, false },  { "snat6", true, true, false, true, false },
-	{ "encap6", true, false, true, false, false },  { "decap6", true, false, true, false, true },
+	{ "route4", false, false, false, true, false, false }, { "snat4", false, true, false, true, false, false },
+	{ "encap4", false, false, true, false, false, false }, { "decap4", false, false, true, false, true, false },
+	{ "route6", true, false, false, true, false, false },  { "snat6", true, true, false, true, false, false },
+	{ "encap6", true, false, true, false, false, false },  { "decap6", true, false, true, false, true, false },
 };
 
 static void replay(struct worker *w, const struct kit_case *c, uint8_t *const frame[N])

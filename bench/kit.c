@@ -16,7 +16,9 @@
 #include "fwd/gate.h"
 #include "fwd/resolve.h"
 #include "fwd/settings.h"
+#include "tables/affinity.h"
 #include "tables/ipmasq.h"
+#include "tables/maglev.h"
 #include "tables/nat.h"
 
 const char *kit_program = "bench";
@@ -169,7 +171,7 @@ void kit_setup(unsigned n, uint32_t conns)
 	struct err e = { "" };
 	if (frames_init(16384, &e) || endpoint_init(&e) || ipcache_init(&e) || ipmasq_init(&e) || tunnel_init(&e) ||
 	    neighbor_init(&e) || policy_init(&e) || nat_init(&e) || ct_init(conns, conns, &e) || fib_init(&e) ||
-	    resolve_init(&e) || workers_init(n, &e))
+	    resolve_init(&e) || service_init(&e) || affinity_init(&e) || workers_init(n, &e))
 		kit_die("init", e.text);
 	ct_on_delete = decide_connection_gone;
 	add_port(PORT_GATE, "gate");
@@ -207,9 +209,29 @@ void kit_pools(bool on)
 	}
 }
 
+/* One for each destination that kit_build() gives a million flows. */
+void kit_services(void)
+{
+	struct service_conf c = { .key = { .vip = kit_addr("203.1.0.0"), .port = 5001, .proto = PROTO_UDP },
+				  .maglev_size = MAGLEV_DEFAULT };
+	struct ipaddr b = kit_addr("198.18.0.0");
+	for (unsigned i = 1; i <= 22; i++) {
+		wr16(c.key.vip.b + 14, (uint16_t)i);
+		KIT_MUST(service_set(&c, NULL, 0, &e));
+		for (unsigned k = 0; k < 3; k++) {
+			wr16(b.b + 14, (uint16_t)(4 * i + k));
+			KIT_MUST(backend_set(&c.key, &b, 5001, 1, BACKEND_ACTIVE, &e));
+		}
+	}
+	KIT_MUST(service_commit(&e));
+}
+
 uint32_t kit_build(uint8_t *b, const struct kit_case *c, uint32_t f)
 {
-	const char *net4 = c->remote ? "10.2.0.0" : "203.0.0.0", *net6 = c->remote ? "fd02::" : "2001:db8:9::";
+	const char *net4 = c->remote    ? "10.2.0.0"
+			   : c->service ? "203.1.0.0"
+					: "203.0.0.0",
+		   *net6 = c->remote ? "fd02::" : "2001:db8:9::";
 	const uint32_t n = f % KIT_PORTS_PER_DST, ep = n % kit_endpoints;
 	struct mac stamp = gate_stamp(GATE_ENDPOINT, KIT_EP_ID + ep);
 	struct ipaddr src = kit_addr(c->v6 ? "fd01::10" : "10.1.0.10");

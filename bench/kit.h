@@ -11,7 +11,8 @@ enum { KIT_EP_ID = 10, KIT_PORTS_PER_DST = 50000 };
 struct kit_case {
 	const char *name;
 	bool v6, snat, remote, both,
-		reply; /* remote: endpoint to a remote node; reply: packets from outside or overlay */
+		reply,   /* remote: endpoint to a remote node; reply: packets from outside or overlay */
+		service; /* the destination is a service of three backends outside */
 };
 
 /* In messages; set it first. */
@@ -33,6 +34,7 @@ struct ipnet kit_net(const char *s);
 /* Tables for 'conns' connections of each kind, 'n' workers without threads; each may send on every port by itself. */
 void kit_setup(unsigned n, uint32_t conns);
 void kit_pools(bool on); /* masquerade */
+void kit_services(void);
 void kit_pin(unsigned cpu);
 double kit_hz(void); /* of the cycle counter; takes 50 ms the first time */
 int kit_by_value(const void *a, const void *b);

@@ -60,6 +60,7 @@ enum conn_flag {
 	CONN_INBOUND_MAP = 2,  /* opened from outside through a mapping */
 	CONN_SERVICE = 4,      /* 'dnat' is its backend */
 	CONN_PROXY = 8,        /* goes to a listener of the box, which answers: tables/proxy.h has its row */
+	CONN_LEFT = 0x10,      /* of a service, and over: no longer counted at its backend; atomic */
 	CONN_OFFLOADED = 0x20, /* the kernel replays it, or did: fwd/export.h; set with atomic or */
 	/* ct.c's own, set with atomic or; a caller that changes flags of a published connection must be atomic too */
 	CONN_LINKED = 0x40, /* BUSY, but a key of it could be seen for a moment */

@@ -187,7 +187,7 @@ static void fill(struct ct *c, uint32_t conn, const struct claim *from)
 	/* Field by field: 'writing' is a lock, and who held it when he was killed would hold it for ever. */
 	*k = (struct conn){ .state = o->state,
 			    .proto = o->proto,
-			    .flags = o->flags & (CONN_SNAT | CONN_INBOUND_MAP | CONN_SERVICE | CONN_PROXY),
+			    .flags = o->flags & (CONN_SNAT | CONN_INBOUND_MAP | CONN_SERVICE | CONN_LEFT | CONN_PROXY),
 			    .fin_seen = o->fin_seen,
 			    .created = o->created,
 			    .in = from->in,
@@ -232,7 +232,7 @@ static bool take_mapping(const struct claim *c)
 
 static void take_backend(const struct claim *c)
 {
-	if (!c->backend)
+	if (!c->backend || c->conn->flags & CONN_LEFT)
 		return;
 	backend_take(c->backend);
 	if (backend_service(c->backend)->conf.affinity)

@@ -93,7 +93,7 @@ bool service_is_vip(const struct ipaddr *a);
 bool service_source_ok(const struct service *s, const struct ipaddr *src, bool dry, struct ipnet *row);
 /* A backend for a new connection of this client; 0 when none may take it. No side effect but the turn of wrr. */
 uint32_t service_choose(const struct service *s, const struct ipaddr *src, uint16_t sport, uint32_t random, bool dry);
-/* Good while a connection holds it, or until the reader's next quiescent state. */
+/* Good while a connection holds it, or until the reader's next quiescent state; later it may be another one, or none. */
 struct backend *backend_at(uint32_t b);
 const struct backend_key *backend_key_at(uint32_t b);
 /* The service it belongs to, NULL when that was deleted. */

@@ -157,6 +157,27 @@ static void restore(struct conn *c)
 	__atomic_compare_exchange_n(&c->state, &refused, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
+/* A closed connection stays for a while, but its backend is rid of it: that is what operators who drain one wait for, and what
+ * least connections compares. */
+static void leave_backend(struct decision *d, struct conn *c)
+{
+	const uint8_t state = LOAD_RELAXED(&c->state);
+	struct tuple t;
+	if (!(c->flags & CONN_SERVICE))
+		return;
+	if (state != CT_TIME_WAIT && state != CT_RST_SEEN) {
+		/* data after a reset that was none */
+		if (LOAD_RELAXED(&c->flags) & CONN_LEFT &&
+		    __atomic_fetch_and(&c->flags, (uint8_t)~CONN_LEFT, __ATOMIC_RELAXED) & CONN_LEFT)
+			backend_take(c->dnat);
+		return;
+	}
+	if (__atomic_fetch_or(&c->flags, CONN_LEFT, __ATOMIC_RELAXED) & CONN_LEFT)
+		return;
+	tuple_of_key(d->ct->v6, record_key(d->ct, d->record & ~1u), &t);
+	give_backend(c->dnat, &t.src, d->w->now_s);
+}
+
 static enum step refresh(struct decision *d)
 {
 	struct pkt *p = d->p;
@@ -172,6 +193,7 @@ static enum step refresh(struct decision *d)
 		case CT_TCP_INVALID:
 			return decide_drop(d, DROP_CT_STATE);
 		default:
+			leave_backend(d, c);
 			break;
 		}
 	}
@@ -193,7 +215,7 @@ void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 	const struct conn *cn = ct_conn(c, conn);
 	if (cn->flags & CONN_PROXY)
 		proxy_del(slot, v6, conn);
-	if (cn->flags & CONN_SERVICE) {
+	if ((LOAD_RELAXED(&cn->flags) & (CONN_SERVICE | CONN_LEFT)) == CONN_SERVICE) {
 		struct tuple t;
 		tuple_of_key(v6, record_key(c, conn * 2), &t);
 		give_backend(cn->dnat, &t.src, LOAD_RELAXED(ct_record_seen(c, conn * 2)));

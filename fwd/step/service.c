@@ -95,7 +95,10 @@ static enum step known_connection(struct decision *d)
 	const uint32_t b = LOAD_RELAXED(&d->conn->dnat);
 	const struct service *s = backend_service(b);
 	enum step step;
-	if (LOAD_RELAXED(&backend_at(b)->use) == USE_NONE || !s)
+	const struct backend_key *k = backend_key_at(b);
+	/* one that is over holds its backend no longer: the place may be another's */
+	if (LOAD_RELAXED(&backend_at(b)->use) == USE_NONE || !s || !ip_eq(&k->addr, &d->odst) ||
+	    (k->port && k->port != ntohs(d->odport)))
 		return end_connection(d);
 	if (!d->reply && (step = check_source(d, s)) != STEP_ON)
 		return step;
