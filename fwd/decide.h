@@ -56,8 +56,9 @@ struct decision {
 	struct route to;                                    /* where this packet goes */
 	struct route from;                                  /* where its source lives (reply's destination) */
 	uint16_t proxy_port;                                /* of the listener that gets it, 0 = none */
-	uint32_t mapping;         /* nat mapping in use (reference held while new), 0 = none */
-	bool inbound;             /* opened from outside through a mapping */
+	uint32_t mapping;         /* nat mapping of the source (reference held while new), 0 = none */
+	uint32_t inmap;           /* new: nat mapping of the destination (no reference yet), 0 = none */
+	bool inbound;             /* opened through a mapping */
 	uint32_t backend;         /* of a service, 0 = none */
 	bool hairpin;             /* the client is its own backend */
 	bool no_backend;          /* dropped for want of one */

@@ -33,7 +33,7 @@ struct claim {
 	const struct conn *conn;
 	const uint8_t *records; /* both */
 	struct side fwd, rev;
-	uint32_t in, mapping, backend; /* translated */
+	uint32_t in, mapping, inmap, backend; /* translated */
 };
 
 static struct side side_of(bool v6, const void *record)
@@ -146,37 +146,40 @@ static enum adopt_drop judge_service(struct claim *c)
 	return c->backend ? ADOPT_OK : ADOPT_SERVICE;
 }
 
-/* The reply key is the reverse of what is sent: of the forward key, unless a mapping or a service stands at one end. */
+static bool is_mapped(uint32_t mapping, uint8_t proto, const struct ipaddr *inside, uint16_t inside_port,
+		      const struct ipaddr *outside, uint16_t outside_port)
+{
+	const struct nat_mapping *m = nat_at(mapping);
+	const struct nat_key *k = nat_key_at(mapping);
+
+	return m->proto == proto && same_end(inside, inside_port, &k->inside, k->inside_port) &&
+	       same_end(outside, outside_port, &m->outside, m->outside_port);
+}
+
+/* The reply key is the reverse of what is sent: of the forward key, unless a mapping or a service stands at that end. */
 static enum adopt_drop judge_mapping(struct claim *c)
 {
 	const struct side *f = &c->fwd, *r = &c->rev;
-	const unsigned how = c->conn->flags & (CONN_SNAT | CONN_INBOUND_MAP);
+	const struct conn *o = c->conn;
 	/* who is its own backend sees the service's address */
-	const bool hairpin = c->backend && ip_eq(&f->src, &r->src) && same_end(&f->dst, f->sport, &r->dst, r->dport);
-	const bool src_same = hairpin || same_end(&f->src, f->sport, &r->dst, r->dport);
+	const bool own = c->backend && ip_eq(&f->src, &r->src) && same_end(&f->dst, f->sport, &r->dst, r->dport);
+	const bool src_same = own || same_end(&f->src, f->sport, &r->dst, r->dport);
 	const bool dst_same = c->backend || same_end(&f->dst, f->dport, &r->src, r->sport);
 
-	c->mapping = 0;
-	if (!c->conn->mapping)
-		return !how && src_same && dst_same ? ADOPT_OK : ADOPT_DAMAGED;
-	if ((how != CONN_SNAT && how != CONN_INBOUND_MAP) || !(how == CONN_SNAT ? dst_same : src_same))
+	c->mapping = c->inmap = 0;
+	if (!!(o->flags & CONN_SNAT) != !!o->mapping || (o->flags & CONN_INBOUND_MAP && (c->backend || !o->dnat)))
 		return ADOPT_DAMAGED;
-	c->mapping = nat_adopted(c->conn->mapping);
-	if (!c->mapping)
+	if ((!(o->flags & CONN_SNAT) && !src_same) || (!(o->flags & CONN_INBOUND_MAP) && !dst_same))
+		return ADOPT_DAMAGED;
+	if (o->flags & CONN_SNAT && !(c->mapping = nat_adopted(o->mapping)))
 		return ADOPT_POOL;
-	const struct nat_mapping *m = nat_at(c->mapping);
-	const struct nat_key *k = nat_key_at(c->mapping);
-	if (m->proto != c->conn->proto)
+	if (o->flags & CONN_INBOUND_MAP && !(c->inmap = nat_adopted(o->dnat)))
+		return ADOPT_POOL;
+	if (c->mapping && !is_mapped(c->mapping, o->proto, &f->src, f->sport, &r->dst, r->dport))
 		return ADOPT_DAMAGED;
-	if (how == CONN_SNAT)
-		return same_end(&f->src, f->sport, &k->inside, k->inside_port) &&
-				       same_end(&r->dst, r->dport, &m->outside, m->outside_port)
-			       ? ADOPT_OK
-			       : ADOPT_DAMAGED;
-	return same_end(&r->src, r->sport, &k->inside, k->inside_port) &&
-			       same_end(&f->dst, f->dport, &m->outside, m->outside_port)
-		       ? ADOPT_OK
-		       : ADOPT_DAMAGED;
+	if (c->inmap && !is_mapped(c->inmap, o->proto, &r->src, r->sport, &f->dst, f->dport))
+		return ADOPT_DAMAGED;
+	return ADOPT_OK;
 }
 
 static void fill(struct ct *c, uint32_t conn, const struct claim *from)
@@ -194,7 +197,7 @@ static void fill(struct ct *c, uint32_t conn, const struct claim *from)
 			    .identity = o->identity,
 			    .dst_identity = o->dst_identity,
 			    .mapping = from->mapping,
-			    .dnat = from->backend,
+			    .dnat = from->backend ? from->backend : from->inmap,
 			    .decided = o->decided };
 	memcpy(k->carry_packets, o->carry_packets, sizeof(k->carry_packets));
 	memcpy(k->carry_bytes, o->carry_bytes, sizeof(k->carry_bytes));
@@ -218,15 +221,29 @@ static void fill(struct ct *c, uint32_t conn, const struct claim *from)
 	}
 }
 
+/* Whom the mapped source talked to, as it saw it: its filter lets him in. */
+static const struct ipaddr *remote_of(const struct claim *c, uint16_t *port)
+{
+	*port = c->inmap ? c->fwd.dport : c->rev.sport;
+	return c->inmap ? &c->fwd.dst : &c->rev.src;
+}
+
 static bool take_mapping(const struct claim *c)
 {
+	uint16_t port;
+	const struct ipaddr *remote = remote_of(c, &port);
+
+	if (c->inmap && !nat_ref(c->inmap))
+		return false;
 	if (!c->mapping)
 		return true;
-	if (!nat_ref(c->mapping))
-		return false;
-	if (!(c->conn->flags & CONN_SNAT) || !nat_permit(SLOT_CONTROL, c->mapping, &c->rev.src, c->rev.sport))
-		return true;
-	nat_unref(SLOT_CONTROL, c->mapping);
+	if (nat_ref(c->mapping)) {
+		if (!nat_permit(SLOT_CONTROL, c->mapping, remote, port))
+			return true;
+		nat_unref(SLOT_CONTROL, c->mapping);
+	}
+	if (c->inmap)
+		nat_unref(SLOT_CONTROL, c->inmap);
 	return false;
 }
 
@@ -241,10 +258,14 @@ static void take_backend(const struct claim *c)
 
 static void give_mapping(const struct claim *c)
 {
+	uint16_t port;
+	const struct ipaddr *remote = remote_of(c, &port);
+
+	if (c->inmap)
+		nat_unref(SLOT_CONTROL, c->inmap);
 	if (!c->mapping)
 		return;
-	if (c->conn->flags & CONN_SNAT)
-		nat_unpermit(SLOT_CONTROL, c->mapping, &c->rev.src, c->rev.sport);
+	nat_unpermit(SLOT_CONTROL, c->mapping, remote, port);
 	nat_unref(SLOT_CONTROL, c->mapping);
 }
 

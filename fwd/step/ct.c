@@ -35,7 +35,7 @@ enum step step_ct(struct decision *d)
 	d->record = ct_find(d->ct, key, hash, d->w->now_s);
 	d->reply = d->record & 1;
 	d->conn = d->record ? ct_conn(d->ct, d->record >> 1) : NULL;
-	d->mapping = d->backend = 0;
+	d->mapping = d->inmap = d->backend = 0;
 	d->inbound = d->hairpin = false;
 	d->proxy_port = 0;
 	if (!d->record) {
@@ -51,9 +51,10 @@ enum step step_ct(struct decision *d)
 
 void decide_release_nat(struct decision *d)
 {
-	if (!d->mapping || d->inbound)
+	if (!d->mapping)
 		return;
-	nat_unpermit(d->w->slot, d->mapping, &d->odst, ntohs(d->odport));
+	const struct tuple *t = &d->wire;
+	nat_unpermit(d->w->slot, d->mapping, d->inmap ? &t->dst : &d->odst, ntohs(d->inmap ? t->dport : d->odport));
 	nat_unref(d->w->slot, d->mapping);
 	d->mapping = 0;
 }
@@ -104,23 +105,26 @@ static enum step create(struct decision *d)
 	c->rule_egress = d->rule_egress;
 	c->rule_ingress = d->rule_ingress;
 	c->mapping = d->mapping;
-	c->flags = d->mapping ? d->inbound ? CONN_INBOUND_MAP : CONN_SNAT : 0;
+	c->flags = (d->mapping ? CONN_SNAT : 0) | (d->inmap ? CONN_INBOUND_MAP : 0);
 	if (d->proxy_port)
 		c->flags |= CONN_PROXY;
 	if (d->backend) {
 		c->flags |= CONN_SERVICE;
 		c->dnat = d->backend;
 	}
-	if (d->mapping && d->inbound && !nat_ref(d->mapping)) {
+	if (d->inmap && nat_ref(d->inmap)) {
+		c->dnat = d->inmap;
+	} else if (d->inmap) {
 		ct_abort(d->ct, d->w->slot, conn);
+		decide_release_nat(d);
 		return decide_drop(d, DROP_NAT_NO_MAPPING);
 	}
 	set_keys(d, conn);
 	if (p->proto != PROTO_TCP) {
 		ct_datagram(c, false);
 	} else if (ct_tcp(c, false, p->tcp_flags) == CT_TCP_INVALID) { /* RST or SYN+ACK for nothing */
-		if (d->inbound && d->mapping)
-			nat_unref(d->w->slot, d->mapping);
+		if (d->inmap)
+			nat_unref(d->w->slot, d->inmap);
 		ct_abort(d->ct, d->w->slot, conn);
 		decide_release_nat(d);
 		return decide_drop(d, DROP_CT_STATE);
@@ -140,8 +144,8 @@ static enum step create(struct decision *d)
 		d->conn = c;
 		return STEP_ON;
 	}
-	if (d->inbound && d->mapping)
-		nat_unref(d->w->slot, d->mapping);
+	if (d->inmap)
+		nat_unref(d->w->slot, d->inmap);
 	if (d->backend)
 		give_backend(d->backend, &d->wire.src, d->w->now_s);
 	ct_abort(d->ct, d->w->slot, conn);
@@ -220,14 +224,18 @@ void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 		tuple_of_key(v6, record_key(c, conn * 2), &t);
 		give_backend(cn->dnat, &t.src, LOAD_RELAXED(ct_record_seen(c, conn * 2)));
 	}
-	if (!cn->mapping)
-		return;
+	if (cn->flags & CONN_INBOUND_MAP)
+		nat_unref(slot, cn->dnat);
 	if (cn->flags & CONN_SNAT) {
-		struct tuple reply;
-		tuple_of_key(v6, record_key(c, conn * 2 + 1), &reply);
-		nat_unpermit(slot, cn->mapping, &reply.src, ntohs(reply.sport));
+		struct tuple t;
+		tuple_of_key(v6, record_key(c, conn * 2 + 1), &t);
+		if (cn->flags & CONN_INBOUND_MAP) { /* hairpin: it talked to the outside address */
+			tuple_of_key(v6, record_key(c, conn * 2), &t);
+			tuple_reverse(&t, &t);
+		}
+		nat_unpermit(slot, cn->mapping, &t.src, ntohs(t.sport));
+		nat_unref(slot, cn->mapping);
 	}
-	nat_unref(slot, cn->mapping);
 }
 
 /* What TCP will say, on a copy. */

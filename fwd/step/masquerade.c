@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Step un-NAT (a new packet from outside to a mapped port) and step masquerade (local endpoint to outside), design section 6
- * steps 5 and 8. Mappings are endpoint-independent; a filter says who may come back in (RFC 4787 REQ-1, REQ-8). */
+/* Step un-NAT (a new packet to a mapped port) and step masquerade (local endpoint to outside), design section 6 steps 5 and
+ * 8. Mappings are endpoint-independent; a filter says who may come back in (RFC 4787 REQ-1, REQ-8).
+ *
+ * Hairpin: an endpoint that sends to a mapped port is translated twice, so that the other one sees the address and port by
+ * which the first is known outside (RFC 4787 REQ-9a, RFC 5382 REQ-8). */
 #include "fwd/decide.h"
 #include "tables/ipmasq.h"
 #include "tables/nat.h"
@@ -11,10 +14,15 @@ static be16 inside_port(const struct tuple *t)
 	return t->sport;
 }
 
+static bool from_inside(const struct decision *d)
+{
+	return (d->p->in & 0xff000000) == FLOW_IN_ENDPOINT;
+}
+
 enum step step_unnat(struct decision *d)
 {
 	const struct tuple *t = &d->wire;
-	if (d->p->in != FLOW_IN_UPLINK || nat_pool_by_addr(&t->dst) < 0)
+	if ((d->p->in != FLOW_IN_UPLINK && !from_inside(d)) || nat_pool_by_addr(&t->dst) < 0)
 		return STEP_ON;
 	uint32_t m = nat_proto_supported(t->proto) ? nat_by_outside(&t->dst, t->proto, ntohs(t->dport)) : 0;
 	if (!m) {
@@ -25,12 +33,13 @@ enum step step_unnat(struct decision *d)
 		decide_say(d, "nat", "no mapping for this port of pool address");
 		return decide_drop(d, DROP_NAT_NO_MAPPING);
 	}
-	if (!nat_permitted(m, &t->src, ntohs(t->sport))) {
+	/* who is inside is asked by his outside address, known once he is translated */
+	if (!from_inside(d) && !nat_permitted(m, &t->src, ntohs(t->sport))) {
 		decide_say(d, "nat", "the mapping never talked to this remote address");
 		return decide_drop(d, DROP_NAT_FILTERED);
 	}
 	const struct nat_key *k = nat_key_at(m);
-	d->mapping = m;
+	d->inmap = m;
 	d->inbound = true;
 	d->odst = k->inside;
 	d->out.dst = k->inside;
@@ -39,12 +48,23 @@ enum step step_unnat(struct decision *d)
 	return STEP_ON;
 }
 
+/* As if it went out by the port of the other one's pool; when nothing is configured for that, by the same pool. */
+static int hairpin_pool(const struct decision *d)
+{
+	const uint8_t other = nat_at(d->inmap)->pool;
+	const int32_t port = nat_pools[other].port;
+	int pool = nat_pool_choose(&d->osrc, port < 0 ? UINT32_MAX : (uint32_t)port);
+	return pool < 0 ? other : pool;
+}
+
 /* Pool this connection should leave by, -1 = untranslated. */
 static int wanted_pool(struct decision *d)
 {
 	char text[IP_STRLEN];
 	struct ipnet hit;
 	const struct route *to = d->reply ? &d->from : &d->to;
+	if (d->inmap && from_inside(d))
+		return hairpin_pool(d);
 	if (to->kind != ROUTE_PORT || d->inbound || d->proxy_port || (!d->src_endpoint && !d->backend))
 		return -1;
 	if (d->backend && backend_service(d->backend)->conf.keep_client && !d->src_endpoint) {
@@ -68,7 +88,8 @@ static enum step masquerade_new(struct decision *d, int pool)
 	if (!nat_proto_supported(d->wire.proto))
 		return decide_drop(d, DROP_NAT_PROTO);
 	if (d->x) {
-		decide_say(d, "masquerade", "from pool %s", ip_print(&nat_pools[pool].addr, text));
+		decide_say(d, "masquerade", "from pool %s%s", ip_print(&nat_pools[pool].addr, text),
+			   d->inmap ? ", the destination being another's outside address" : "");
 		return STEP_ON;
 	}
 	struct nat_key k = { .inside = d->osrc,
@@ -79,7 +100,8 @@ static enum step masquerade_new(struct decision *d, int pool)
 	uint64_t random = (uint64_t)worker_random(w) << 32 | worker_random(w);
 	if (nat_map(w->slot, &k, w->now_s, random, &d->mapping, &created))
 		return decide_drop(d, DROP_NAT_NO_PORT);
-	if (nat_permit(w->slot, d->mapping, &d->odst, ntohs(d->odport))) {
+	const struct tuple *t = &d->wire;
+	if (nat_permit(w->slot, d->mapping, d->inmap ? &t->dst : &d->odst, ntohs(d->inmap ? t->dport : d->odport))) {
 		nat_unref(w->slot, d->mapping);
 		d->mapping = 0;
 		return decide_drop(d, DROP_NAT_NO_PORT);
@@ -87,7 +109,16 @@ static enum step masquerade_new(struct decision *d, int pool)
 	const struct nat_mapping *m = nat_at(d->mapping);
 	d->out.src = m->outside;
 	d->out.sport = htons(m->outside_port);
+	if (d->inmap && !nat_permitted(d->inmap, &m->outside, m->outside_port)) {
+		decide_release_nat(d);
+		return decide_drop(d, DROP_NAT_FILTERED);
+	}
 	return STEP_ON;
+}
+
+static bool has_pool(uint32_t mapping)
+{
+	return !mapping || !ip_is_zero(&nat_pools[nat_at(mapping)->pool].addr);
 }
 
 enum step step_masquerade(struct decision *d)
@@ -99,7 +130,7 @@ enum step step_masquerade(struct decision *d)
 	int have = d->conn->mapping ? nat_at(d->conn->mapping)->pool : -1;
 	if (d->inbound)
 		pool = have; /* as long as there is that pool */
-	if (have == pool && (pool < 0 || !ip_is_zero(&nat_pools[pool].addr)))
+	if (have == pool && has_pool(d->conn->mapping) && (!d->inbound || has_pool(d->conn->dnat)))
 		return STEP_ON;
 	decide_say(d, "masquerade", "the connection's translation is no longer configured: it starts anew");
 	if (d->x)

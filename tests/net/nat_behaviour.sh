@@ -41,4 +41,10 @@ pair() {
 }
 pair eim eif eim apdf
 pair eim adf eim adf
+
+# hairpin: the probe sends to its own outside address, by another port
+ctl add nat pool 198.51.100.1 port up1 filter eif
+ns c1 timeout 40 turnutils_natdiscovery -H 198.51.100.2 >"$TMP/probe" 2>&1 || fail "hairpin: $(tail -n 3 "$TMP/probe")"
+grep -q '^Received a request (maybe a successful hairpinning)' "$TMP/probe" || fail "no hairpin: $(tail -n 3 "$TMP/probe")"
+ok "hairpin: $(tail -n 1 "$TMP/probe")"
 pass
