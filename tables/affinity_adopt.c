@@ -17,8 +17,10 @@ static uint32_t *former_services(uint32_t now[SERVICE_IDS + 1])
 		return NULL;
 	for (uint32_t i = former_next(&f, 0); i; i = former_next(&f, i)) {
 		const struct service_key *k = former_at(&f, i);
+		if (!k)
+			continue;
 		const uint32_t *id = (const void *)(k + 1);
-		if (k && *id && *id <= SERVICE_IDS)
+		if (*id && *id <= SERVICE_IDS)
 			now[*id] = service_by_key(k);
 	}
 	former_close(&f);
@@ -37,8 +39,10 @@ static void take(struct former *f, struct former *backends, const uint32_t *ids,
 {
 	for (uint32_t i = former_next(f, 0); i; i = former_next(f, i)) {
 		const struct affinity_key *k = former_at(f, i);
+		if (!k)
+			continue;
 		const struct affinity *v = (const void *)(k + 1);
-		if (!k || k->service > SERVICE_IDS || k->zero || !ids[k->service] || v->used > now_s)
+		if (k->service > SERVICE_IDS || k->zero || !ids[k->service] || v->used > now_s)
 			continue;
 		const uint32_t id = ids[k->service];
 		const uint32_t b = backend_now(backends, v->backend, k->service, id);
