@@ -62,6 +62,7 @@ struct decision {
 	uint32_t backend;         /* of a service, 0 = none */
 	bool hairpin;             /* the client is its own backend */
 	bool no_backend;          /* dropped for want of one */
+	bool again;               /* decided before, but a key of the new connection was taken */
 	uint32_t begin;           /* gen_begin() before the first look-up */
 	struct neighbor_key wait; /* OUT_HOLD: what for */
 	enum drop drop;

@@ -163,7 +163,9 @@ static enum adopt_drop judge_mapping(struct claim *c)
 	const struct conn *o = c->conn;
 	/* who is its own backend sees the service's address */
 	const bool own = c->backend && ip_eq(&f->src, &r->src) && same_end(&f->dst, f->sport, &r->dst, r->dport);
-	const bool src_same = own || same_end(&f->src, f->sport, &r->dst, r->dport);
+	/* one port toward one backend by two services: the second one has another port there */
+	const bool src_same =
+		own || (c->backend && ip_eq(&f->src, &r->dst)) || same_end(&f->src, f->sport, &r->dst, r->dport);
 	const bool dst_same = c->backend || same_end(&f->dst, f->dport, &r->src, r->sport);
 
 	c->mapping = c->inmap = 0;

@@ -150,6 +150,7 @@ static enum step create(struct decision *d)
 		give_backend(d->backend, &d->wire.src, d->w->now_s);
 	ct_abort(d->ct, d->w->slot, conn);
 	decide_release_nat(d);
+	d->again = err == -EEXIST;
 	return err == -EEXIST ? STEP_AGAIN /* another worker was faster: adopt its connection */
 			      : decide_drop(d, full);
 }

@@ -69,6 +69,8 @@ static enum step new_connection(struct decision *d, const struct service *s)
 	decide_say(d, "service", "backend %s port %u, by %s%s", ip_print(&k->addr, text), ntohs(d->odport),
 		   stuck ? "affinity" : service_algorithms[s->conf.algorithm],
 		   s->fallback ? "; only draining ones are left" : "");
+	if (d->again) /* the same client port to this backend by another service: replies would look alike */
+		d->out.sport = htons((uint16_t)(1024 + worker_random(d->w) % (65536 - 1024)));
 	if (is_hairpin(d)) {
 		d->hairpin = true;
 		d->out.src = d->wire.dst;
