@@ -30,6 +30,15 @@ static const struct reason {
 };
 _Static_assert(ARRAY_LEN(reasons) == REPLAY_STATS, "one row a reason");
 
+static const struct {
+	enum gate_stat stat;
+	const char *name, *help;
+} hooks[] = {
+	{ GATE_TO_CONTAINER, "to-container", "packets that [to-container] let pass; most reach the peer without it" },
+	{ GATE_DROP_TO_CONTAINER, "drop-to-container", "dropped: sent to a container's device by the box itself" },
+	{ GATE_DROP_NET, "drop-net", "dropped on sluice_net: the XDP program in front was gone" },
+};
+
 static void number(struct out *o, const char *name, uint64_t n, const char *help)
 {
 	out_row(o);
@@ -50,10 +59,11 @@ void show_offload(struct out *o)
 {
 	static const char *const words[] = { "off", "on", "tc", "xdp" };
 	struct export_totals t;
-	uint64_t n[REPLAY_STATS];
+	uint64_t n[REPLAY_STATS], gate[GATE_STATS];
 
 	export_read_totals(&t);
 	offload_stats(n);
+	offload_gate_stats(gate);
 	word(o, "setting", settings.offload < ARRAY_LEN(words) ? words[settings.offload] : NULL, "set offload");
 	word(o, "overlay", *offload_overlay_reason() ? offload_overlay_reason() : "ok",
 	     "whether the kernel may take tunnelled frames for containers");
@@ -70,4 +80,6 @@ void show_offload(struct out *o)
 	number(o, "bytes", t.bytes, "their bytes");
 	for (unsigned i = 0; i < ARRAY_LEN(reasons); i++)
 		number(o, reasons[i].name, n[reasons[i].stat], reasons[i].help);
+	for (unsigned i = 0; i < ARRAY_LEN(hooks); i++)
+		number(o, hooks[i].name, gate[hooks[i].stat], hooks[i].help);
 }

@@ -111,7 +111,8 @@ static int attach(const struct endpoint *ep, struct err *e)
 	int err = loader_endpoint_set(loader, &g);
 	if (err)
 		return err_set(e, err, "endpoint %u: kernel map: %s", ep->id, strerror(-err));
-	return loader_attach_tc(loader, PROG_FROM_CONTAINER, ep->device, e);
+	err = loader_attach_tc(loader, PROG_FROM_CONTAINER, ep->device, e);
+	return err ? err : loader_attach_tc(loader, PROG_TO_CONTAINER, ep->device, e);
 }
 
 static void detach(const struct endpoint *ep)
@@ -120,7 +121,8 @@ static void detach(const struct endpoint *ep)
 	if (!loader || !ep->ifindex)
 		return;
 	loader_endpoint_del(loader, ep->id, ep->ifindex);
-	if (loader_detach(loader, PROG_FROM_CONTAINER, ep->ifindex, &e))
+	if (loader_detach(loader, PROG_FROM_CONTAINER, ep->ifindex, &e) ||
+	    loader_detach(loader, PROG_TO_CONTAINER, ep->ifindex, &e))
 		log_warn("%s", e.text);
 }
 

@@ -295,6 +295,13 @@ void offload_tick(uint64_t now_ns)
 	export_tick(now_ns);
 }
 
+void offload_gate_stats(uint64_t n[static GATE_STATS])
+{
+	memset(n, 0, GATE_STATS * sizeof(*n));
+	if (loader)
+		loader_gate_stats(loader, n);
+}
+
 void offload_stats(uint64_t n[static REPLAY_STATS])
 {
 	memset(n, 0, REPLAY_STATS * sizeof(*n));

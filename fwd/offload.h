@@ -24,3 +24,5 @@ void offload_tick(uint64_t now_ns);
 const char *offload_overlay_reason(void);
 /* Packets by reason, sums over CPUs; zero without a kernel side. */
 void offload_stats(uint64_t n[static REPLAY_STATS]);
+/* The same of the programs at the gate and at containers (gate_stat). */
+void offload_gate_stats(uint64_t n[static GATE_STATS]);

@@ -354,6 +354,7 @@ static int gate_equip(struct loader *l, const struct link *h, const struct link 
 	if (rc)
 		return err_set(e, rc, "cannot write gate_conf: %s", strerror(-rc));
 	if ((rc = loader_attach_xdp(l, PROG_GATE, GATE_NET_DEVICE, LOADER_NATIVE, NULL, e)) ||
+	    (rc = loader_attach_tc(l, PROG_NET_TO_HOST, GATE_NET_DEVICE, e)) ||
 	    (rc = loader_attach_tc(l, PROG_TO_HOST, GATE_HOST_DEVICE, e)) ||
 	    (rc = loader_attach_tc(l, PROG_FROM_HOST, GATE_HOST_DEVICE, e)))
 		return rc;
@@ -455,7 +456,7 @@ void gate_release(struct loader *l)
 	}
 	link_set(l, h.ifindex, 0, IFF_UP, 0);
 	if (attach_remove(l, PROG_TO_HOST, h.ifindex, &e) || attach_remove(l, PROG_FROM_HOST, h.ifindex, &e) ||
-	    attach_remove(l, PROG_GATE, h.peer, &e))
+	    attach_remove(l, PROG_NET_TO_HOST, h.peer, &e) || attach_remove(l, PROG_GATE, h.peer, &e))
 		log_warn("%s", e.text);
 	log_info("%s has addresses: left in place, down", GATE_HOST_DEVICE);
 }

@@ -2,6 +2,8 @@
 /* tc on sluice_host, the kernel's end of the gate. [to-host], ingress: frames from the engine to an endpoint or the
  * box, or to a listener on it that takes other people's connections (xdp/proxy.bpf.h). [from-host], egress: frames of the box get their stamp, but for flows that kernel replay has; those
  * [from-container] redirected here have one and pass.
+ * tc ingress on sluice_net, [to-host] too: XDP in front of it takes every frame; were it gone, they would enter the box past
+ * the engine.
  * tc ingress on uplinks, [from-netdev]: replays the frames that XDP in front of it left to tc. */
 #define WITH_GATE
 #define WITH_REPLAY
@@ -47,6 +49,12 @@ SEC("to-host") int to_host(struct __sk_buff *skb)
 	if (ep->attach == 0)
 		return bpf_redirect_peer(ep->ifindex, 0);
 	return bpf_redirect(ep->ifindex, 0);
+}
+
+SEC("to-host") int net_to_host(struct __sk_buff *skb)
+{
+	count(&gate_stats, GATE_DROP_NET);
+	return TC_ACT_SHOT;
 }
 
 SEC("from-host") int from_host(struct __sk_buff *skb)

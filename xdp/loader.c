@@ -40,6 +40,8 @@ const struct loader_prog_info loader_progs[PROGS] = {
 	[PROG_STEER] = { "sluice_steer", NULL, 0, OBJ_STEER },
 	[PROG_GATE] = { "sluice_gate", NULL, 0, OBJ_STEER },
 	[PROG_FROM_CONTAINER] = { "from_container", "container.o:[from-container]", TC_H_MIN_INGRESS, OBJ_CONTAINER },
+	[PROG_TO_CONTAINER] = { "to_container", "container.o:[to-container]", TC_H_MIN_EGRESS, OBJ_CONTAINER },
+	[PROG_NET_TO_HOST] = { "net_to_host", "host.o:[to-host]", TC_H_MIN_INGRESS, OBJ_HOST },
 	[PROG_TO_HOST] = { "to_host", "host.o:[to-host]", TC_H_MIN_INGRESS, OBJ_HOST },
 	[PROG_FROM_HOST] = { "from_host", "host.o:[from-host]", TC_H_MIN_EGRESS, OBJ_HOST },
 	[PROG_FROM_NETDEV] = { "from_netdev", "host.o:[from-netdev]", TC_H_MIN_INGRESS, OBJ_HOST },
@@ -289,6 +291,12 @@ static void leftovers_free(struct leftovers *f)
 	memset(f, 0, sizeof(*f));
 }
 
+static void container_remove(struct loader *l, uint32_t ifindex)
+{
+	attach_remove(l, PROG_FROM_CONTAINER, ifindex, NULL);
+	attach_remove(l, PROG_TO_CONTAINER, ifindex, NULL);
+}
+
 unsigned loader_adopt_done(struct loader *l)
 {
 	unsigned gone = 0;
@@ -302,7 +310,7 @@ unsigned loader_adopt_done(struct loader *l)
 			if (f->kept[i])
 				continue;
 			if (w == LEFT_IFINDEX)
-				attach_remove(l, PROG_FROM_CONTAINER, ld32(key), NULL);
+				container_remove(l, ld32(key));
 			if (w == LEFT_DEV) {
 				attach_remove(l, PROG_STEER, ld32(key), NULL);
 				attach_remove(l, PROG_FROM_NETDEV, ld32(key), NULL);

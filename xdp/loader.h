@@ -29,7 +29,9 @@ enum loader_prog {
 	PROG_STEER,          /* XDP, uplinks */
 	PROG_GATE,           /* XDP, sluice_net */
 	PROG_FROM_CONTAINER, /* tc ingress, host end of a container's veth */
+	PROG_TO_CONTAINER,   /* tc egress, the same device */
 	PROG_TO_HOST,        /* tc ingress, sluice_host */
+	PROG_NET_TO_HOST,    /* tc ingress, sluice_net */
 	PROG_FROM_HOST,      /* tc egress, sluice_host */
 	PROG_FROM_NETDEV,    /* tc ingress, uplinks: REPLAY_PORT_NETDEV may be set once it is on */
 	PROG_FROM_OVERLAY,   /* tc ingress, sluice_vxlan */

@@ -56,6 +56,9 @@ enum gate_stat {
 	GATE_DROP_WRITE,            /* helper failed */
 	GATE_DROP_NO_SOCKET,        /* frame for the engine while no socket is bound */
 	GATE_DROP_HOST_PROTO,       /* host sent something but IPv4, IPv6 or ARP toward the engine */
+	GATE_TO_CONTAINER,          /* [to-container] let it pass: from the engine or a replay */
+	GATE_DROP_TO_CONTAINER,     /* [to-container]: sent by the box itself, past the engine */
+	GATE_DROP_NET,              /* [to-host] on sluice_net: the XDP program in front of it was gone */
 	GATE_TO_PROXY,
 	GATE_PROXY_REFUSED, /* nobody listens: back to the engine */
 	GATE_STATS,

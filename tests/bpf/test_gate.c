@@ -108,6 +108,23 @@ static void to_host(void **state)
 	check_tc(PROG_TO_HOST, STAMP CONTAINER_MAC BODY, TC_ACT_SHOT, NULL, GATE_DROP_UNKNOWN_ENDPOINT);
 }
 
+static void to_container(void **state)
+{
+	(void)state;
+	check_tc(PROG_TO_CONTAINER, CONTAINER_MAC "02 e9 00 00 00 01" BODY, TC_ACT_OK,
+		 CONTAINER_MAC "02 e9 00 00 00 01" BODY, GATE_TO_CONTAINER);
+	/* the box's own, past the engine: routed, and a multicast */
+	check_tc(PROG_TO_CONTAINER, CONTAINER_MAC "02 e9 00 00 00 02" BODY, TC_ACT_SHOT, NULL, GATE_DROP_TO_CONTAINER);
+	check_tc(PROG_TO_CONTAINER, "33 33 00 00 00 01" CONTAINER_MAC BODY, TC_ACT_SHOT, NULL, GATE_DROP_TO_CONTAINER);
+}
+
+static void net_to_host(void **state)
+{
+	(void)state;
+	check_tc(PROG_NET_TO_HOST, "02 e9 00 00 00 03" STAMP BODY, TC_ACT_SHOT, NULL, GATE_DROP_NET);
+	check_tc(PROG_NET_TO_HOST, "ff ff ff ff ff ff" STAMP "08 06 00 01", TC_ACT_SHOT, NULL, GATE_DROP_NET);
+}
+
 static void gate_xdp(void **state)
 {
 	uint8_t frame[128];
@@ -163,7 +180,8 @@ static int live_setup(void **state)
 	assert_false(gi.adopted);
 	container_host_if = if_nametoindex("lxc10");
 	endpoint(0x10203, container_host_if);
-	if (loader_attach_tc(loader, PROG_FROM_CONTAINER, "lxc10", &e))
+	if (loader_attach_tc(loader, PROG_FROM_CONTAINER, "lxc10", &e) ||
+	    loader_attach_tc(loader, PROG_TO_CONTAINER, "lxc10", &e))
 		fail_msg("%s", e.text);
 	return 0;
 }
@@ -371,6 +389,8 @@ static void filter_names(void **state)
 {
 	(void)state;
 	sh("tc filter show dev lxc10 ingress | grep -q 'container.o:\\[from-container\\] direct-action'");
+	sh("tc filter show dev lxc10 egress | grep -q 'container.o:\\[to-container\\] direct-action'");
+	sh("tc filter show dev sluice_net ingress | grep -q 'host.o:\\[to-host\\] direct-action'");
 	sh("tc filter show dev sluice_host ingress | grep -q 'host.o:\\[to-host\\] direct-action'");
 	sh("tc filter show dev sluice_host egress | grep -q 'host.o:\\[from-host\\] direct-action'");
 }
@@ -532,10 +552,8 @@ static void another_shape_and_clean_end(void **state)
 int main(void)
 {
 	const struct CMUnitTest run[] = {
-		cmocka_unit_test(from_container),
-		cmocka_unit_test(from_host),
-		cmocka_unit_test(to_host),
-		cmocka_unit_test(gate_xdp),
+		cmocka_unit_test(from_container), cmocka_unit_test(from_host),   cmocka_unit_test(to_host),
+		cmocka_unit_test(to_container),   cmocka_unit_test(net_to_host), cmocka_unit_test(gate_xdp),
 	};
 	const struct CMUnitTest live[] = {
 		cmocka_unit_test(engine_to_container),

@@ -67,6 +67,14 @@ web_start c1 1
 ns gw curl -sf -m 5 http://10.1.0.10/ >/dev/null || fail "box -> container"
 ns gw curl -gsf -m 5 'http://[fd01::10]/' >/dev/null || fail "box -> container, IPv6"
 ok "the box as server and as client of its containers"
+# what the box sends to a container's device past the engine does not arrive, and no foreign device has a program of ours
+ping_no gw 10.1.0.10 -I lxc1
+ctl -j show offload | jq -e '.[] | select(.name == "drop-to-container") | .value > 0' >/dev/null ||
+	fail "[to-container] has dropped nothing"
+ping_ok gw 10.1.0.10
+for d in lo docker0 vdock; do
+	[ -z "$(ns gw tc filter show dev $d ingress)$(ns gw tc filter show dev $d egress)" ] || fail "a filter on $d"
+done
 after=$(ns gw ethtool -k docker0 | md5sum; ns gw tc qdisc show dev docker0; nsip gw link show docker0 | grep -c xdp || true)
 [ "$before" = "$after" ] || fail "docker0 was changed"
 balance_check

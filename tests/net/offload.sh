@@ -76,7 +76,9 @@ for n in c2 rc out c1; do iperf_server $n; done
 hook() { ns gw tc filter show dev "$1" "$2" | grep -qF "[$3]" || fail "no [$3] on $1 $2"; }
 need "nsip gw link show sluice_vxlan" 5 "sluice_vxlan"
 hook lxc1 ingress from-container
+hook lxc1 egress to-container
 hook sluice_host ingress to-host
+hook sluice_net ingress to-host
 hook sluice_host egress from-host
 need "ns gw tc filter show dev sluice_vxlan ingress | grep -qF '[from-overlay]'" 5 "[from-overlay]"
 hook sluice_vxlan egress to-overlay
