@@ -13,6 +13,7 @@
 #include "cli/config.h"
 #include "fwd/base/clock.h"
 #include "fwd/fib.h"
+#include "fwd/meter.h"
 #include "fwd/worker.h"
 #include "tables/adopt.h"
 #include "tables/affinity.h"
@@ -31,6 +32,8 @@ static void show_ports(struct out *o)
 		if (!p && i != PORT_CONTROL)
 			continue;
 		struct port_counter c = workers_port(i);
+		struct meter_port live = meter_port(i);
+		struct port_stats s = p ? port_stats_sum(ports[i]) : (struct port_stats){ 0 };
 		out_row(o);
 		out_str(o, "name", p ? p->conf.name : "control");
 		out_str(o, "device", p && p->conf.device[0] ? p->conf.device : NULL);
@@ -46,7 +49,41 @@ static void show_ports(struct out *o)
 		out_str(o, "kind", p && p->conf.kind[0] ? p->conf.kind : "control");
 		out_bool(o, "up", i == PORT_CONTROL || p->up);
 		out_u64(o, "mtu", p ? p->mtu : 0);
+		out_u64(o, "rx_pps", live.rx_per_s);
+		out_u64(o, "tx_pps", live.tx_per_s);
+		out_u64(o, "dropped_pps", live.dropped_per_s);
+		out_u64(o, "device_rx_lost", s.rx_dropped + s.rx_ring_full + s.rx_invalid);
 	}
+}
+
+/* Rings of the device, as the kernel counts them (XDP_STATISTICS). */
+static void show_queues(struct out *o)
+{
+	for (unsigned i = 0; i < PORTS_MAX && !out_full(o); i++)
+		for (unsigned n = 0; ports[i] && ports[i]->ops && n < ports[i]->n_queues; n++) {
+			struct port *p = ports[i];
+			struct port_queue *q = &p->queue[n];
+			struct port_stats s = { 0 };
+			if (p->ops->stats)
+				p->ops->stats(q, &s);
+			out_row(o);
+			out_str(o, "port", p->conf.name);
+			out_u64(o, "queue", n);
+			out_u64(o, "worker", q->owner);
+			out_u64(o, "rx_packets", LOAD_RELAXED(&q->rx_packets));
+			out_u64(o, "tx_packets", LOAD_RELAXED(&q->tx_packets));
+			out_u64(o, "rx_dropped", s.rx_dropped);
+			out_u64(o, "rx_ring_full", s.rx_ring_full);
+			out_u64(o, "rx_fill_empty", s.rx_fill_empty);
+			out_u64(o, "rx_invalid", s.rx_invalid);
+			out_u64(o, "tx_invalid", s.tx_invalid);
+			out_u64(o, "tx_ring_empty", s.tx_ring_empty);
+			out_u64(o, "wakeups", s.wakeups);
+			out_u64(o, "filled", s.filled);
+			out_u64(o, "unsent", s.unsent);
+			out_u64(o, "completed", s.completed);
+			out_bool(o, "stalled", meter_queue_stalled(i, n));
+		}
 }
 
 static void show_workers(struct out *o)
@@ -54,6 +91,7 @@ static void show_workers(struct out *o)
 	for (unsigned i = 0; i < n_workers; i++) {
 		const struct worker *w = workers[i];
 		uint64_t packets = LOAD_RELAXED(&w->packets_busy);
+		struct meter_worker live = meter_worker(i);
 		out_row(o);
 		out_u64(o, "id", w->id);
 		out_u64(o, "replayed", LOAD_RELAXED(&w->replayed));
@@ -61,6 +99,13 @@ static void show_workers(struct out *o)
 		out_u64(o, "loops", LOAD_RELAXED(&w->loops));
 		out_u64(o, "cycles_per_packet", packets ? LOAD_RELAXED(&w->cycles_busy) / packets : 0);
 		out_u64(o, "held", LOAD_RELAXED(&w->n_held));
+		out_u64(o, "pps", live.packets_per_s);
+		out_u64(o, "cycles_now", live.cycles_per_packet);
+		out_u64(o, "io_cycles_now", live.io_per_packet);
+		out_u64(o, "busy_percent", (live.busy_permille + 5) / 10);
+		out_u64(o, "sleeps", LOAD_RELAXED(&w->sleeps));
+		out_u64(o, "cpu", LOAD_RELAXED(&w->cpu));
+		out_bool(o, "stalled", live.stalled);
 	}
 }
 
@@ -204,7 +249,8 @@ const struct show_table show_tables[] = {
 	{ "ipmasq", "destinations that are not masqueraded", show_ipmasq, count_ipmasq },
 	{ "source_range", "who may use a service", show_source_range, count_service_range },
 	{ "ports", "ports and their counters", show_ports, NULL },
-	{ "workers", "threads that forward", show_workers, NULL },
+	{ "queues", "queues of ports: who serves them, and the device's own counters", show_queues, NULL },
+	{ "workers", "threads that forward, and what they do now", show_workers, NULL },
 	{ "drops", "dropped packets by reason", show_drops, NULL },
 	{ "services", "services, their backends, and who takes what", show_services, count_service },
 	{ "settings", "settings, their defaults and meaning", show_settings, NULL },

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "fwd/base/clock.h"
 #include "fwd/engine.h"
 #include "fwd/worker_priv.h"
 
@@ -80,6 +81,7 @@ static void send_own(struct worker *w, struct port_queue *q, const struct txd *d
 	for (unsigned i = 0; i < done; i++)
 		bytes += d[i].len;
 	counter_add(&w->port[q->port->index].tx, done, bytes);
+	STORE_RELAXED(&q->tx_packets, q->tx_packets + done);
 	drop_staged(w, d + done, n - done, DROP_TX_FULL);
 }
 
@@ -108,10 +110,12 @@ void worker_flush(struct worker *w, unsigned out)
 		drop_staged(w, d, n, DROP_NO_PORT);
 	} else {
 		struct port_queue *q = &p->queue[p->tx_queue[w->id]];
+		const uint64_t start = clock_cycles();
 		if (q->owner == w->id)
 			send_own(w, q, d, n);
 		else
 			hand_over(w, q, d, n);
+		w->cycles_io += clock_cycles() - start;
 	}
 	w->tx_n[out] = 0;
 }

@@ -26,6 +26,7 @@
 #include "fwd/fib.h"
 #include "fwd/frag.h"
 #include "fwd/icmp.h"
+#include "fwd/meter.h"
 #include "fwd/netlink.h"
 #include "fwd/offload.h"
 #include "fwd/proxy_sync.h"
@@ -262,6 +263,7 @@ static void tick(uint64_t now)
 	resolve_tick(now);
 	control_tick(now);
 	offload_tick(now);
+	meter_tick(now);
 	if (!run.loader)
 		return;
 	netlink_tick(now);

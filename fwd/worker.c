@@ -7,14 +7,17 @@
 #include "fwd/worker.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "fwd/base/clock.h"
+#include "fwd/base/log.h"
 #include "fwd/base/rcu.h"
 #include "fwd/engine.h"
+#include "fwd/settings.h"
 #include "fwd/worker_priv.h"
 #include "tables/ct.h"
 
@@ -57,6 +60,7 @@ static void age(struct worker *w)
 	/* what was slept away is made up for, a call at a time */
 	const uint32_t steps = (uint32_t)MIN((w->now_ns - v->age_ns) / AGE_EVERY_NS + 1, (uint64_t)SLEEP_TIMED_MS);
 	v->age_ns = w->now_ns + AGE_EVERY_NS;
+	STORE_RELAXED(&w->cpu, (uint32_t)sched_getcpu());
 	v->age_more = false;
 	for (int v6 = 0; v6 < 2; v6++) {
 		struct ct *c = ct_of(v6);
@@ -68,9 +72,12 @@ static void age(struct worker *w)
 static unsigned receive(struct worker *w, struct port_queue *q)
 {
 	struct port *p = q->port;
+	const uint64_t start = clock_cycles();
 	unsigned n = p->ops->rx(q, &w->frames, w->burst, BURST_MAX);
 	if (!n)
 		return 0;
+	w->cycles_io += clock_cycles() - start;
+	STORE_RELAXED(&q->rx_packets, q->rx_packets + n);
 	uint64_t bytes = 0;
 	for (unsigned i = 0; i < n; i++)
 		bytes += w->burst[i].len;
@@ -95,15 +102,18 @@ static unsigned loop(struct worker *w, bool *moved)
 	if (w->n_held | w->n_frags)
 		engine_held(w);
 	handoff_flush(w);
-	if (n) {
-		w->cycles_busy += clock_cycles() - start;
-		w->packets_busy += n;
-	}
+	const uint64_t polled = clock_cycles();
 	v->pending = false;
 	for (unsigned i = 0; i < v->n_queues; i++) {
 		const struct port_ops *ops = v->queue[i]->port->ops;
 		if (ops->poll && ops->poll(v->queue[i], &w->frames))
 			v->pending = true;
+	}
+	if (n + handed) {
+		const uint64_t end = clock_cycles();
+		w->cycles_io += end - polled;
+		STORE_RELAXED(&w->cycles_busy, w->cycles_busy + (end - start));
+		STORE_RELAXED(&w->packets_busy, w->packets_busy + n + handed);
 	}
 	age(w);
 	rcu_quiescent();
@@ -141,6 +151,7 @@ static void go_to_sleep(struct worker *w)
 	__atomic_exchange_n(&v->asleep, 1, __ATOMIC_SEQ_CST); /* before the look: see worker_wake */
 	if (!something_came(w)) {
 		int ms = sleep_ms(w);
+		STORE_RELAXED(&w->sleeps, w->sleeps + 1);
 		rcu_offline();
 		if (poll(v->fds, v->n_fds, ms) > 0)
 			/* a device that went away reports an error for ever: no longer wait for that one */
@@ -202,12 +213,34 @@ static void set_attention(void)
 	STORE_RELEASE(&gate.attention, gate.depth || gate.stop);
 }
 
+/* Worker 'id' to the id-th of the CPUs that this process may use, round again when there are fewer. */
+static void pin(pthread_t thread, unsigned id, const cpu_set_t *allowed)
+{
+	cpu_set_t one;
+	unsigned nth = id % (unsigned)CPU_COUNT(allowed), cpu = 0;
+	while (!CPU_ISSET(cpu, allowed) || nth--)
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	int rc = pthread_setaffinity_np(thread, sizeof(one), &one);
+	if (rc)
+		log_warn("worker %u: cannot be pinned to CPU %u: %s", id, cpu, strerror(rc));
+}
+
 int workers_start(struct err *e)
 {
+	cpu_set_t allowed;
 	sigset_t all, old;
 	int rc = 0;
 	gate.stop = false;
 	set_attention();
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) || !CPU_COUNT(&allowed)) {
+		CPU_ZERO(&allowed); /* more CPUs than the type holds: CPU 0 is there */
+		CPU_SET(0, &allowed);
+	}
+	if (settings.worker_pin && (unsigned)CPU_COUNT(&allowed) < n_workers)
+		log_warn("%u workers share %d CPUs: fewer workers, or more CPUs for the process", n_workers,
+			 CPU_COUNT(&allowed));
 	sigfillset(&all); /* signals are for the control thread */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	for (unsigned i = 0; i < n_workers && !rc; i++) {
@@ -220,6 +253,8 @@ int workers_start(struct err *e)
 		gate.n_running++;
 		snprintf(name, sizeof(name), "worker/%u", i);
 		pthread_setname_np(v->thread, name);
+		if (settings.worker_pin)
+			pin(v->thread, i, &allowed);
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc) {

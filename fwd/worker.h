@@ -73,8 +73,11 @@ struct worker {
 	struct held held[HELD_MAX];
 	struct counter drops[256];
 	struct port_counter port[PORTS_MAX];
-	uint64_t replayed, decided, loops, cycles_busy,
-		packets_busy; /* cycles/packets in bursts, for cycles per packet */
+	uint64_t replayed, decided, loops, sleeps;
+	/* Of loops that moved something: packets (received, or handed over by others), cycles (TSC) of the whole loop, and
+	 * those of them spent at ports and rings: receiving, sending, reaping. Measured a burst at a time. */
+	uint64_t packets_busy, cycles_busy, cycles_io;
+	uint32_t cpu; /* it ran on last, looked at once a millisecond */
 	struct pkt burst[BURST_MAX];
 	struct outer outer[OUTER_CACHE];
 	struct worker_private *priv; /* thread, rings, poll set: worker.c */

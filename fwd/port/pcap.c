@@ -159,11 +159,11 @@ static int pcap_wait_fd(struct port_queue *q)
 	return ((struct pcap_files *)q->priv)->fd;
 }
 
-static void pcap_port_stats(struct port *p, struct port_stats *s)
+static void pcap_port_stats(struct port_queue *q, struct port_stats *s)
 {
-	struct pcap_files *f = p->priv;
-	s->rx_dropped = LOAD_RELAXED(&f->skipped);
-	s->tx_invalid = LOAD_RELAXED(&f->unwritten);
+	const struct pcap_files *f = q->priv;
+	s->rx_dropped += LOAD_RELAXED(&f->skipped);
+	s->tx_invalid += LOAD_RELAXED(&f->unwritten);
 }
 
 const struct port_ops port_ops_pcap = {

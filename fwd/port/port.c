@@ -36,6 +36,14 @@ struct port *port_by_ifindex(uint32_t ifindex)
 	return NULL;
 }
 
+struct port_stats port_stats_sum(struct port *p)
+{
+	struct port_stats s = { 0 };
+	for (unsigned q = 0; q < p->n_queues && p->ops && p->ops->stats; q++)
+		p->ops->stats(&p->queue[q], &s);
+	return s;
+}
+
 /* Indices go round, so that what still names a closed port finds none rather than another. One with held packets is not
  * given away: they are charged to it. -1 when all are taken. */
 static int free_index(void)

@@ -32,7 +32,8 @@ struct port_queue {
 	uint16_t index;
 	uint16_t owner; /* worker id */
 	void *priv;
-};
+	uint64_t rx_packets, tx_packets; /* by the owner, relaxed; from when the port was opened first */
+} __attribute__((aligned(64)));          /* owners do not share lines */
 
 struct txd {
 	uint8_t *data;
@@ -40,8 +41,12 @@ struct txd {
 	uint16_t in_port; /* who is charged if it is dropped */
 };
 
-struct port_stats { /* what only the kind knows; zero where unknown */
-	uint64_t rx_dropped, rx_ring_full, rx_fill_empty, tx_invalid, wakeups, csum_completed;
+struct port_stats { /* of a queue, what only the kind knows; zero where unknown */
+	uint64_t rx_dropped, rx_ring_full, rx_fill_empty,
+		rx_invalid; /* lost in front of us: never counted as received */
+	uint64_t tx_invalid, tx_ring_empty, wakeups;
+	uint64_t completed;      /* frames that the device gave back after sending */
+	uint32_t filled, unsent; /* gauges: chunks it has for receiving, frames it has not given back */
 };
 
 struct port_ops {
@@ -58,7 +63,8 @@ struct port_ops {
 	 * still wait for the device: the worker does not sleep for long. */
 	bool (*poll)(struct port_queue *q, struct frame_cache *c);
 	int (*wait_fd)(struct port_queue *q); /* pollable for rx, or -1 */
-	void (*stats)(struct port *p, struct port_stats *s);
+	/* Adds to '*s'. Control thread. May be NULL. */
+	void (*stats)(struct port_queue *q, struct port_stats *s);
 };
 
 struct port {
@@ -95,6 +101,8 @@ int port_close(struct port *p, bool clean);
  * to be called again. */
 int port_reopen(struct port *p, struct err *e);
 struct port *port_by_name(const char *name);
+/* Sum over the queues of 'p'. Control thread. */
+struct port_stats port_stats_sum(struct port *p);
 struct port *port_by_ifindex(uint32_t ifindex);
 
 /* mem ports (tests, bench, fuzz): the peer side. Frames are copied in and out. */

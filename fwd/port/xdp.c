@@ -302,20 +302,23 @@ static int xdp_wait_fd(struct port_queue *q)
 	return ((struct xdp_queue *)q->priv)->fd;
 }
 
-static void xdp_stats(struct port *p, struct port_stats *s)
+static void xdp_stats(struct port_queue *q, struct port_stats *s)
 {
-	for (unsigned q = 0; q < p->n_queues; q++) {
-		struct xdp_queue *x = p->queue[q].priv;
-		struct xdp_statistics k = { 0 };
-		socklen_t len = sizeof(k);
-		s->wakeups += LOAD_RELAXED(&x->wakeups);
-		if (getsockopt(x->fd, SOL_XDP, XDP_STATISTICS, &k, &len))
-			continue;
-		s->rx_dropped += k.rx_dropped;
-		s->rx_ring_full += k.rx_ring_full;
-		s->rx_fill_empty += k.rx_fill_ring_empty_descs;
-		s->tx_invalid += k.tx_invalid_descs;
-	}
+	const struct xdp_queue *x = q->priv;
+	struct xdp_statistics k = { 0 };
+	socklen_t len = sizeof(k);
+	s->wakeups += LOAD_RELAXED(&x->wakeups);
+	s->completed += LOAD_RELAXED(&x->completed);
+	s->unsent += LOAD_RELAXED(&x->n_unsent);
+	s->filled += LOAD_RELAXED(&x->n_fill);
+	if (getsockopt(x->fd, SOL_XDP, XDP_STATISTICS, &k, &len))
+		return;
+	s->rx_dropped += k.rx_dropped;
+	s->rx_ring_full += k.rx_ring_full;
+	s->rx_fill_empty += k.rx_fill_ring_empty_descs;
+	s->rx_invalid += k.rx_invalid_descs;
+	s->tx_invalid += k.tx_invalid_descs;
+	s->tx_ring_empty += k.tx_ring_empty_descs;
 }
 
 const struct port_ops port_ops_xdp = {

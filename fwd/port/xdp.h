@@ -20,6 +20,7 @@ struct xdp_queue {
 	uint32_t n_fill;   /* chunks the kernel has for receiving */
 	uint32_t n_unsent; /* submitted and not completed */
 	uint64_t wakeups;  /* system calls made to move frames */
+	uint64_t completed;
 };
 
 struct xdp_port {

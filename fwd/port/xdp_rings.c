@@ -22,6 +22,7 @@ static void reap(struct xdp_queue *x, struct frame_cache *c)
 		frame_put(c, frame_area.base + addr);
 	}
 	xsk_ring_cons__release(&x->comp, n);
+	STORE_RELAXED(&x->completed, x->completed + n);
 	x->n_unsent -= n;
 }
 

@@ -19,6 +19,20 @@ done
 iperf_server out
 iperf c1 198.51.100.2 -t 2 -P 8
 iperf c1 2001:db8:2::2 -t 1 -P 4 -R
+# live figures and the queues' own counters
+ctl -j show queues >"$TMP/queues"
+jq -e '[.[] | select(.port == "up1")] | map(.queue) == [0, 1] and all(.filled > 0 and .stalled == false) and
+	(map(.rx_packets) | add > 0) and (map(.tx_packets) | add > 0) and (map(.completed) | add > 0)' "$TMP/queues" >/dev/null || fail "show queues: $(cat "$TMP/queues")"
+jq -e --argjson n "$WORKERS" '[.[] | select(.port == "gate") | .worker] == [range($n)]' "$TMP/queues" >/dev/null ||
+	fail "the gate's queues are not the workers': $(cat "$TMP/queues")"
+start_bg_ns c1 flood ping -q -i 0.002 198.51.100.2
+need "ctl -j show workers | jq -e 'map(.pps) | add > 100'" 10 "show workers tells packets a second"
+ctl -j show workers | jq -e 'any(.pps > 0 and .cycles_now > .io_cycles_now and .io_cycles_now > 0) and all(.stalled == false)' \
+	>/dev/null || fail "show workers: $(ctl show workers)"
+need "[ \"\$(field ports rx_pps '.name == \"up1\"')\" -gt 50 ]" 10 "show ports tells packets a second"
+stop_bg flood INT
+need "ctl -j show workers | jq -e 'map(.pps) | add < 50'" 10 "and that they ended"
+ok "live figures follow the traffic"
 fetch c1 198.51.100.2
 fetch c2 '[2001:db8:2::2]'
 balance_check

@@ -172,7 +172,7 @@ static void counts_what_it_cannot_hold(void **state)
 	to = out;
 	while (worker_run_once(workers[0]))
 		;
-	p->ops->stats(p, &s);
+	p->ops->stats(&p->queue[0], &s);
 	assert_int_equal(workers_port(p->index).rx.packets, 5);
 	assert_int_equal(s.rx_dropped, 5); /* 4 too long, 1 cut */
 	port_close(p, true);
