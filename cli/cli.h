@@ -7,6 +7,8 @@
  *	batch BYTES NAME\n + BYTES   a file of commands; NAME stands in "NAME:LINE: text"; "-j " may come first here too
  *
  *	ok LEN\n + LEN bytes         done; the text to show
+ *	more LEN\n + LEN bytes       trace, monitor, capture: the next part, at once an empty one; "ok" ends them. The client ends them
+ *	                             by closing its side for writing
  *	err CODE LEN\n + LEN bytes   refused; CODE is an errno number, the text one sentence
  *
  * In a batch all configuration commands are one transaction, whatever stands between them; when it succeeded, the other

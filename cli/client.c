@@ -70,6 +70,25 @@ static bool send_all(const char *p, size_t n)
 	return true;
 }
 
+/* Ctrl-C ends a stream, not the program: the daemon sends what is left, and says so. */
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+	(void)number;
+	if (interrupted++) /* the daemon does not answer */
+		_exit(CLI_NO_DAEMON);
+	shutdown(sock, SHUT_WR);
+}
+
+static void end_by_interrupt(bool on)
+{
+	struct sigaction a = { .sa_handler = on ? on_interrupt : SIG_DFL };
+
+	sigaction(SIGINT, &a, NULL);
+	sigaction(SIGTERM, &a, NULL);
+}
+
 static bool receive_all(char *p, size_t n)
 {
 	while (n) {
@@ -84,19 +103,42 @@ static bool receive_all(char *p, size_t n)
 	return true;
 }
 
-/* The reply's text, malloc'ed, NULL when the daemon went away; '*code' 0 or the errno of a refusal. */
-static char *read_reply(int *code, size_t *len)
+static bool read_head(char head[static 64])
+{
+	size_t n = 0;
+
+	do {
+		if (n == 63 || !receive_all(head + n, 1)) {
+			*head = 0;
+			return false;
+		}
+	} while (head[n++] != '\n');
+	head[n] = 0;
+	return true;
+}
+
+/* The reply's text, malloc'ed, NULL when the daemon went away; '*code' 0 or the errno of a refusal. The parts of a stream go to 'to'
+ * as they come. */
+static char *read_reply(int *code, size_t *len, FILE *to)
 {
 	char head[64];
-	size_t n = 0;
+	bool streaming = false;
 	unsigned long size;
 	char *text;
 
-	do {
-		if (n == sizeof(head) - 1 || !receive_all(head + n, 1))
+	while (read_head(head) && sscanf(head, "more %lu", &size) == 1) {
+		end_by_interrupt(true);
+		/* a former content of the file goes once the command was taken */
+		if (!streaming && to != stdout && ftruncate(fileno(to), 0))
 			return NULL;
-	} while (head[n++] != '\n');
-	head[n] = 0;
+		streaming = true;
+		text = malloc(size + 1);
+		if (!text || !receive_all(text, size) || fwrite(text, 1, size, to) != size || fflush(to)) {
+			free(text);
+			return NULL;
+		}
+		free(text);
+	}
 	*code = 0;
 	if (sscanf(head, "ok %lu", &size) != 1 && sscanf(head, "err %d %lu", code, &size) != 2)
 		return NULL;
@@ -127,7 +169,8 @@ static int request(const char *head, const char *body, size_t body_len, FILE *to
 
 	/* the daemon may refuse and close before it has read all of a large body: its answer is still there to read */
 	bool sent = send_all(head, strlen(head)) && (!body_len || send_all(body, body_len));
-	text = read_reply(&code, &len);
+	text = read_reply(&code, &len, to);
+	end_by_interrupt(false);
 	if (!text)
 		return lost();
 	(void)sent;
@@ -139,6 +182,11 @@ static int request(const char *head, const char *body, size_t body_len, FILE *to
 			fputc('\n', to);
 	}
 	free(text);
+	if (interrupted) { /* our side is closed */
+		interrupted = 0;
+		close(sock);
+		sock = -1;
+	}
 	return code ? CLI_REFUSED : CLI_DONE;
 }
 
@@ -177,6 +225,20 @@ static int save(const char *file)
 	return r;
 }
 
+/* The file of "capture FILE ...", written with the rights of the user, as for save. */
+static bool is_capture(const char *line, char *file, size_t size)
+{
+	char word[4000];
+
+	line += strspn(line, " \t");
+	if (strncmp(line, "capture", 7) || !strchr(" \t", line[7]) || !line[7])
+		return false;
+	line += 7 + strspn(line + 7, " \t");
+	if (*line == '"')
+		return sscanf(line, "\"%3999[^\"]\"", word) == 1 && snprintf(file, size, "%s", word) > 0;
+	return sscanf(line, "%3999s", word) == 1 && snprintf(file, size, "%s", word) > 0;
+}
+
 /* The one argument of "save FILE" in 'line', unquoted into 'file'; false when it is something else. */
 static bool is_save(const char *line, char *file, size_t size)
 {
@@ -203,6 +265,7 @@ static bool is_save(const char *line, char *file, size_t size)
 static int run_line(const char *line)
 {
 	char file[4000];
+	FILE *to = stdout;
 	char *head;
 	int r;
 
@@ -210,10 +273,18 @@ static int run_line(const char *line)
 		errno = 0;
 		return save(file);
 	}
+	if (is_capture(line, file, sizeof(file)) && strcmp(file, "-") && !(to = fopen(file, "ae"))) {
+		fprintf(stderr, "sluicectl: %s: %s\n", file, strerror(errno));
+		return CLI_REFUSED;
+	}
 	if (asprintf(&head, "%s%s\n", json ? "-j " : "", line) < 0)
 		return CLI_USAGE;
-	r = request(head, NULL, 0, stdout);
+	r = request(head, NULL, 0, to);
 	free(head);
+	if (to != stdout && fclose(to) && r == CLI_DONE) {
+		fprintf(stderr, "sluicectl: %s: %s\n", file, strerror(errno));
+		r = CLI_REFUSED;
+	}
 	return r;
 }
 
@@ -309,7 +380,7 @@ static char *ask(const char *what, const char *line)
 	if (sock < 0 || asprintf(&head, "%s %s\n", what, line) < 0)
 		return NULL;
 	if (send_all(head, strlen(head)))
-		text = read_reply(&code, &len);
+		text = read_reply(&code, &len, stdout);
 	free(head);
 	if (!text)
 		lost();

@@ -4,7 +4,7 @@
 
 #include "cli/grammar.h"
 
-extern const struct command commands_misc[], commands_explain[], commands_proxy[];
+extern const struct command commands_misc[], commands_explain[], commands_proxy[], commands_stream[];
 
 void config_generate(void (*add)(const struct command *c)); /* add, set, del */
 void show_generate(void (*add)(const struct command *c));   /* show and count, by table */

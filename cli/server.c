@@ -16,6 +16,7 @@
 
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "cli/stream.h"
 #include "fwd/base/log.h"
 #include "fwd/base/net.h"
 
@@ -30,6 +31,8 @@ struct session {
 	char batch_name[200];
 	char *out;
 	size_t out_n, out_at;
+	struct stream *stream; /* trace, monitor, capture: goes on until one side ends it */
+	bool stop;             /* the client wants no more of it */
 	struct session *next;
 };
 static int listener = -1, epoll = -1;
@@ -155,6 +158,8 @@ static void session_end(struct session *s)
 		p = &(*p)->next;
 	*p = s->next;
 	close(s->fd);
+	if (s->stream)
+		stream_end(s->stream);
 	free(s->in);
 	free(s->out);
 	free(s);
@@ -179,6 +184,8 @@ static void accept_all(void)
 	}
 }
 
+static void send_reply(struct session *s);
+
 static void reply(struct session *s, int r, const char *text, size_t len)
 {
 	char head[48];
@@ -202,6 +209,62 @@ static void refuse(struct session *s, const char *text)
 	s->closing = true;
 }
 
+static void stream_part(struct session *s, const char *text, size_t len, bool last)
+{
+	char *out = malloc(len + 64);
+
+	if (!out) {
+		s->gone = true;
+		return;
+	}
+	size_t n = (size_t)sprintf(out, "more %zu\n", len);
+	memcpy(out + n, text, len);
+	n += len;
+	if (last)
+		n += (size_t)sprintf(out + n, "ok 0\n");
+	s->out = out;
+	s->out_n = n;
+	s->out_at = 0;
+}
+
+/* What is left, and the end: one of both sides has enough. */
+static void finish_stream(struct session *s, char **text, size_t *n)
+{
+	char *rest = NULL, *both;
+	size_t n_rest = 0;
+
+	stream_last(s->stream, &rest, &n_rest);
+	both = realloc(*text, *n + n_rest + 1);
+	if (both) {
+		memcpy(both + *n, rest, n_rest);
+		*text = both;
+		*n += n_rest;
+	}
+	free(rest);
+	stream_end(s->stream);
+	s->stream = NULL;
+	s->closing |= s->stop;
+}
+
+/* Sends the next parts until there are none or the socket is full. */
+static void serve_stream(struct session *s)
+{
+	while (!s->gone && !s->out && s->stream) {
+		char *text = NULL;
+		size_t n;
+		const bool more = stream_read(s->stream, &text, &n) && !s->stop;
+
+		if (!more)
+			finish_stream(s, &text, &n);
+		if (n || !more)
+			stream_part(s, text, n, !more);
+		free(text);
+		if (!s->out)
+			return;
+		send_reply(s);
+	}
+}
+
 /* 'text' is one line, or a batch when 'batch' */
 static void execute(struct session *s, char *text, bool batch)
 {
@@ -217,7 +280,10 @@ static void execute(struct session *s, char *text, bool batch)
 	}
 	r = batch ? cli_batch(s->batch_name, text, s->json, f, &e) : cli_execute(text, s->json, f, &e);
 	fclose(f);
-	if (r)
+	s->stream = stream_take();
+	if (s->stream)
+		stream_part(s, "", 0, false);
+	else if (r)
 		reply(s, r, e.text, strlen(e.text));
 	else
 		reply(s, 0, out, size);
@@ -252,7 +318,7 @@ static bool next_request(struct session *s)
 {
 	char *end, *line = s->in;
 
-	if (s->out || s->closing || s->gone || !s->in_n)
+	if (s->out || s->closing || s->gone || s->stream || !s->in_n)
 		return false;
 	if (s->batch) {
 		size_t n = s->batch;
@@ -318,23 +384,53 @@ static void receive(struct session *s)
 	}
 	n = recv(s->fd, s->in + s->in_n, READ_SIZE, MSG_DONTWAIT);
 	if (n > 0)
-		s->in_n += (size_t)n;
+		s->in_n += s->stream ? 0 : (size_t)n; /* a stream is ended, not talked to */
+	else if (n == 0 && s->stream)
+		s->stop = true;
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		s->gone = true;
+}
+
+/* What can be done without waiting; then waits for what comes next. */
+static void session_go_on(struct session *s)
+{
+	uint32_t events;
+
+	serve_stream(s);
+	while (!s->gone && next_request(s))
+		send_reply(s);
+	if (!s->gone && s->out)
+		send_reply(s);
+	serve_stream(s);
+	events = s->out ? EPOLLOUT : 0;
+	if (s->stream ? !s->stop : !s->out)
+		events |= EPOLLIN;
+	if (s->gone || watch(s->fd, events, s, EPOLL_CTL_MOD))
+		session_end(s);
 }
 
 static void session_ready(struct session *s, uint32_t events)
 {
 	if (s->out)
 		send_reply(s);
-	else if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+	if ((!s->out || s->stream) && !s->stop && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		receive(s);
-	while (!s->gone && next_request(s))
-		send_reply(s);
-	if (!s->gone && s->out)
-		send_reply(s);
-	if (s->gone || watch(s->fd, s->out ? EPOLLOUT : EPOLLIN, s, EPOLL_CTL_MOD))
-		session_end(s);
+	session_go_on(s);
+}
+
+void server_streams(void)
+{
+	bool any = false;
+
+	for (const struct session *s = sessions; s; s = s->next)
+		any |= s->stream != NULL;
+	if (any)
+		streams_pump();
+	for (struct session *s = sessions, *next; s; s = next) {
+		next = s->next;
+		if (s->stream && !s->out)
+			session_go_on(s);
+	}
 }
 
 void server_handle(void)

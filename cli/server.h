@@ -12,4 +12,6 @@ int server_open(const char *path, struct err *e);
 int server_fd(void);
 /* Serves what is ready; never blocks: replies are kept until the socket takes them. */
 void server_handle(void);
+/* Sends what trace, monitor and capture have to say; call it in each round of the loop. */
+void server_streams(void);
 void server_close(void); /* removes the socket */

@@ -8,6 +8,7 @@
 #include "fwd/decide.h"
 #include "fwd/engine.h"
 #include "fwd/gate.h"
+#include "fwd/observe.h"
 #include "fwd/rewrite.h"
 #include "fwd/settings.h"
 
@@ -388,7 +389,7 @@ static void __attribute__((noinline)) look_ahead(const struct pkt *p, unsigned n
 		decide_ahead(miss, n_miss);
 }
 
-void engine_burst(struct worker *w, struct pkt *p, unsigned n)
+static void burst(struct worker *w, struct pkt *p, unsigned n)
 {
 	unsigned decided = 0;
 	/* what changes from here on meets the next burst, as if it had come a little later */
@@ -419,4 +420,12 @@ void engine_burst(struct worker *w, struct pkt *p, unsigned n)
 	w->tx_dirty |= sh.tx_dirty;
 	w->decided += decided;
 	w->replayed += n - decided;
+}
+
+void engine_burst(struct worker *w, struct pkt *p, unsigned n)
+{
+	if (observing(OBSERVE_TRACE | OBSERVE_FRAMES))
+		observe_burst(w, p, n, burst);
+	else
+		burst(w, p, n);
 }

@@ -21,7 +21,7 @@ void decide_say_line(const struct decision *d, const char *step, const char *fmt
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	d->x->line(d->x, step, text);
+	d->say->line(d->say, step, text);
 }
 
 enum step decide_drop(struct decision *d, enum drop reason)
@@ -323,7 +323,7 @@ static void answer(struct decision *d)
 
 void decide(struct worker *w, struct pkt *p)
 {
-	struct decision d = { .w = w, .p = p };
+	struct decision d = { .w = w, .p = p, .say = w->say };
 	switch (run(&d)) {
 	case STEP_DROP:
 		answer(&d);
@@ -356,7 +356,7 @@ void decide(struct worker *w, struct pkt *p)
 
 void decide_explain(struct worker *w, struct pkt *p, struct explain *x)
 {
-	struct decision d = { .w = w, .p = p, .x = x };
+	struct decision d = { .w = w, .p = p, .x = x, .say = x };
 	switch (run(&d)) {
 	case STEP_DROP:
 		decide_say(&d, "verdict", "dropped: %s (%d)", drop_text(d.drop), (int)d.drop);

@@ -14,7 +14,7 @@
 #include "tables/service.h"
 #include "tables/tunnel.h"
 
-/* Collects what each step answered and why; 'line' is called once per step (cli/cmd_explain.c). */
+/* Collects what each step answered and why; 'line' is called once per step (cli/cmd_explain.c, fwd/observe.c). */
 struct explain {
 	void (*line)(struct explain *x, const char *step, const char *text);
 };
@@ -38,7 +38,8 @@ struct route {
 struct decision {
 	struct worker *w;
 	struct pkt *p;
-	struct explain *x; /* not NULL: dry run, no side effects */
+	struct explain *x;   /* not NULL: dry run, no side effects */
+	struct explain *say; /* told what each step answered; x, or a trace's */
 
 	struct tuple wire; /* the packet as it came */
 	struct tuple out;  /* as it will leave */
@@ -90,10 +91,10 @@ enum step {
 };
 /* "return decide_drop(d, DROP_X);" */
 enum step decide_drop(struct decision *d, enum drop reason);
-/* For explain: what a step answered and why. Without one, neither the call nor its arguments cost anything. */
+/* For explain and trace: what a step answered and why. Without one, neither the call nor its arguments cost anything. */
 #define decide_say(d, ...)                                                                                             \
 	do {                                                                                                           \
-		if (unlikely((d)->x))                                                                                  \
+		if (unlikely((d)->say))                                                                                \
 			decide_say_line(d, __VA_ARGS__);                                                               \
 	} while (0)
 __attribute__((format(printf, 3, 4))) void decide_say_line(const struct decision *d, const char *step, const char *fmt,

@@ -10,6 +10,7 @@
 
 #include "fwd/base/clock.h"
 #include "fwd/engine.h"
+#include "fwd/observe.h"
 #include "fwd/worker_priv.h"
 
 /* Attempts at a port that takes fewer than it is given. */
@@ -60,6 +61,8 @@ void worker_wake(struct worker *w)
 /* ---- sending ---- */
 static void drop_staged(struct worker *w, const struct txd *d, unsigned n, enum drop reason)
 {
+	if (observing(OBSERVE_DROPS | OBSERVE_TRACE))
+		observe_drops(w, d, n, reason);
 	for (unsigned i = 0; i < n; i++) {
 		counter_add(&w->drops[reason], 1, d[i].len);
 		counter_add(&w->port[d[i].in_port].dropped, 1, d[i].len);
@@ -73,6 +76,8 @@ static void send_own(struct worker *w, struct port_queue *q, const struct txd *d
 	const struct port_ops *ops = q->port->ops;
 	unsigned done = 0;
 	uint64_t bytes = 0;
+	if (observing(OBSERVE_FRAMES))
+		observe_sent(w, q->port->index, d, n);
 	for (unsigned tries = 0; done < n && tries < TX_TRIES; tries++) {
 		if (tries && ops->poll)
 			ops->poll(q, &w->frames);
@@ -150,10 +155,12 @@ unsigned handoff_receive(struct worker *w)
 				counter_add(&w->port[PORT_CONTROL].rx, 1, h.d.len);
 			if (h.out == HANDOFF_ENGINE) {
 				struct pkt p = { .data = h.d.data, .len = h.d.len, .port = h.d.in_port };
+				w->handed = true;
 				if (likely(ports[p.port]))
 					engine_burst(w, &p, 1);
 				else /* closed meanwhile: decisions read the port a packet came by */
 					worker_drop(w, &p, DROP_NO_PORT);
+				w->handed = false;
 				continue;
 			}
 			worker_tx(w, h.out, h.d.data, h.d.len, h.d.in_port);

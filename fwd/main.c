@@ -28,6 +28,7 @@
 #include "fwd/icmp.h"
 #include "fwd/meter.h"
 #include "fwd/netlink.h"
+#include "fwd/observe.h"
 #include "fwd/offload.h"
 #include "fwd/proxy_sync.h"
 #include "fwd/resolve.h"
@@ -79,7 +80,7 @@ static int init_tables(struct err *e)
 	if ((err = endpoint_init(e)) || (err = ipcache_init(e)) || (err = ipmasq_init(e)) || (err = tunnel_init(e)) ||
 	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) || (err = ct_init(0, 0, e)) ||
 	    (err = proxy_init(e)) || (err = service_init(e)) || (err = affinity_init(e)) || (err = frag_init(e)) ||
-	    (err = fib_init(e)) || (err = resolve_init(e)))
+	    (err = fib_init(e)) || (err = resolve_init(e)) || (err = observe_init(e)))
 		return err;
 	ct_on_delete = on_connection_gone;
 	frag_queue_init();
@@ -280,7 +281,8 @@ static void tick(uint64_t now)
 static int loop(int signals, struct err *e)
 {
 	int ep = epoll_create1(EPOLL_CLOEXEC), nl = run.loader ? netlink_fd() : -1;
-	if (ep < 0 || watch(ep, signals) || watch(ep, nl) || watch(ep, server_fd()) || watch(ep, workers_request_fd()))
+	if (ep < 0 || watch(ep, signals) || watch(ep, nl) || watch(ep, server_fd()) ||
+	    watch(ep, workers_request_fd()) || watch(ep, observe_fd()))
 		return err_set(e, -errno, "epoll: %s", strerror(errno));
 	while (!run.stop) {
 		struct epoll_event ev[16];
@@ -296,6 +298,7 @@ static int loop(int signals, struct err *e)
 				server_handle();
 		}
 		control_requests();
+		server_streams();
 		tick(clock_ns());
 		if (steering_sync(e))
 			log_error("%s", e->text);
@@ -365,6 +368,7 @@ static void stop(bool started)
 		workers_stop();
 	offload_fini(started);
 	server_close();
+	observe_fini();
 	for (unsigned i = 0; i < PORTS_MAX; i++)
 		if (ports[i] && ports[i]->ops)
 			port_close(ports[i], started || !run.loader || !loader_adopted(run.loader));

@@ -80,6 +80,8 @@ struct worker {
 	uint32_t cpu; /* it ran on last, looked at once a millisecond */
 	struct pkt burst[BURST_MAX];
 	struct outer outer[OUTER_CACHE];
+	struct explain *say;         /* observe.c: told what each step of a decision answers; NULL: nobody asks */
+	bool handed;                 /* what runs now came from another worker, which has seen it */
 	struct worker_private *priv; /* thread, rings, poll set: worker.c */
 } __attribute__((aligned(64)));
 

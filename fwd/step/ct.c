@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "fwd/decide.h"
+#include "fwd/observe.h"
 #include "fwd/replay.h"
 #include "tables/affinity.h"
 #include "tables/nat.h"
@@ -142,6 +143,8 @@ static enum step create(struct decision *d)
 	if (err == 0) {
 		d->record = conn * 2;
 		d->conn = c;
+		if (observing(OBSERVE_FLOWS))
+			observe_conn(d->w->slot, d->ct->v6, conn, false);
 		return STEP_ON;
 	}
 	if (d->inmap)
@@ -218,6 +221,8 @@ void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 {
 	struct ct *c = ct_of(v6);
 	const struct conn *cn = ct_conn(c, conn);
+	if (observing(OBSERVE_FLOWS))
+		observe_conn(slot, v6, conn, true);
 	if (cn->flags & CONN_PROXY)
 		proxy_del(slot, v6, conn);
 	if ((LOAD_RELAXED(&cn->flags) & (CONN_SERVICE | CONN_LEFT)) == CONN_SERVICE) {

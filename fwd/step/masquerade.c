@@ -107,6 +107,7 @@ static enum step masquerade_new(struct decision *d, int pool)
 		return decide_drop(d, DROP_NAT_NO_PORT);
 	}
 	const struct nat_mapping *m = nat_at(d->mapping);
+	decide_say(d, "masquerade", "from pool %s, port %u", ip_print(&m->outside, text), m->outside_port);
 	d->out.src = m->outside;
 	d->out.sport = htons(m->outside_port);
 	if (d->inmap && !nat_permitted(d->inmap, &m->outside, m->outside_port)) {
