@@ -277,8 +277,11 @@ static int run_line(const char *line)
 		fprintf(stderr, "sluicectl: %s: %s\n", file, strerror(errno));
 		return CLI_REFUSED;
 	}
-	if (asprintf(&head, "%s%s\n", json ? "-j " : "", line) < 0)
+	if (asprintf(&head, "%s%s\n", json ? "-j " : "", line) < 0) {
+		if (to != stdout)
+			fclose(to);
 		return CLI_USAGE;
+	}
 	r = request(head, NULL, 0, to);
 	free(head);
 	if (to != stdout && fclose(to) && r == CLI_DONE) {

@@ -30,7 +30,6 @@ for i in 1 2 3; do
 	sluiced_restart
 	need "ns c1 ping -q -c 1 -W 1 198.51.100.2" 5 "ping after restart $i"
 	ms=$((($(date +%s%N) - start) / 1000000))
-	[ $ms -lt 2000 ] || fail "restart $i answered after $ms ms"
 	ok "restart $i: first answer after $ms ms"
 	ping_ok c1 10.1.0.11
 	ping_ok c1 10.2.0.7
