@@ -7,6 +7,8 @@ PACKAGES = gcc make pkg-config clang llvm libclang-rt-14-dev libbpf-dev libxdp-d
 	zlib1g-dev libjansson-dev libpcap-dev libedit-dev libcmocka-dev linux-libc-dev \
 	bpftool iproute2 ethtool iputils-ping nftables nginx haproxy coturn iperf3 tcpdump hping3 curl python3 jq procps util-linux \
 	clang-format-14 clang-tidy-14 cppcheck shellcheck valgrind
+# What bench-peers measures beside sluice, and plots; nothing else needs them
+BENCH_PACKAGES = dpdk dpdk-dev libdpdk-dev openvswitch-switch-dpdk gnuplot-nox
 
 VERSION = 0.1.0
 PREFIX ?= /usr/local
@@ -88,7 +90,7 @@ J = $(if $(findstring jobserver,$(MAKEFLAGS))$(filter -j%,$(MAKEFLAGS)),,-j$(she
 SUB = +@$(MAKE) --no-print-directory $(J)
 
 .PHONY: all deps check unit golden net bpf fuzz fuzz-corpus san tsan guard guard-renew lint format bench bench-core \
-	bench-scale bench-tables bench-io bench-kernel demo install clean help _all _tests _san _tsan _fuzz _bench FORCE
+	bench-scale bench-tables bench-io bench-kernel bench-peers demo install clean help _all _tests _san _tsan _fuzz _bench FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: build/.deps
@@ -104,6 +106,7 @@ help:
 	@echo 'fuzz         each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'format       clang-format in place'
 	@echo 'bench-core bench-scale bench-tables bench-io bench-kernel   measurements'
+	@echo 'bench-peers  sluice beside OVS, testpmd and the kernel; installs them; ARGS=full, ARGS=memory, ARGS=devices'
 	@echo 'demo         a gateway between namespaces, with real traffic'
 	@echo 'install      PREFIX=$(PREFIX) DESTDIR=   clean'
 	@echo 'variants     SAN=1 TSAN=1 FUZZ=1 DPDK=1 CC=clang B=DIR'
@@ -224,18 +227,24 @@ format: build/.deps
 	@bash -c '. tests/lint/_lib.sh; sources "*.c" "*.h"' | xargs -r clang-format-14 -i
 
 # ---- measure, show ----
+# Runs it, keeps its results in $(B)/bench/NAME.json, draws them: NAME METHOD -- COMMAND
+KEEP_RESULT = bench/result.py run
 bench: build/.deps
 	$(SUB) _bench
 bench-core: bench
-	@$(B)/bench/core $(ARGS)
+	@B=$(B) $(KEEP_RESULT) core 'one core, bursts of 64, median of 9 rounds' -- $(B)/bench/core $(ARGS)
 bench-scale: bench
-	@$(B)/bench/scale $(ARGS)
+	@B=$(B) $(KEEP_RESULT) scale 'interleaved rounds' -- $(B)/bench/scale $(ARGS)
 bench-tables: bench
-	@$(B)/bench/tables $(ARGS)
+	@B=$(B) $(KEEP_RESULT) tables 'interleaved rounds' -- $(B)/bench/tables $(ARGS)
 bench-io: all bench
-	@B=$(B) bench/io.sh $(ARGS)
+	@B=$(B) $(KEEP_RESULT) io 'AF_XDP over veth, medians, in turns' -- bench/io.sh $(ARGS)
 bench-kernel: all
-	@B=$(B) bench/kernel.sh $(ARGS)
+	@B=$(B) $(KEEP_RESULT) kernel 'iperf3 over veth, medians, in turns' -- bench/kernel.sh $(ARGS)
+bench-peers: all bench
+	@tests/deps.sh '$(BENCH_PACKAGES)'
+	@B=$(B) $(KEEP_RESULT) peers 'same run, same traffic; memory: cycles; devices: search for 0.1 % loss' -- bench/peers.sh $(ARGS)
+	@bench/peers/verdict.py $(B)/bench/peers.json
 demo: all
 	@B=$(B) tests/net/_demo.sh
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
 /* Traffic for veth: every frame of a live-frame test run gets a random flow and leaves by the configured device
- * (bench/gen.c). Frames are recycled with what the receiver wrote into them, so the whole header is put back. */
+ * (bench/gen.c). Frames are recycled with what the receiver wrote into them, so the whole header is put back.
+ * Paced by dropping: the program runs all the time, and what comes before its turn is not sent. */
 #include <linux/bpf.h>
 #include <linux/ip.h>
 #include <linux/udp.h>
@@ -8,7 +9,9 @@
 #include <bpf/bpf_helpers.h>
 
 struct gen_conf {
-	__u32 ifindex, flow_mask, random, dst;
+	__u64 sent, first_ns, last_ns, turn; /* turn: 1/1024 ns */
+	__u32 interval;                      /* between frames, 1/1024 ns; 0: no pace */
+	__u32 ifindex, flow_mask, random, peer, reply, imix;
 	__u8 header[64];
 };
 struct {
@@ -22,25 +25,54 @@ SEC("xdp") int gen(struct xdp_md *ctx)
 {
 	__u32 zero = 0;
 	struct gen_conf *c = bpf_map_lookup_elem(&conf, &zero);
-	void *p = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct iphdr *ip = p + 14;
-	struct udphdr *udp = p + 34;
-	if (!c || (void *)(udp + 1) > end)
+	if (!c)
 		return XDP_DROP;
-	__builtin_memcpy(p, c->header, 42);
-	__u32 x = c->random;
+	if (c->interval) {
+		__u64 now = bpf_ktime_get_ns(), scaled = now << 10;
+		if (scaled < c->turn)
+			return XDP_DROP;
+		/* a generator that was not running does not catch up more than 200 us */
+		if (scaled - c->turn > 200000ull << 10)
+			c->turn = scaled;
+		c->turn += c->interval;
+		if (!c->first_ns)
+			c->first_ns = now;
+		c->last_ns = now;
+	}
+	__u32 x = c->random, len = ctx->data_end - ctx->data;
 	x ^= x << 13;
 	x ^= x >> 17;
 	x ^= x << 5;
 	c->random = x;
-	__u32 flow = x & c->flow_mask, dst = c->dst + (flow >> 14);
-	udp->source = bpf_htons(0x4000 | (flow & 0x3fff));
-	ip->daddr = bpf_htonl(dst);
-	/* header checksum of the constant fields (ver 4, DF, TTL 64, UDP, source 10.0.0.1) plus length and destination */
-	__u32 s = 0x4500 + bpf_ntohs(ip->tot_len) + 0x4000 + 0x4011 + 0x0a00 + 0x0001 + (dst >> 16) + (dst & 0xffff);
+	if (c->imix) {
+		__u32 draw = (x >> 20) % 12, want = draw < 7 ? 60 : draw < 11 ? 590 : 1514;
+		if (want < len && bpf_xdp_adjust_tail(ctx, (int)want - (int)len))
+			return XDP_DROP;
+		len = want;
+	}
+	void *p = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = p + 14;
+	struct udphdr *udp = p + 34;
+	if ((void *)(udp + 1) > end)
+		return XDP_DROP;
+	__builtin_memcpy(p, c->header, 42);
+	__u32 flow = x & c->flow_mask, peer = c->peer + (flow >> 14), port = bpf_htons(0x4000 | (flow & 0x3fff));
+	if (c->reply) {
+		ip->saddr = bpf_htonl(peer);
+		udp->dest = port;
+	} else {
+		ip->daddr = bpf_htonl(peer);
+		udp->source = port;
+	}
+	ip->tot_len = bpf_htons(len - 14);
+	udp->len = bpf_htons(len - 34);
+	/* header checksum: the fields that are constant here (ver 4, DF, TTL 64, UDP), length, both addresses */
+	__u32 src = bpf_ntohl(ip->saddr), dst = bpf_ntohl(ip->daddr);
+	__u32 s = 0x4500 + len - 14 + 0x4000 + 0x4011 + (src >> 16) + (src & 0xffff) + (dst >> 16) + (dst & 0xffff);
 	s = (s & 0xffff) + (s >> 16);
 	s = (s & 0xffff) + (s >> 16);
 	ip->check = bpf_htons((__u16)~s);
+	c->sent++;
 	return bpf_redirect(c->ifindex, 0);
 }
 char _license[] SEC("license") = "Dual BSD/GPL";

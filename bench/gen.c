@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* gen OBJECT DEVICE FLOWS DST-MAC [LENGTH]: UDP frames out of a veth as fast as one core makes them, until a signal.
- * FLOWS is a power of two; flow f has source port 0x4000 | f % 16 Ki and destination 10.200.0.1 + f / 16 Ki, in random
- * order, no UDP checksum. By BPF_PROG_TEST_RUN with live frames: no socket, no copy, so it outruns what it measures. */
+/* gen OBJECT DEVICE FLOWS DST-MAC [LENGTH|imix [PPS [REPLY-TO]]]: UDP frames out of a veth until a signal, PPS a second or (0)
+ * as fast as one core makes them; at its end it prints 'sent N seconds S'. LENGTH is without FCS; imix: 60, 590 and 1514, 7:4:1.
+ * FLOWS is a power of two; flow f goes from 10.0.0.1 port 0x4000 | f % 16 Ki to 10.200.0.1 + f / 16 Ki port 5001, in random
+ * order, no UDP checksum. REPLY-TO: the answers instead, to that address (10.0.0.1, or what it was translated to).
+ * By BPF_PROG_TEST_RUN with live frames: no socket, no copy, so it outruns what it measures. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -9,11 +11,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "fwd/base/clock.h"
 #include "fwd/base/net.h"
 
 struct gen_conf {
-	uint32_t ifindex, flow_mask, random, dst;
+	uint64_t sent, first_ns, last_ns, turn;
+	uint32_t interval, ifindex, flow_mask, random, peer, reply, imix;
 	uint8_t header[64];
 };
 
@@ -25,7 +30,7 @@ static void on_signal(int s)
 	stop = 1;
 }
 
-static void build(uint8_t *f, const struct mac *dst, unsigned len)
+static void build(uint8_t *f, const struct mac *dst, unsigned len, const struct ipaddr *reply_to)
 {
 	memcpy(f, dst->b, 6);
 	memcpy(f + 6, (uint8_t[]){ 2, 0, 0, 0, 0, 1 }, 6);
@@ -35,8 +40,13 @@ static void build(uint8_t *f, const struct mac *dst, unsigned len)
 	f[20] = 0x40;
 	f[22] = 64;
 	f[23] = PROTO_UDP;
-	memcpy(f + 26, (uint8_t[]){ 10, 0, 0, 1 }, 4);
-	wr16(f + 36, 5001);
+	if (reply_to) {
+		memcpy(f + 30, reply_to->b + 12, 4);
+		wr16(f + 34, 5001);
+	} else {
+		memcpy(f + 26, (uint8_t[]){ 10, 0, 0, 1 }, 4);
+		wr16(f + 36, 5001);
+	}
 	wr16(f + 38, (uint16_t)(len - 34));
 }
 
@@ -45,20 +55,31 @@ int main(int argc, char **argv)
 	uint8_t frame[1514] = { 0 };
 	struct mac dst;
 	uint32_t zero = 0;
-	if (argc < 5 || !mac_parse(argv[4], &dst)) {
-		fprintf(stderr, "usage: gen OBJECT DEVICE FLOWS DST-MAC [LENGTH]\n");
+	struct ipaddr reply_to;
+	const bool reply = argc > 7, imix = argc > 5 && strcmp(argv[5], "imix") == 0;
+	if (argc < 5 || !mac_parse(argv[4], &dst) || (reply && !ip_parse(argv[7], &reply_to))) {
+		fprintf(stderr, "usage: gen OBJECT DEVICE FLOWS DST-MAC [LENGTH|imix [PPS [REPLY-TO]]]\n");
 		return 2;
 	}
-	unsigned flows = (unsigned)atoi(argv[3]), len = argc > 5 ? (unsigned)atoi(argv[5]) : 60;
+	const unsigned flows = (unsigned)atoi(argv[3]), len = imix ? 1514 : argc > 5 ? (unsigned)atoi(argv[5]) : 60;
+	const double pps = argc > 6 ? atof(argv[6]) : 0;
 	struct bpf_object *o = bpf_object__open_file(argv[1], NULL);
 	if (!o || bpf_object__load(o)) {
 		fprintf(stderr, "gen: cannot load %s: %s\n", argv[1], strerror(errno));
 		return 1;
 	}
-	struct gen_conf c = { if_nametoindex(argv[2]), flows - 1, 0x9e3779b9, 0x0ac80001, { 0 } };
-	build(frame, &dst, len);
+	struct gen_conf c = { .ifindex = if_nametoindex(argv[2]),
+			      .flow_mask = flows - 1,
+			      .random = 0x9e3779b9,
+			      .peer = 0x0ac80001,
+			      .interval = pps > 0 ? (uint32_t)(1024e9 / pps) : 0,
+			      .reply = reply,
+			      .imix = imix };
+	build(frame, &dst, len, reply ? &reply_to : NULL);
 	memcpy(c.header, frame, sizeof(c.header));
-	bpf_map_update_elem(bpf_object__find_map_fd_by_name(o, "conf"), &zero, &c, BPF_ANY);
+	const int map = bpf_object__find_map_fd_by_name(o, "conf");
+	bpf_map_update_elem(map, &zero, &c, BPF_ANY);
+	const uint64_t start = clock_ns();
 	int prog = bpf_program__fd(bpf_object__find_program_by_name(o, "gen"));
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
@@ -73,5 +94,9 @@ int main(int argc, char **argv)
 			return 1;
 		}
 	}
+	const double seconds = (double)(clock_ns() - start) / 1e9;
+	bpf_map_lookup_elem(map, &zero, &c);
+	printf("sent %llu seconds %.6f\n", (unsigned long long)c.sent,
+	       c.first_ns ? (double)(c.last_ns - c.first_ns) / 1e9 : seconds);
 	return 0;
 }

@@ -1,0 +1,162 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Sourced by bench/peers.sh: packets a second through veth, the same generator and sink for all.
+#   gen (cpu 0) -> gen0 - up0 [ one of the systems, cpu 1 ] up1 - sink0, dropped at ingress
+# ndr: the highest rate of a binary search at which at most 0.1 % of a trial was lost; mpps: what comes out when all that one core
+# can generate goes in. The kernel's work is steered to cpu 1 (RPS); its XDP programs run on the generator's core.
+
+io_topo() {
+	ns_add src gw dst
+	veth_pair src gen0 gw up0
+	veth_pair gw up1 dst sink0
+	nsip src link set gen0 address 02:00:00:00:00:01
+	nsip gw link set up0 address 02:00:00:00:00:02
+	nsip gw link set up1 address 02:00:00:00:00:03
+	nsip dst link set sink0 address 02:00:00:00:00:22
+	ns dst nft 'add table netdev t; add chain netdev t i { type filter hook ingress device sink0 priority 0; policy drop; }'
+	ns gw ethtool -K up0 gro on >/dev/null
+	ns gw ethtool -K up1 gro on >/dev/null
+	ns dst ethtool -K sink0 gro on >/dev/null
+	addr gw up0 10.0.0.254/24
+	addr gw up1 20.0.0.254/24
+	nsip gw neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev up0 nud permanent
+	nsip gw neigh replace 20.0.0.2 lladdr 02:00:00:00:00:22 dev up1 nud permanent
+	nsip gw route add 10.200.0.0/16 via 20.0.0.2
+	GEN_MAC=02:00:00:00:00:02
+}
+io_gone() {
+	local n
+	for n in "${SL_NS[@]}"; do ip netns del "$P$n"; done
+	SL_NS=()
+}
+received() { ns dst cat /proc/net/dev | awk '/ sink0:/ { print $3 }'; }
+
+# One function a system: up CASE; down. CASE: forward, ct (policy and connections), snat.
+sluice_up() {
+	{
+		echo "set worker count 1"
+		echo "set offload ${OFFLOAD:-off}"
+		echo "add port up1 device up1 transit on"
+		echo "add port up0 device up0 transit on"
+	} >"$LOG/sluice.conf"
+	start_bg_ns gw sluiced nice -n -15 taskset -c 1 "$B/sluiced" -n "$NAME" -s "$SOCK" -c "$LOG/sluice.conf"
+	need "ctl show version" 20 "sluiced answers"
+}
+sluice_down() { stop_bg sluiced; }
+replay_up() { OFFLOAD=on sluice_up; }
+replay_down() { sluice_down; }
+kernel_up() {
+	ns gw sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.up0.rp_filter=0
+	ns gw unshare -m sh -c 'mount -t sysfs sysfs /sys && echo 2 >/sys/class/net/up0/queues/rx-0/rps_cpus'
+	[ "$1" = forward ] || ns gw nft 'add table ip f; add chain ip f c { type filter hook forward priority 0; policy drop; };
+		add rule ip f c ct state established,related accept; add rule ip f c ct state new ip saddr 10.0.0.0/8 udp dport 5001 accept'
+	[ "$1" != snat ] || ns gw nft 'add table ip n; add chain ip n c { type nat hook postrouting priority 100; };
+		add rule ip n c oifname up1 masquerade'
+}
+kernel_down() { :; }
+testpmd_up() {
+	[ -p "$TMP/in" ] || mkfifo "$TMP/in"
+	exec 9<>"$TMP/in" # testpmd ends when its input does
+	start_bg_ns gw testpmd bash -c "exec nice -n -15 dpdk-testpmd -l 0,1 --no-pci --no-telemetry $DPDK_MEMORY --file-prefix $NAME \
+		--vdev net_af_xdp0,iface=up0 --vdev net_af_xdp1,iface=up1 -- --auto-start --forward-mode=io --nb-cores=1 \
+		--total-num-mbufs=65536 --burst=64 --stats-period 100 <$TMP/in"
+	need "grep -q 'NIC statistics' $LOG/testpmd.log" 20 "testpmd starts"
+}
+testpmd_down() {
+	stop_bg testpmd INT
+	exec 9>&-
+	: >"$LOG/testpmd.log"
+}
+ovs_up() {
+	ovs_start gw FLOWS_OFF=1
+	vs add-port br0 pin -- set Interface pin type=dpdk options:dpdk-devargs=net_af_xdp0,iface=up0 ofport_request=10
+	vs add-port br0 pout -- set Interface pout type=dpdk options:dpdk-devargs=net_af_xdp1,iface=up1 ofport_request=11
+	[ "$(vs get Interface pin error)$(vs get Interface pout error)" = '[][]' ] || fail "OVS: $(vs get Interface pin error)"
+	ovs_rules "$1" 10 11
+}
+ovs_down() { ovs_stop; }
+
+gen_start() { # NAME NS DEVICE FLOWS MAC FRAME PPS [REPLY-TO]
+	local frame=$6
+	[ "$frame" = imix ] || frame=$((frame - 4))
+	: >"$LOG/$1.log"
+	start_bg_ns "$2" "$1" nice -n -15 taskset -c 0 "$B/bench/gen" "$TMP/gen.o" "$3" "$4" "$5" "$frame" "$7" "${@:8}"
+}
+# Nothing came since the last call.
+quiet() {
+	local now
+	now=$(received)
+	[ "$now" = "${LAST:-}" ] || {
+		LAST=$now
+		false
+	}
+}
+# trial FLOWS FRAME PPS SECONDS: the rate that came out in $RATE, the part lost in $LOSS
+trial() {
+	local a b sent s
+	a=$(received)
+	gen_start gen src gen0 "$1" "$GEN_MAC" "$2" "$3"
+	wait_until false "$4" || true
+	stop_bg gen
+	# what is still under way arrives
+	wait_until quiet 2 || true
+	b=$(received)
+	read -r _ sent _ s < <(grep ^sent "$LOG/gen.log")
+	read -r RATE LOSS < <(awk -v r=$((b - a)) -v n="$sent" -v s="$s" 'BEGIN { printf "%.0f %.5f\n", r / s, n ? 1 - r / n : 1 }')
+}
+# search FLOWS FRAME: in $MOST_OUT and $NDR, Mpps
+search() {
+	local low=0 high rate i
+	trial "$1" "$2" 0 1
+	MOST_OUT=$RATE high=$((RATE * 3 / 2)) NDR=0
+	if awk "BEGIN { exit !($LOSS <= 0.001) }"; then
+		NDR=$RATE
+	else
+		for ((i = 0; i < STEPS; i++)); do
+			rate=$(((low + high) / 2))
+			trial "$1" "$2" $rate 0.7
+			if awk "BEGIN { exit !($LOSS <= 0.001) }"; then
+				low=$rate NDR=$RATE
+			else
+				high=$rate
+			fi
+		done
+	fi
+	NDR=$(awk "BEGIN { printf \"%.3f\", $NDR / 1e6 }") MOST_OUT=$(awk "BEGIN { printf \"%.3f\", $MOST_OUT / 1e6 }")
+}
+# io_one CASE SYSTEM FLOWS FRAME X
+io_one() {
+	local ndr=() out=() i a
+	io_topo
+	"${2%%-*}_up" "$1"
+	# connections of all flows, also answered ones, before anything counts
+	gen_start gen src gen0 "$3" "$GEN_MAC" 64 $(($3 * 8 > 30000 ? ($3 * 8 > 400000 ? 400000 : $3 * 8) : 30000))
+	[ "$2" != replay ] || gen_start back dst sink0 "$3" 02:00:00:00:00:03 64 30000 10.0.0.1
+	a=$(received)
+	need "[ \"\$(received)\" -gt $((a + 1000)) ]" 10 "$2 forwards"
+	wait_until false "$(awk "BEGIN { print 2 + $3 / 400000 }")" || true
+	stop_bg gen
+	[ "$2" != replay ] || stop_bg back
+	for ((i = 0; i < ROUNDS; i++)); do
+		search "$3" "$4"
+		ndr+=("$NDR") out+=("$MOST_OUT")
+	done
+	spread "${ndr[@]}"
+	i="ndr $MEDIAN min $LEAST max $MOST"
+	spread "${out[@]}"
+	echo "bench-peers io-$1 system=$2 flows $3 $([ "$4" = imix ] && echo frame=imix || echo "frame $4") x=$5 $i mpps $MEDIAN rounds $ROUNDS"
+	"${2%%-*}_down"
+	io_gone
+}
+devices() {
+	local f s
+	clang -O2 -g -target bpf "-I/usr/include/$(uname -m)-linux-gnu" -c bench/gen.bpf.c -o "$TMP/gen.o"
+	for f in $IO_FLOWS; do
+		for s in testpmd sluice ovs kernel; do io_one forward $s "$f" 64 flows; done
+		for s in replay ovs kernel; do io_one ct $s "$f" 64 flows; done
+	done
+	io_one snat kernel 1024 64 flows
+	for f in $IO_FRAMES; do
+		for s in testpmd sluice ovs kernel; do io_one frames $s 1024 "$f" frame; done
+	done
+}
