@@ -41,6 +41,19 @@ static bool set_peer(struct policy_rule *r, const struct arg *a)
 	return true;
 }
 
+/* What the words allow and the product does not. */
+static int check_words(const struct policy_rule *r, struct err *e)
+{
+	if (r->verdict == POLICY_REDIRECT && r->subject == POLICY_HOST)
+		return err_set(e, -EINVAL,
+			       "policy: the box's own connections are not redirected: name an endpoint or an identity");
+	if (r->verdict == POLICY_REDIRECT && r->proto && r->proto != PROTO_TCP && r->proto != PROTO_UDP)
+		return err_set(e, -EINVAL, "policy: redirect takes tcp or udp, not %s", proto_name(r->proto));
+	if (r->has_port && (r->proto == PROTO_ICMP || r->proto == PROTO_ICMP6) && r->port_hi > 255)
+		return err_set(e, -EINVAL, "policy: ICMP type %u does not exist: types go from 0 to 255", r->port_hi);
+	return 0;
+}
+
 /* Words are read in order: 'identity' stands for the subject before the direction and for the peer after it. */
 static int parse(const struct parse *p, void *data, struct err *e)
 {
@@ -77,14 +90,7 @@ static int parse(const struct parse *p, void *data, struct err *e)
 			r->proto = proto_by_name(l);
 		}
 	}
-	if (r->verdict == POLICY_REDIRECT && r->subject == POLICY_HOST)
-		return err_set(e, -EINVAL,
-			       "policy: the box's own connections are not redirected: name an endpoint or an identity");
-	if (r->verdict == POLICY_REDIRECT && r->proto && r->proto != PROTO_TCP && r->proto != PROTO_UDP)
-		return err_set(e, -EINVAL, "policy: redirect takes tcp or udp, not %s", proto_name(r->proto));
-	if (r->has_port && (r->proto == PROTO_ICMP || r->proto == PROTO_ICMP6) && r->port_hi > 255)
-		return err_set(e, -EINVAL, "policy: ICMP type %u does not exist: types go from 0 to 255", r->port_hi);
-	return 0;
+	return check_words(r, e);
 }
 
 static void print_key(const void *data, FILE *f)

@@ -75,6 +75,8 @@ static int read_key(const struct parse *p, struct service_key *k, struct err *e)
 	for (unsigned i = 0; i < p->n && !a; i++)
 		if (p->arg[i].type && !strcmp(p->arg[i].type->name, "VIP"))
 			a = &p->arg[i];
+	if (!a)
+		return err_set(e, -EINVAL, "service: give it as ADDR:PORT/tcp or ADDR:PORT/udp");
 	*k = (struct service_key){ .vip = a->service.ip, .port = a->service.port, .proto = a->service.proto };
 	if (ip_is_zero(&k->vip) || ip_is_multicast(&k->vip) || ip_is_bcast4(&k->vip) || ip_is_loopback(&k->vip) ||
 	    ip_is_linklocal6(&k->vip))

@@ -25,7 +25,7 @@ void proxy_sync_dirty(void)
 
 static bool add_endpoint(struct addresses *l, const struct endpoint *ep)
 {
-	if (!ep)
+	if (!ep || !ep->n_addrs)
 		return true;
 	if (l->n + ep->n_addrs > l->room) {
 		const uint32_t room = 2 * (l->room + ep->n_addrs);

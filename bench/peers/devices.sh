@@ -142,6 +142,7 @@ io_one() {
 		ndr+=("$NDR") out+=("$MOST_OUT")
 	done
 	spread "${ndr[@]}"
+	# shellcheck disable=SC2153 # spread sets them
 	i="ndr $MEDIAN min $LEAST max $MOST"
 	spread "${out[@]}"
 	echo "bench-peers io-$1 system=$2 flows $3 $([ "$4" = imix ] && echo frame=imix || echo "frame $4") x=$5 $i mpps $MEDIAN rounds $ROUNDS"

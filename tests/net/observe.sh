@@ -13,7 +13,11 @@ web_start out 5
 	echo "set offload off"
 } >"$TMP/conf"
 sluiced_start "$TMP/conf"
-observers() { start_bg "$1" "$B/sluicectl" -s "$SOCK" "${@:2}"; }
+# NAME COMMAND...: in the background, and begun: sluicectl catches SIGINT and SIGTERM once the daemon has answered
+observers() {
+	start_bg "$1" "$B/sluicectl" -s "$SOCK" "${@:2}"
+	need "grep -q 'SigCgt:.*4002\$' /proc/${SL_PID[$1]}/status" 5 "$1 begins"
+}
 
 # drops: the reason, the packet; a filter that fits and one that does not
 observers drops -j monitor drops reason=POLICY_DENY proto=icmp max 2
@@ -42,7 +46,7 @@ observers one capture "$TMP/up1.pcapng" port up1 src=198.51.100.2 max 2
 need "[ -s $TMP/all.pcapng ] && [ -s $TMP/up1.pcapng ]" 5 "captures began"
 fetch c1 198.51.100.2
 ctl clear ct
-need "[ \$(wc -l <$LOG/flows.log) = 2 ]" 5 "a begin and an end"
+need "[ \$(wc -l <$LOG/flows.log) -ge 2 ]" 5 "a begin and an end" # a last ACK may begin a third
 jq -se '.[0].event == "begin" and .[0].rule == "all" and .[0].identity == 1001 and .[0].reply_dst == "198.51.100.1" and
 	.[1].event == "end" and .[1].reply_bytes > 5000000 and .[1].src == "10.1.0.10" and .[1].packets > 10' \
 	"$LOG/flows.log" >/dev/null || fail "monitor flows: $(cat "$LOG/flows.log")"
@@ -106,10 +110,9 @@ for words in "trace 5 reason=133" "monitor drops reason=7777" "capture $TMP/x sr
 	grep -q '^filter:' "$TMP/refused" || fail "$words: $(cat "$TMP/refused")"
 done
 # of nine at once the last one is refused
-for i in 1 2 3 4 5 6 7 8 9; do observers "many$i" monitor drops; done
-need "grep -q 'are observing already' $LOG/many*.log" 5 "a ninth observer is refused"
-for i in 1 2 3 4 5 6 7 8 9; do
-	! running "many$i" || stop_bg "many$i" INT
-done
+for i in 1 2 3 4 5 6 7 8; do observers "many$i" monitor drops; done
+! ctl monitor drops max 1 >"$TMP/refused" 2>&1 || fail "a ninth observer"
+grep -q 'are observing already' "$TMP/refused" || fail "a ninth observer: $(cat "$TMP/refused")"
+for i in 1 2 3 4 5 6 7 8; do stop_bg "many$i" INT; done
 balance_check
 pass
