@@ -57,15 +57,16 @@ struct decision {
 	struct route to;                                    /* where this packet goes */
 	struct route from;                                  /* where its source lives (reply's destination) */
 	uint16_t proxy_port;                                /* of the listener that gets it, 0 = none */
-	uint32_t mapping;         /* nat mapping of the source (reference held while new), 0 = none */
-	uint32_t inmap;           /* new: nat mapping of the destination (no reference yet), 0 = none */
-	bool inbound;             /* opened through a mapping */
-	uint32_t backend;         /* of a service, 0 = none */
-	bool hairpin;             /* the client is its own backend */
-	bool no_backend;          /* dropped for want of one */
-	bool again;               /* decided before, but a key of the new connection was taken */
-	uint32_t begin;           /* gen_begin() before the first look-up */
-	struct neighbor_key wait; /* OUT_HOLD: what for */
+	uint32_t mapping;              /* nat mapping of the source (reference held while new), 0 = none */
+	uint32_t inmap;                /* new: nat mapping of the destination (no reference yet), 0 = none */
+	bool inbound;                  /* opened through a mapping */
+	uint32_t backend;              /* of a service, 0 = none */
+	const struct service *service; /* its service, as it was looked up: the next look may find none */
+	bool hairpin;                  /* the client is its own backend */
+	bool no_backend;               /* dropped for want of one */
+	bool again;                    /* decided before, but a key of the new connection was taken */
+	uint32_t begin;                /* gen_begin() before the first look-up */
+	struct neighbor_key wait;      /* OUT_HOLD: what for */
 	enum drop drop;
 	uint16_t dep[4];
 	uint16_t source_dep; /* source validation: counter of the route to the source, 0 = not validated */

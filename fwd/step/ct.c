@@ -75,10 +75,9 @@ static void set_keys(struct decision *d, uint32_t conn)
 
 static void take_backend(const struct decision *d)
 {
-	const struct service *s = backend_service(d->backend);
 	backend_take(d->backend);
-	if (s && s->conf.affinity)
-		affinity_take(d->w->slot, &d->wire.src, s->id, d->backend, d->w->now_s);
+	if (d->service->conf.affinity)
+		affinity_take(d->w->slot, &d->wire.src, d->service->id, d->backend, d->w->now_s);
 }
 
 static void give_backend(uint32_t b, const struct ipaddr *client, uint32_t seen)

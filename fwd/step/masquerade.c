@@ -67,7 +67,7 @@ static int wanted_pool(struct decision *d)
 		return hairpin_pool(d);
 	if (to->kind != ROUTE_PORT || d->inbound || d->proxy_port || (!d->src_endpoint && !d->backend))
 		return -1;
-	if (d->backend && backend_service(d->backend)->conf.keep_client && !d->src_endpoint) {
+	if (d->backend && d->service->conf.keep_client && !d->src_endpoint) {
 		decide_say(d, "masquerade", "not translated: the service keeps its clients' addresses");
 		return -1;
 	}

@@ -64,6 +64,7 @@ static enum step new_connection(struct decision *d, const struct service *s)
 	}
 	const struct backend_key *k = backend_key_at(b);
 	d->backend = b;
+	d->service = s;
 	d->odst = d->out.dst = k->addr;
 	d->odport = d->out.dport = k->port ? htons(k->port) : d->wire.dport;
 	decide_say(d, "service", "backend %s port %u, by %s%s", ip_print(&k->addr, text), ntohs(d->odport),
@@ -105,6 +106,7 @@ static enum step known_connection(struct decision *d)
 	if (!d->reply && (step = check_source(d, s)) != STEP_ON)
 		return step;
 	d->backend = b;
+	d->service = s;
 	d->hairpin = ip_eq(&d->osrc, &d->odst);
 	return STEP_ON;
 }

@@ -34,7 +34,7 @@ enum {
 };
 enum kind { ORIGINAL, ANSWER, ANSWER_TO_POOL };
 
-static const struct kit_case flow = { .name = "race" };
+static struct kit_case flow = { .name = "race" };
 static struct port *up;
 static struct ipaddr pool_addr;
 
@@ -304,6 +304,26 @@ static void connections_die_while_they_are_made(void **state)
 	expect_nothing();
 }
 
+/* A service goes and comes while its connections begin: they get its backend, or nobody serves the address. */
+static void service_toggles(void)
+{
+	static bool there;
+	commands(there ? "del backend 203.1.0.1:5001/udp 198.18.0.5:5001\ndel service 203.1.0.1:5001/udp\n"
+		       : "add service 203.1.0.1:5001/udp\nadd backend 203.1.0.1:5001/udp 198.18.0.5:5001\n");
+	there = !there;
+}
+
+static void a_service_goes_while_it_is_used(void **state)
+{
+	(void)state;
+	flow.service = true;
+	uint64_t before = box_drops(), out = race(ORIGINAL, ORIGINAL, 0, FEW, service_toggles);
+	flow.service = false;
+	expect_out(out + box_drops() - before, 2 * FEW);
+	assert_true(out > 0);
+	expect_nothing();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -312,6 +332,7 @@ int main(void)
 		cmocka_unit_test(both_masquerade),
 		cmocka_unit_test(one_sees_the_answer_to_the_pool),
 		cmocka_unit_test(connections_die_while_they_are_made),
+		cmocka_unit_test(a_service_goes_while_it_is_used),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
