@@ -7,7 +7,9 @@
 #include <net/if.h>
 #include <stdlib.h>
 
+#include "tables/ipcache.h"
 #include "tables/policy.h"
+#include "xdp/health.h"
 
 struct endpoint_conf {
 	uint32_t id, identity;
@@ -124,7 +126,11 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 
 	if (!c)
 		return 0;
-	if (!old && !if_nametoindex(c->device)) {
+	const bool health = !strcmp(c->device, HEALTH_DEVICE); /* the daemon makes it */
+	if (health && c->identity != ID_HEALTH)
+		return err_set(e, -EINVAL, "endpoint %u: " HEALTH_DEVICE " is the health endpoint: its identity is %d",
+			       c->id, ID_HEALTH);
+	if (!old && !health && !if_nametoindex(c->device)) {
 		if (config_devices_required)
 			return err_set(e, -ENODEV, "endpoint %u: there is no device '%s'; see 'ip link'", c->id,
 				       c->device);

@@ -13,6 +13,7 @@
 #include "fwd/base/log.h"
 #include "fwd/fib.h"
 #include "fwd/gate.h"
+#include "fwd/health.h"
 #include "fwd/netlink.h"
 #include "fwd/resolve.h"
 #include "fwd/settings.h"
@@ -20,6 +21,7 @@
 #include "tables/policy.h"
 #include "tables/service.h"
 #include "tables/tunnel.h"
+#include "xdp/health.h"
 
 static struct loader *loader;
 static uint64_t next_probe_ns;
@@ -135,6 +137,21 @@ void control_host_prefix(const struct ipnet *n, bool present)
 		log_warn("%s", e.text);
 }
 
+static bool is_health(const struct endpoint *ep)
+{
+	return ep && strcmp(ep->device, HEALTH_DEVICE) == 0;
+}
+
+/* Its device is made before anything looks for it, and removed when no endpoint is left that names it. */
+static int health_changed(const struct endpoint *old, const struct endpoint *now, struct err *e)
+{
+	if (!loader || (!is_health(old) && !is_health(now)))
+		return 0;
+	for (uint32_t id = endpoint_next(0); !is_health(now) && id; id = endpoint_next(id))
+		now = is_health(endpoint_by_id(id)) ? endpoint_by_id(id) : now;
+	return health_set(is_health(now) ? now : NULL, e);
+}
+
 int control_endpoint_changed(uint32_t id, const struct endpoint *old, struct err *e)
 {
 	const struct endpoint *now = endpoint_by_id(id);
@@ -143,17 +160,19 @@ int control_endpoint_changed(uint32_t id, const struct endpoint *old, struct err
 		if (!now || old->ifindex != now->ifindex)
 			detach(old);
 	}
+	int err = health_changed(old, now, e);
 	if (!now) {
 		if (old && old->adj)
 			adj_free(old->adj);
-		return 0;
+		return err;
 	}
 	struct endpoint ep = *now;
-	uint32_t ifindex = if_nametoindex(ep.device);
+	uint32_t ifindex = is_health(&ep) ? health_ifindex() : if_nametoindex(ep.device);
 	if (loader && ifindex != ep.ifindex)
 		ep.ifindex = ifindex;
 	store(&ep);
-	int err = attach(&ep, e);
+	if (!err)
+		err = attach(&ep, e);
 	if (!err && mac_is_zero(&ep.mac))
 		probe(&ep);
 	return err;
@@ -284,6 +303,8 @@ void control_link(uint32_t ifindex, const char *name, bool present, bool up, uin
 	(void)mac;
 	for (uint32_t id = endpoint_next(0); id; id = endpoint_next(id)) {
 		const struct endpoint *ep = endpoint_by_id(id);
+		if (present && is_health(ep) && ifindex != health_ifindex())
+			continue;
 		if (present ? strcmp(ep->device, name) == 0 : ep->ifindex == ifindex)
 			endpoint_link(ep, ifindex, present);
 	}
@@ -327,6 +348,7 @@ void control_tick(uint64_t now_ns)
 		return;
 	next_probe_ns = now_ns + NS_PER_S;
 	port_devices();
+	health_tick();
 	service_tick((uint32_t)(now_ns / NS_PER_S));
 	if (++ticks % 5)
 		return;

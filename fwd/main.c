@@ -25,6 +25,7 @@
 #include "fwd/export.h"
 #include "fwd/fib.h"
 #include "fwd/frag.h"
+#include "fwd/health.h"
 #include "fwd/icmp.h"
 #include "fwd/meter.h"
 #include "fwd/netlink.h"
@@ -282,7 +283,7 @@ static int loop(int signals, struct err *e)
 {
 	int ep = epoll_create1(EPOLL_CLOEXEC), nl = run.loader ? netlink_fd() : -1;
 	if (ep < 0 || watch(ep, signals) || watch(ep, nl) || watch(ep, server_fd()) ||
-	    watch(ep, workers_request_fd()) || watch(ep, observe_fd()))
+	    watch(ep, workers_request_fd()) || watch(ep, observe_fd()) || watch(ep, health_fd()))
 		return err_set(e, -errno, "epoll: %s", strerror(errno));
 	while (!run.stop) {
 		struct epoll_event ev[16];
@@ -296,6 +297,8 @@ static int loop(int signals, struct err *e)
 				netlink_read();
 			else if (ev[i].data.fd == server_fd())
 				server_handle();
+			else if (ev[i].data.fd == health_fd())
+				health_serve();
 		}
 		control_requests();
 		server_streams();
@@ -369,6 +372,7 @@ static void stop(bool started)
 	offload_fini(started);
 	server_close();
 	observe_fini();
+	health_stop();
 	for (unsigned i = 0; i < PORTS_MAX; i++)
 		if (ports[i] && ports[i]->ops)
 			port_close(ports[i], started || !run.loader || !loader_adopted(run.loader));

@@ -7,125 +7,17 @@
 #include <ifaddrs.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
-#include <linux/veth.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "fwd/base/log.h"
+#include "xdp/link.h"
 #include "xdp/loader_priv.h"
 
 /* Fixed, so that adoption finds them, and outside the stamps 02:e0..02:ef with a low nibble of 1..3. */
 static const uint8_t host_mac[6] = { 0x02, 0xe9, 0, 0, 0, 2 }, net_mac[6] = { 0x02, 0xe9, 0, 0, 0, 3 };
-
-/* ---- links ---- */
-
-struct link {
-	uint32_t ifindex, peer, n_tx, n_rx;
-	bool veth;
-	struct mac mac;
-};
-
-static int link_cb(const struct nlmsghdr *h, void *arg)
-{
-	const struct ifinfomsg *i = mnl_nlmsg_get_payload(h);
-	struct link *k = arg;
-	const struct nlattr *a, *b;
-
-	if (h->nlmsg_type != RTM_NEWLINK)
-		return MNL_CB_OK;
-	k->ifindex = (uint32_t)i->ifi_index;
-	mnl_attr_for_each(a, h, sizeof(*i))
-	{
-		switch (mnl_attr_get_type(a)) {
-		case IFLA_LINK:
-			k->peer = mnl_attr_get_u32(a);
-			break;
-		case IFLA_NUM_TX_QUEUES:
-			k->n_tx = mnl_attr_get_u32(a);
-			break;
-		case IFLA_NUM_RX_QUEUES:
-			k->n_rx = mnl_attr_get_u32(a);
-			break;
-		case IFLA_ADDRESS:
-			if (mnl_attr_get_payload_len(a) == 6)
-				memcpy(k->mac.b, mnl_attr_get_payload(a), 6);
-			break;
-		case IFLA_LINKINFO:
-			mnl_attr_for_each_nested(b, a) if (mnl_attr_get_type(b) == IFLA_INFO_KIND) k->veth =
-				!strcmp(mnl_attr_get_str(b), "veth");
-			break;
-		}
-	}
-	return MNL_CB_OK;
-}
-
-/* false: no such link. */
-static bool link_get(struct loader *l, const char *name, struct link *k)
-{
-	struct ifinfomsg *i;
-	union nl_buf m;
-
-	memset(k, 0, sizeof(*k));
-	i = nl_start(&m, RTM_GETLINK, 0, sizeof(*i));
-	i->ifi_index = 0;
-	mnl_attr_put_strz(&m.h, IFLA_IFNAME, name);
-	return !nl_call(&l->nl, &m, link_cb, k) && k->ifindex;
-}
-
-static int link_delete(struct loader *l, uint32_t ifindex)
-{
-	struct ifinfomsg *i;
-	union nl_buf m;
-
-	i = nl_start(&m, RTM_DELLINK, 0, sizeof(*i));
-	i->ifi_index = (int)ifindex;
-	return nl_call(&l->nl, &m, NULL, NULL);
-}
-
-static int link_set(struct loader *l, uint32_t ifindex, uint32_t flags, uint32_t mask, uint32_t mtu)
-{
-	struct ifinfomsg *i;
-	union nl_buf m;
-
-	i = nl_start(&m, RTM_SETLINK, 0, sizeof(*i));
-	i->ifi_index = (int)ifindex;
-	i->ifi_flags = flags;
-	i->ifi_change = mask;
-	if (mtu)
-		mnl_attr_put_u32(&m.h, IFLA_MTU, mtu);
-	return nl_call(&l->nl, &m, NULL, NULL);
-}
-
-static void put_link(union nl_buf *m, const char *name, const uint8_t *mac, uint32_t n_queues, uint32_t mtu)
-{
-	mnl_attr_put_strz(&m->h, IFLA_IFNAME, name);
-	mnl_attr_put(&m->h, IFLA_ADDRESS, 6, mac);
-	mnl_attr_put_u32(&m->h, IFLA_NUM_TX_QUEUES, n_queues);
-	mnl_attr_put_u32(&m->h, IFLA_NUM_RX_QUEUES, n_queues);
-	mnl_attr_put_u32(&m->h, IFLA_MTU, mtu);
-}
-
-static int pair_create(struct loader *l, uint32_t n_queues, uint32_t mtu)
-{
-	struct nlattr *info, *data, *peer;
-	struct ifinfomsg *i;
-	union nl_buf m;
-
-	nl_start(&m, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof(*i));
-	put_link(&m, GATE_HOST_DEVICE, host_mac, n_queues, mtu);
-	info = mnl_attr_nest_start(&m.h, IFLA_LINKINFO);
-	mnl_attr_put_strz(&m.h, IFLA_INFO_KIND, "veth");
-	data = mnl_attr_nest_start(&m.h, IFLA_INFO_DATA);
-	peer = mnl_attr_nest_start(&m.h, VETH_INFO_PEER);
-	mnl_nlmsg_put_extra_header(&m.h, sizeof(*i));
-	put_link(&m, GATE_NET_DEVICE, net_mac, n_queues, mtu);
-	mnl_attr_nest_end(&m.h, peer);
-	mnl_attr_nest_end(&m.h, data);
-	mnl_attr_nest_end(&m.h, info);
-	return nl_call(&l->nl, &m, NULL, NULL);
-}
 
 /* ---- offloads ---- */
 
@@ -303,7 +195,7 @@ static int rp_filter_set(struct err *e)
 static int pair_find(struct loader *l, uint32_t n_queues, bool *fits, struct err *e)
 {
 	struct link h, n;
-	bool has_h = link_get(l, GATE_HOST_DEVICE, &h), has_n = link_get(l, GATE_NET_DEVICE, &n);
+	bool has_h = link_get(&l->nl, GATE_HOST_DEVICE, &h), has_n = link_get(&l->nl, GATE_NET_DEVICE, &n);
 
 	*fits = false;
 	if ((has_h && !h.veth) || (has_n && !n.veth))
@@ -316,9 +208,9 @@ static int pair_find(struct loader *l, uint32_t n_queues, bool *fits, struct err
 	log_info("replacing %s/%s, whose shape does not fit %u queues; its addresses and routes are lost",
 		 GATE_HOST_DEVICE, GATE_NET_DEVICE, n_queues);
 	if (has_h)
-		link_delete(l, h.ifindex);
+		link_delete(&l->nl, h.ifindex);
 	if (has_n && !(has_h && h.peer == n.ifindex))
-		link_delete(l, n.ifindex);
+		link_delete(&l->nl, n.ifindex);
 	return 0;
 }
 
@@ -345,9 +237,9 @@ static int gate_equip(struct loader *l, const struct link *h, const struct link 
 	if (rc)
 		return rc;
 	memcpy(c.host_mac, h->mac.b, 6);
-	rc = link_set(l, h->ifindex, IFF_NOARP, IFF_NOARP, mtu);
+	rc = link_set(&l->nl, h->ifindex, IFF_NOARP, IFF_NOARP, mtu);
 	if (!rc)
-		rc = link_set(l, n->ifindex, IFF_NOARP, IFF_NOARP, mtu);
+		rc = link_set(&l->nl, n->ifindex, IFF_NOARP, IFF_NOARP, mtu);
 	if (rc)
 		return err_set(e, rc, "cannot set up the gate: %s%s", strerror(-rc), nl_why(&l->nl, why));
 	rc = loader_gate_conf_set(l, &c);
@@ -358,9 +250,9 @@ static int gate_equip(struct loader *l, const struct link *h, const struct link 
 	    (rc = loader_attach_tc(l, PROG_TO_HOST, GATE_HOST_DEVICE, e)) ||
 	    (rc = loader_attach_tc(l, PROG_FROM_HOST, GATE_HOST_DEVICE, e)))
 		return rc;
-	rc = link_set(l, h->ifindex, IFF_UP, IFF_UP, 0);
+	rc = link_set(&l->nl, h->ifindex, IFF_UP, IFF_UP, 0);
 	if (!rc)
-		rc = link_set(l, n->ifindex, IFF_UP, IFF_UP, 0);
+		rc = link_set(&l->nl, n->ifindex, IFF_UP, IFF_UP, 0);
 	if (rc)
 		return err_set(e, rc, "cannot bring the gate up: %s%s", strerror(-rc), nl_why(&l->nl, why));
 	return 0;
@@ -380,12 +272,13 @@ int gate_create(struct loader *l, uint32_t n_queues, uint16_t mtu, struct gate_i
 	if (rc)
 		return rc;
 	if (!fits) {
-		rc = pair_create(l, n_queues, mtu);
+		const struct link_end host = { GATE_HOST_DEVICE, host_mac, -1 }, net = { GATE_NET_DEVICE, net_mac, -1 };
+		rc = link_veth(&l->nl, &host, &net, n_queues, mtu);
 		if (rc)
 			return err_set(e, rc, "cannot create %s/%s: %s%s", GATE_HOST_DEVICE, GATE_NET_DEVICE,
 				       strerror(-rc), nl_why(&l->nl, why));
 	}
-	if (!link_get(l, GATE_HOST_DEVICE, &h) || !link_get(l, GATE_NET_DEVICE, &n))
+	if (!link_get(&l->nl, GATE_HOST_DEVICE, &h) || !link_get(&l->nl, GATE_NET_DEVICE, &n))
 		return err_set(e, -ENODEV, "the gate vanished while it was being made: start again");
 	rc = gate_equip(l, &h, &n, n_queues, mtu, e);
 	if (!rc && info)
@@ -420,9 +313,9 @@ int gate_destroy(struct loader *l, struct err *e)
 	char why[200];
 	int rc;
 
-	if (!link_get(l, GATE_HOST_DEVICE, &h))
+	if (!link_get(&l->nl, GATE_HOST_DEVICE, &h))
 		return 0;
-	rc = link_delete(l, h.ifindex);
+	rc = link_delete(&l->nl, h.ifindex);
 	return rc ? err_set(e, rc, "cannot remove %s: %s%s", GATE_HOST_DEVICE, strerror(-rc), nl_why(&l->nl, why)) : 0;
 }
 
@@ -447,14 +340,14 @@ void gate_release(struct loader *l)
 	struct err e;
 
 	/* Also a predecessor's, when this run made none. */
-	if (!attach_is_ours(l, PROG_GATE, nl_ifindex(GATE_NET_DEVICE)) || !link_get(l, GATE_HOST_DEVICE, &h))
+	if (!attach_is_ours(l, PROG_GATE, nl_ifindex(GATE_NET_DEVICE)) || !link_get(&l->nl, GATE_HOST_DEVICE, &h))
 		return;
 	if (!has_address(GATE_HOST_DEVICE)) {
 		if (gate_destroy(l, &e))
 			log_warn("%s", e.text);
 		return;
 	}
-	link_set(l, h.ifindex, 0, IFF_UP, 0);
+	link_set(&l->nl, h.ifindex, 0, IFF_UP, 0);
 	if (attach_remove(l, PROG_TO_HOST, h.ifindex, &e) || attach_remove(l, PROG_FROM_HOST, h.ifindex, &e) ||
 	    attach_remove(l, PROG_NET_TO_HOST, h.peer, &e) || attach_remove(l, PROG_GATE, h.peer, &e))
 		log_warn("%s", e.text);
