@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Maglev: each node has a permutation of the slots, and in turns they take the next one of theirs that is free. */
+/* In turns, as often as their weights say, nodes ask for the next slot of a sequence of their own, until each has its share.
+ *
+ * In the paper a node whose slot is taken goes on to the next free one at once. Here the turn is lost. So it is the nodes' names
+ * alone that say when who asks for which slot; one that goes lets others have what it took from them, and only those that had
+ * to give way to shares being full are moved about. Measured with 16381 slots, moved beyond the share of the node that goes, at
+ * most, for 10, 50, 100 and 200 nodes: 0.6, 0.7, 0.7 and 0.8 % of the table; as in the paper 2.0, 1.2, 1.5 and 1.8 %.
+ * The sequence is with repetition: a permutation favours who has had many turns, which is the heavy ones. */
 #include "tables/maglev.h"
 
 #include <errno.h>
@@ -37,62 +43,115 @@ uint64_t maglev_name(const struct ipaddr *addr, uint16_t port)
 	return maglev_hash(addr, port, 0, 0x6d61676c);
 }
 
-/* A node's walk: at, at + step, ...; step and size have no common divisor. */
-struct walk {
+/* What a node has of the table, and what it may have. */
+struct claim {
 	uint64_t name;
-	uint32_t at, step, weight;
-	uint32_t credit; /* a turn costs the largest weight */
+	uint64_t rest;   /* of its share, beyond whole slots: of the sum of all weights */
+	uint64_t turn;   /* turns it had */
+	uint32_t credit; /* a turn costs the largest weight of those that still take */
+	uint32_t weight;
+	uint32_t has, least, most; /* slots */
 	uint16_t node;
 };
 
 static int by_name(const void *a, const void *b)
 {
-	const uint64_t x = ((const struct walk *)a)->name, y = ((const struct walk *)b)->name;
+	const uint64_t x = ((const struct claim *)a)->name, y = ((const struct claim *)b)->name;
 	return (x > y) - (x < y);
 }
 
-static void fill(uint16_t *slot, uint32_t size, struct walk *w, uint32_t n, uint32_t most)
+static int by_rest(const void *a, const void *b)
 {
+	const uint64_t x = ((const struct claim *)a)->rest, y = ((const struct claim *)b)->rest;
+	return x != y ? (x < y) - (x > y) : by_name(a, b);
+}
+
+/* Shares are whole slots: those with the largest rests get one more, which a node that goes changes for few of the others.
+ * Who has many may end a slot above or below. */
+static void share_out(struct claim *c, uint32_t n, uint32_t size)
+{
+	uint64_t total = 0;
 	uint32_t left = size;
 
-	for (uint32_t i = 0; left; i = i + 1 < n ? i + 1 : 0) {
-		w[i].credit += w[i].weight;
-		if (w[i].credit < most)
-			continue;
-		w[i].credit -= most;
-		while (slot[w[i].at] != EMPTY)
-			w[i].at = w[i].at + w[i].step < size ? w[i].at + w[i].step : w[i].at + w[i].step - size;
-		slot[w[i].at] = w[i].node;
-		left--;
+	for (uint32_t i = 0; i < n; i++)
+		total += c[i].weight;
+	for (uint32_t i = 0; i < n; i++) {
+		c[i].most = (uint32_t)((uint64_t)c[i].weight * size / total);
+		c[i].rest = (uint64_t)c[i].weight * size % total;
+		left -= c[i].most;
+	}
+	qsort(c, n, sizeof(*c), by_rest);
+	for (uint32_t i = 0; i < n; i++) {
+		const uint32_t share = c[i].most + (i < left), slack = share > 16;
+		c[i].least = share - slack;
+		c[i].most = share + slack;
+	}
+}
+
+/* 'left' slots are free, 'owed' of them are for those that have less than their least. */
+static bool may_take(const struct claim *c, uint32_t left, uint32_t owed)
+{
+	return c->has < c->least || (c->has < c->most && left > owed);
+}
+
+static void take_turn(struct claim *c, uint16_t *slot, uint32_t size, uint32_t *left, uint32_t *owed)
+{
+	const uint32_t s = maglev_slot(mix(c->name + ++c->turn * 0x9e3779b97f4a7c15u), size);
+
+	if (slot[s] != EMPTY)
+		return;
+	slot[s] = c->node;
+	--*left;
+	*owed -= c->has++ < c->least;
+}
+
+/* Ends: who may take no more never may again, left >= owed throughout, and all the 'most' together are at least the table. */
+static void fill(uint16_t *slot, uint32_t size, struct claim *c, uint32_t n)
+{
+	uint32_t left = size, owed = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		owed += c[i].least;
+	while (left) {
+		uint32_t price = 0, taking = 0;
+		for (uint32_t i = 0; i < n; i++)
+			if (may_take(&c[i], left, owed)) {
+				price = MAX(price, c[i].weight);
+				c[taking++] = c[i];
+			}
+		n = taking;
+		for (uint32_t i = 0; i < n; i++) {
+			c[i].credit += c[i].weight;
+			if (c[i].credit < price)
+				continue;
+			c[i].credit -= price;
+			if (may_take(&c[i], left, owed))
+				take_turn(&c[i], slot, size, &left, &owed);
+		}
 	}
 }
 
 int maglev_fill(uint16_t *slot, uint32_t size, const struct maglev_node *node, uint32_t n)
 {
-	uint32_t used = 0, most = 0;
+	uint32_t used = 0;
 
 	if (!maglev_size_ok(size) || n > MAGLEV_NODES)
 		return -EINVAL;
-	struct walk *w = calloc(n ? n : 1, sizeof(*w));
-	if (!w)
+	struct claim *c = calloc(n ? n : 1, sizeof(*c));
+	if (!c)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < n; i++) {
-		const uint64_t h = mix(node[i].name);
-		if (!node[i].weight)
-			continue;
-		w[used++] = (struct walk){ .name = node[i].name,
-					   .at = (uint32_t)(((h >> 32) * size) >> 32),
-					   .step = 1 + (uint32_t)((h & 0xffffffff) * (size - 1) >> 32),
-					   .weight = node[i].weight,
-					   .node = (uint16_t)i };
-		most = MAX(most, node[i].weight);
-	}
-	/* whose turn is first must not depend on the order of the configuration */
-	qsort(w, used, sizeof(*w), by_name);
+	for (uint32_t i = 0; i < n; i++)
+		if (node[i].weight)
+			c[used++] =
+				(struct claim){ .name = node[i].name, .weight = node[i].weight, .node = (uint16_t)i };
 	for (uint32_t i = 0; i < size; i++)
 		slot[i] = EMPTY;
-	if (used)
-		fill(slot, size, w, used, most);
-	free(w);
+	if (used) {
+		share_out(c, used, size);
+		/* whose turn is first must not depend on the order of the configuration */
+		qsort(c, used, sizeof(*c), by_name);
+		fill(slot, size, c, used);
+	}
+	free(c);
 	return used ? 0 : -EINVAL;
 }

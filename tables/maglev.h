@@ -2,8 +2,8 @@
 /* Maglev's look-up table (Eisenbud et al., NSDI 2016, section 3.4), with weights: which of the nodes slot i belongs to.
  *
  * A pure function of the nodes' names and weights: neither their order nor what was there before counts, and nothing is drawn
- * at random, so that gateways with one configuration choose alike. Shares follow the weights to a fraction of a slot a node,
- * and a node that goes or comes moves little beyond its own share. Any thread. */
+ * at random, so that gateways with one configuration choose alike. Shares follow the weights to less than two slots a node, and
+ * at the default size a node that goes or comes moves at most 1 % of the table beyond its own share. Any thread. */
 #pragma once
 
 #include "fwd/base/net.h"

@@ -16,9 +16,9 @@
 #include "tables/maglev.h"
 #include "tables/service.h"
 
-enum { M = MAGLEV_DEFAULT, NODES = 100 };
+enum { M = MAGLEV_DEFAULT, NODES = 200, MANY = 300 };
 
-static struct maglev_node node[NODES];
+static struct maglev_node node[MANY];
 static uint16_t slot[M], other[M];
 
 static struct ipaddr addr(uint32_t n)
@@ -34,55 +34,90 @@ static void nodes(uint32_t n, uint32_t weight)
 	}
 }
 
-/* Shares follow the weights to a slot or two. */
-static void test_spread(void **state)
+/* Weights of the property tests: equal ones, small ones (also 0), far apart. */
+static uint32_t weight_of(unsigned kind, uint32_t i)
+{
+	const uint32_t r = (i + 1) * 2654435761u >> 8;
+	return kind == 0 ? 1 : kind == 1 ? r % 6 : 1 + r % 1000;
+}
+
+static uint64_t total_of(const struct maglev_node *v, uint32_t n)
+{
+	uint64_t total = 0;
+	for (uint32_t i = 0; i < n; i++)
+		total += v[i].weight;
+	return total;
+}
+
+/* Shares follow the weights to less than two slots; who has a weight that comes to a slot has one. */
+static void check_spread(const uint16_t *s, const struct maglev_node *v, uint32_t n)
+{
+	uint32_t count[MANY] = { 0 };
+	const uint64_t total = total_of(v, n);
+	for (uint32_t i = 0; i < M; i++)
+		count[s[i]]++;
+	for (uint32_t i = 0; i < n; i++) {
+		const double want = (double)M * v[i].weight / (double)total;
+		assert_true(count[i] > want - 2 && count[i] < want + 2);
+		assert_true(want < 1 || count[i] > 0);
+		assert_true(v[i].weight || !count[i]);
+	}
+}
+
+/* 'gone' of 'n' goes, which moves at most 1 % of the table beyond its own slots. Seen the other way it comes. */
+static void check_disruption(uint32_t n, uint32_t gone)
+{
+	const uint32_t weight = node[gone].weight;
+	uint32_t moved = 0;
+	node[gone].weight = 0;
+	assert_int_equal(maglev_fill(other, M, node, n), 0);
+	check_spread(other, node, n);
+	node[gone].weight = weight;
+	for (uint32_t s = 0; s < M; s++)
+		moved += slot[s] != gone && slot[s] != other[s];
+	if (moved > M / 100)
+		fail_msg("%u of %u goes: %u slots of others move", gone, n, moved);
+}
+
+static void test_spread_and_disruption(void **state)
 {
 	(void)state;
-	for (uint32_t n = 1; n <= NODES; n = n * 2 + 1) {
-		uint32_t count[NODES] = { 0 }, total = 0;
-		nodes(n, 1);
-		for (uint32_t i = 0; i < n; i++) {
-			node[i].weight = i % 5; /* also 0 */
-			total += node[i].weight;
+	for (unsigned kind = 0; kind < 3; kind++)
+		for (uint32_t n = 2; n <= NODES; n += n < 10 ? 1 : n < 50 ? 8 : 25) {
+			nodes(n, 1);
+			for (uint32_t i = 0; i < n; i++)
+				node[i].weight = weight_of(kind, i);
+			assert_int_equal(maglev_fill(slot, M, node, n), 0);
+			check_spread(slot, node, n);
+			for (uint32_t i = 0; i < 4; i++) {
+				const uint32_t gone = i * n / 4;
+				if (node[gone].weight < total_of(node, n))
+					check_disruption(n, gone);
+			}
 		}
-		if (!total) {
-			assert_int_equal(maglev_fill(slot, M, node, n), -EINVAL);
-			continue;
-		}
-		assert_int_equal(maglev_fill(slot, M, node, n), 0);
-		for (uint32_t s = 0; s < M; s++)
-			count[slot[s]]++;
-		for (uint32_t i = 0; i < n; i++) {
-			double want = (double)M * node[i].weight / total;
-			assert_true(count[i] > want - 2 && count[i] < want + 2);
-		}
-	}
+	nodes(3, 0);
+	assert_int_equal(maglev_fill(slot, M, node, 3), -EINVAL);
+	nodes(3, 1);
 	assert_int_equal(maglev_fill(slot, 1000, node, 3), -EINVAL);
 }
 
-/* One of 'n' goes: what moves beyond its own slots, in percent of the table. */
-static double disruption(uint32_t n, uint32_t gone)
+/* More nodes than slots, and weights as far apart as they get: who comes to a slot has one, and it ends. */
+static void test_extremes(void **state)
 {
-	uint32_t moved = 0;
-	nodes(n, 1);
-	assert_int_equal(maglev_fill(slot, M, node, n), 0);
-	node[gone].weight = 0;
-	assert_int_equal(maglev_fill(other, M, node, n), 0);
-	for (uint32_t s = 0; s < M; s++) {
-		assert_int_not_equal(other[s], gone);
-		moved += slot[s] != gone && slot[s] != other[s];
-	}
-	return 100.0 * moved / M;
-}
-
-static void test_disruption(void **state)
-{
-	static const uint32_t sizes[] = { 2, 3, 5, 10, 20 };
 	(void)state;
-	for (unsigned k = 0; k < ARRAY_LEN(sizes); k++)
-		for (uint32_t gone = 0; gone < MIN(sizes[k], 10u); gone++)
-			assert_true(disruption(sizes[k], gone) <= 1.0);
-	assert_true(disruption(NODES, 50) <= 1.5);
+	nodes(MANY, 1);
+	node[0].weight = UINT16_MAX * 256u;
+	assert_int_equal(maglev_fill(slot, M, node, MANY), 0);
+	for (uint32_t s = 0; s < M; s++)
+		assert_int_equal(slot[s], 0);
+	nodes(MANY, 1);
+	assert_int_equal(maglev_fill(slot, 251, node, MANY), 0);
+	for (uint32_t s = 0; s < 251; s++)
+		assert_true(slot[s] < MANY);
+	nodes(2, 1);
+	node[1].weight = M;
+	assert_int_equal(maglev_fill(slot, M, node, 2), 0);
+	check_spread(slot, node, 2);
 }
 
 /* Two gateways whose configurations name the backends in another order. */
@@ -254,8 +289,8 @@ static void test_affinity(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_spread),
-		cmocka_unit_test(test_disruption),
+		cmocka_unit_test(test_spread_and_disruption),
+		cmocka_unit_test(test_extremes),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test_setup_teardown(test_algorithms, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
