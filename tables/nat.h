@@ -4,7 +4,7 @@
  *
  * One mapping per (protocol, inside address, inside port, zone), shared by all its connections through a reference each.
  * A port of a pool address is one bit of a bitmap that XDP steering reads; claiming it is one atomic or. A port is never
- * overloaded, and allocation does not fail while a port of the range is free. Ports and ids are host order here. */
+ * overloaded, and allocation fails only when every port of the range is taken. Ports and ids are host order here. */
 #pragma once
 
 #include "tables/abi/steer.h"
@@ -22,9 +22,10 @@ struct nat_pool {
 	struct ipnet source; /* only for these sources; has_source */
 	bool has_source;
 	uint8_t mapping, filter;
-	uint64_t *bits[3];  /* by enum steer_proto: 64 Ki bits */
-	uint32_t *owner[3]; /* port -> mapping index, 0 = none */
-	uint32_t in_use[3]; /* ports taken (atomic) */
+	uint64_t *bits[3];    /* by enum steer_proto: 64 Ki bits */
+	uint32_t *owner[3];   /* port -> mapping index, 0 = none */
+	uint32_t in_use[3];   /* ports taken, also those of a range it had before (atomic) */
+	uint32_t released[3]; /* ports that came free, ever (atomic) */
 };
 extern struct nat_pool nat_pools[NAT_POOLS_MAX];
 

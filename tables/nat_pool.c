@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Pools of outside addresses and their port bitmaps. The control thread adds and removes pools, workers claim and
- * release ports with one atomic operation each; XDP steering reads the same bits.
+/* Pools of outside addresses: the control thread adds and removes them, workers choose one (their ports: nat_port.c).
  *
  * A removed pool drains: its slot, bits and owners stay until the last mapping is gone and every worker has passed a
  * quiescent state, because connections keep their outside port to the end. */
@@ -11,7 +10,7 @@
 
 #include "fwd/base/rcu.h"
 
-enum { PORTS = 65536, DEFAULT_LO = 1024, PASSES = 8 };
+enum { PORTS = 65536, DEFAULT_LO = 1024 };
 enum slot_state { SLOT_UNUSED, SLOT_ACTIVE, SLOT_DRAINING };
 
 struct nat_pool nat_pools[NAT_POOLS_MAX];
@@ -143,7 +142,7 @@ int nat_pool_del(const struct ipaddr *addr, struct err *e)
 	if (i < 0)
 		return err_set(e, -ENOENT, "nat pool %s does not exist", ip_print(addr, b));
 	STORE_RELAXED(&slots[i].state, SLOT_DRAINING);
-	/* Pairs with read_addr: who copied a torn address sees the new state. */
+	/* Pairs with nat_pool_address: who copied a torn address sees the new state. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	nat_pools[i].addr = (struct ipaddr){ .d = { 0, 0 } };
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -227,9 +226,9 @@ int nat_pool_choose(const struct ipaddr *src, uint32_t out)
 	return best;
 }
 
-/* ---- ports: workers ---- */
+/* ---- for nat_port.c: workers ---- */
 
-static bool read_addr(unsigned p, struct ipaddr *addr)
+bool nat_pool_address(unsigned p, struct ipaddr *addr)
 {
 	if (LOAD_ACQUIRE(&slots[p].state) != SLOT_ACTIVE)
 		return false;
@@ -237,65 +236,4 @@ static bool read_addr(unsigned p, struct ipaddr *addr)
 		addr->d[i] = LOAD_RELAXED(&nat_pools[p].addr.d[i]);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return LOAD_RELAXED(&slots[p].state) == SLOT_ACTIVE;
-}
-
-static bool claim_bit(uint64_t *bits, uint32_t port)
-{
-	const uint64_t bit = 1ull << (port % 64);
-	return !(__atomic_fetch_or(&bits[port / 64], bit, __ATOMIC_ACQ_REL) & bit);
-}
-
-/* First free port of lo..hi, -1 when there is none. A bit lost to another thread is only a reason to look again. */
-static int scan(uint64_t *bits, uint32_t lo, uint32_t hi)
-{
-	for (uint32_t w = lo / 64; w <= hi / 64; w++) {
-		uint64_t in_range = ~0ull;
-		if (w == lo / 64)
-			in_range &= ~0ull << (lo % 64);
-		if (w == hi / 64)
-			in_range &= ~0ull >> (63 - hi % 64);
-		uint64_t free_bits;
-		while ((free_bits = ~LOAD_RELAXED(&bits[w]) & in_range)) {
-			uint32_t port = w * 64 + (uint32_t)__builtin_ctzll(free_bits);
-			if (claim_bit(bits, port))
-				return (int)port;
-		}
-	}
-	return -1;
-}
-
-int nat_port_claim(unsigned p, enum steer_proto which, uint16_t want, uint64_t random, struct ipaddr *addr)
-{
-	struct nat_pool *pool = &nat_pools[p];
-	const uint32_t lo = LOAD_RELAXED(&pool->port_lo), hi = LOAD_RELAXED(&pool->port_hi);
-	int port = -1;
-
-	if (!read_addr(p, addr) || lo > hi)
-		return -ENOSPC;
-	uint64_t *bits = pool->bits[which];
-	if (want >= lo && want <= hi && claim_bit(bits, want))
-		port = want;
-	const uint32_t n = hi - lo + 1, start = lo + (uint32_t)(random % n);
-	/* Another pass when a port was freed behind the scan: the count says so. */
-	for (unsigned i = 0; port < 0 && i < PASSES; i++) {
-		if (i && LOAD_ACQUIRE(&pool->in_use[which]) >= n)
-			break;
-		port = scan(bits, start, hi);
-		if (port < 0 && start > lo)
-			port = scan(bits, lo, start - 1);
-	}
-	if (port < 0)
-		return -ENOSPC;
-	__atomic_add_fetch(&pool->in_use[which], 1, __ATOMIC_RELAXED);
-	return port;
-}
-
-void nat_port_release(unsigned p, enum steer_proto which, uint16_t port)
-{
-	struct nat_pool *pool = &nat_pools[p];
-
-	STORE_RELAXED(&pool->owner[which][port], 0);
-	__atomic_fetch_and(&pool->bits[which][port / 64], ~(1ull << (port % 64)), __ATOMIC_RELEASE);
-	/* last: a count of 0 means that the slot may be used anew */
-	__atomic_sub_fetch(&pool->in_use[which], 1, __ATOMIC_RELEASE);
 }

@@ -293,12 +293,124 @@ static void test_drain(void **state)
 	pthread_join(t, NULL);
 }
 
+/* Two ports of the whole range are free; one thread moves from one to the other as fast as it can, so that what is free is
+ * often where the other thread has just looked. Neither is ever refused. */
+enum { SCARCE = 30000 };
+static struct scarce {
+	bool ready, done;
+} scarce;
+
+static void *scarce_thread(void *arg)
+{
+	static const uint16_t ports[2] = { 1000, 30000 };
+	struct ipaddr a;
+	int have = nat_port_claim(race.pool, STEER_TCP, ports[0], 0, &a);
+	(void)arg;
+	STORE_RELEASE(&scarce.ready, true);
+	for (unsigned n = 1; !LOAD_ACQUIRE(&scarce.done); n++) {
+		nat_port_release(race.pool, STEER_TCP, (uint16_t)have);
+		have = nat_port_claim(race.pool, STEER_TCP, ports[n % 2], 0, &a);
+		if (have < 0)
+			abort();
+	}
+	nat_port_release(race.pool, STEER_TCP, (uint16_t)have);
+	return NULL;
+}
+
+static void test_scarce(void **state)
+{
+	unsigned refused = 0;
+	struct ipaddr a;
+	pthread_t t;
+	(void)state;
+	race.pool = add_pool("192.0.2.1", 1, 65535, NAT_EIF);
+	for (unsigned i = 1; i <= 65535; i++)
+		assert_int_equal(nat_port_claim(race.pool, STEER_TCP, (uint16_t)i, 0, &a), i);
+	assert_int_equal(nat_port_claim(race.pool, STEER_TCP, 0, 5, &a), -ENOSPC);
+	nat_port_release(race.pool, STEER_TCP, 1000);
+	nat_port_release(race.pool, STEER_TCP, 30000);
+	scarce = (struct scarce){ false, false };
+	assert_int_equal(pthread_create(&t, NULL, scarce_thread, NULL), 0);
+	while (!LOAD_ACQUIRE(&scarce.ready))
+		sched_yield();
+	for (unsigned n = 0; n < SCARCE; n++) {
+		int port = nat_port_claim(race.pool, STEER_TCP, 0, rnd64() >> 20, &a);
+		refused += port < 0;
+		if (port >= 0)
+			nat_port_release(race.pool, STEER_TCP, (uint16_t)port);
+	}
+	STORE_RELEASE(&scarce.done, true);
+	pthread_join(t, NULL);
+	assert_int_equal(refused, 0);
+	assert_int_equal(bits_in(race.pool, STEER_TCP), 65533);
+}
+
+/* New connections toward one destination until the range is full, by two threads at once: how many were refused by the
+ * time a part of the ports was in use. Nobody is, before the last one is taken. */
+enum { CURVE_LO = 32768, CURVE = 32768, CURVE_MORE = 1000 };
+static struct curve {
+	uint32_t offered, refused, early; /* early: refused while a port was free */
+	uint32_t refused_at[3];           /* by the time half, three quarters, all of the ports were offered a flow */
+} curve;
+
+static void fill_curve(unsigned me)
+{
+	const struct ipaddr remote = ip("203.0.113.1");
+	uint64_t x = 3 + me;
+	bool created;
+	uint32_t n, m;
+
+	while ((n = __atomic_fetch_add(&curve.offered, 1, __ATOMIC_RELAXED)) < CURVE + CURVE_MORE) {
+		struct nat_key k = key_of(race.pool, PROTO_TCP, n, 80); /* no source port is kept */
+		x = x * 6364136223846793005 + 1442695040888963407;
+		if (n == CURVE / 2 || n == CURVE / 4 * 3 || n == CURVE)
+			STORE_RELAXED(&curve.refused_at[n / (CURVE / 4) - 2], LOAD_RELAXED(&curve.refused));
+		if (!nat_map(me, &k, 1, x >> 11, &m, &created)) {
+			if (nat_permit(me, m, &remote, 443))
+				abort();
+			continue;
+		}
+		if (__atomic_add_fetch(&curve.refused, 1, __ATOMIC_RELAXED) < 3 &&
+		    bits_in(race.pool, STEER_TCP) < CURVE)
+			__atomic_add_fetch(&curve.early, 1, __ATOMIC_RELAXED);
+	}
+}
+
+static void *curve_thread(void *arg)
+{
+	(void)arg;
+	rcu_thread_register();
+	fill_curve(1);
+	rcu_thread_unregister();
+	return NULL;
+}
+
+static void test_curve(void **state)
+{
+	pthread_t t;
+	(void)state;
+	memset(&curve, 0, sizeof(curve));
+	race.pool = add_pool("192.0.2.1", CURVE_LO, CURVE_LO + CURVE - 1, NAT_APDF);
+	assert_int_equal(pthread_create(&t, NULL, curve_thread, NULL), 0);
+	fill_curve(0);
+	rcu_offline();
+	pthread_join(t, NULL);
+	rcu_online();
+	print_message("new connections refused at 50 / 75 / 100 %% of %d ports: %u / %u / %u; then %u of %d\n", CURVE,
+		      curve.refused_at[0], curve.refused_at[1], curve.refused_at[2], curve.refused, CURVE_MORE);
+	assert_int_equal(curve.early, 0);
+	assert_int_equal(curve.refused, CURVE_MORE);
+	assert_int_equal(bits_in(race.pool, STEER_TCP), CURVE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_random, open_all, close_all),
 		cmocka_unit_test_setup_teardown(test_race, open_all, close_all),
 		cmocka_unit_test_setup_teardown(test_drain, open_all, close_all),
+		cmocka_unit_test_setup_teardown(test_scarce, open_all, close_all),
+		cmocka_unit_test_setup_teardown(test_curve, open_all, close_all),
 		cmocka_unit_test_setup_teardown(test_churn, open_all, close_all),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
