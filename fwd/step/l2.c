@@ -4,7 +4,8 @@
  *  containers  every request but one for the endpoint's own address is answered with the gateway MAC, so any default route
  *              works; never probes, DAD or gratuitous ones, so an address stays the container's own
  *  overlay     network mode: requests for anything that is not the remote's own; answers teach the control thread
- *  uplink      pool and service addresses that the kernel does not own
+ *  uplink      pool and service addresses that the kernel does not own; probes for them too, or another host would take one of them
+ *              for free (RFC 5227 2.1.1, RFC 4861 7.2.4)
  * A request is turned into its answer in place; the frame leaves where it came from. */
 #include "fwd/decide.h"
 #include "fwd/gate.h"
@@ -12,11 +13,12 @@
 #include "tables/nat.h"
 
 enum { ND_RS = 133, ND_RA = 134, ND_NS = 135, ND_NA = 136, ND_REDIRECT = 137 };
+enum { NA_ROUTER = 0x80, NA_SOLICITED = 0x40, NA_OVERRIDE = 0x20 };
 
 /* One question or answer about 'target', whichever protocol asked it. */
 struct l2 {
 	bool request, arp;
-	bool probe; /* DAD, ARP probe or gratuitous: not to be answered */
+	bool probe; /* DAD, ARP probe or gratuitous */
 	struct ipaddr sender, target;
 	struct mac sender_mac; /* zero when it does not say */
 };
@@ -34,36 +36,45 @@ static bool read_arp(const struct pkt *p, struct l2 *q)
 	return true;
 }
 
-/* The link-layer address option of type 'want' behind the fixed 24 bytes of an NS or NA. */
-static bool nd_option(const uint8_t *icmp, uint16_t len, uint8_t want, struct mac *m)
+/* The options behind the fixed 24 bytes of an NS or NA. The first link-layer address of type 'want' goes to 'm', which stays as it
+ * is without one. False: an option of length 0 (RFC 4861 4.6: to be dropped) or one that runs past the end. */
+static bool read_options(const uint8_t *icmp, uint16_t len, uint8_t want, struct mac *m)
 {
-	for (uint32_t at = 24; at + 8 <= len;) {
-		uint32_t size = icmp[at + 1] * 8u;
+	bool found = false;
+	for (uint32_t at = 24, size; at < len; at += size) {
+		size = at + 8 <= len ? icmp[at + 1] * 8u : 0;
 		if (size == 0 || at + size > len)
 			return false;
-		if (icmp[at] == want) {
-			memcpy(m->b, icmp + at + 2, 6);
-			return true;
-		}
-		at += size;
+		if (icmp[at] != want || found)
+			continue;
+		memcpy(m->b, icmp + at + 2, 6);
+		found = true;
 	}
-	return false;
+	return true;
 }
 
+static bool is_solicited_node(const struct ipaddr *a)
+{
+	static const uint8_t prefix[13] = { 0xff, 2, [11] = 1, [12] = 0xff };
+	return memcmp(a->b, prefix, sizeof(prefix)) == 0;
+}
+
+/* RFC 4861 7.1.1, 7.1.2; RFC 6980: never in fragments or behind extension headers. */
 static bool read_nd(const struct pkt *p, struct l2 *q)
 {
 	const uint8_t *i = p->l4;
-	/* RFC 4861 7.1: hop limit 255, code 0, whole; RFC 6980: never in fragments or behind extension headers */
+	const struct ipaddr dst = ip_from6(p->l3 + 24);
 	if (p->ttl != 255 || i[1] != 0 || p->l4_len < 24 || p->flags & (PKT_FRAG | PKT_OPTIONS))
 		return false;
 	*q = (struct l2){ .request = i[0] == ND_NS };
 	q->sender = ip_from6(p->l3 + 8);
 	q->target = ip_from6(i + 8);
 	q->probe = ip_is_zero(&q->sender);
-	if (ip_is_multicast(&q->target))
+	if (ip_is_multicast(&q->target) || !read_options(i, p->l4_len, q->request ? 1 : 2, &q->sender_mac))
 		return false;
-	nd_option(i, p->l4_len, q->request ? 1 : 2, &q->sender_mac);
-	return true;
+	if (!q->request)
+		return !(ip_is_multicast(&dst) && i[4] & NA_SOLICITED);
+	return !q->probe || (is_solicited_node(&dst) && mac_is_zero(&q->sender_mac));
 }
 
 static void answer_arp(struct pkt *p, const struct l2 *q, const struct mac *me)
@@ -77,16 +88,19 @@ static void answer_arp(struct pkt *p, const struct l2 *q, const struct mac *me)
 	p->l3_len = 28;
 }
 
+/* To who asks; to all nodes when he has no address yet (RFC 4861 7.2.4). */
 static void answer_nd(struct pkt *p, const struct l2 *q, const struct mac *me)
 {
+	static const uint8_t all_nodes[16] = { 0xff, 2, [15] = 1 };
 	uint8_t *h = p->l3, *i = p->l4;
-	memcpy(h + 24, q->sender.b, 16);
+	memcpy(h + 24, q->probe ? all_nodes : q->sender.b, 16);
 	memcpy(h + 8, q->target.b, 16);
 	wr16(h + 4, 32);
 	h[6] = PROTO_ICMP6;
 	i[0] = ND_NA;
 	st16(i + 2, 0);
-	wr32(i + 4, 0xe0000000); /* router, solicited, override */
+	wr32(i + 4, 0);
+	i[4] = q->probe ? NA_ROUTER | NA_OVERRIDE : NA_ROUTER | NA_SOLICITED | NA_OVERRIDE;
 	i[24] = 2;
 	i[25] = 1;
 	memcpy(i + 26, me->b, 6);
@@ -104,11 +118,12 @@ static void finish_outer6(uint8_t *o, uint8_t *udp)
 }
 
 /* Sends the answer, now in p->l3 .. p->l3 + l3_len, back through the headers it came with. */
-static enum step send_back(struct decision *d, const struct mac *me)
+static enum step send_back(struct decision *d, const struct l2 *q, const struct mac *me)
 {
+	static const uint8_t all_nodes[6] = { 0x33, 0x33, 0, 0, 0, 1 };
 	struct pkt *p = d->p;
 	uint8_t *e = p->inner, asker[6];
-	memcpy(asker, p->port == PORT_GATE ? p->data : e + 6, 6);
+	memcpy(asker, p->port == PORT_GATE ? p->data : q->probe && !q->arp ? all_nodes : e + 6, 6);
 	if (p->flags & PKT_OVERLAY) { /* the outer header turns round too: same VTEP pair, same VNI */
 		uint8_t *o = p->data;
 		bool o6 = rd16(o + 12) == ET_IP6;
@@ -164,7 +179,7 @@ static enum step answer(struct decision *d, const struct l2 *q, const struct mac
 		answer_arp(p, q, me);
 	else
 		answer_nd(p, q, me);
-	return send_back(d, me);
+	return send_back(d, q, me);
 }
 
 static enum step from_container(struct decision *d, const struct l2 *q)
@@ -210,7 +225,8 @@ static enum step from_overlay(struct decision *d, const struct l2 *q)
 static enum step from_uplink(struct decision *d, const struct l2 *q)
 {
 	struct fib_result f;
-	if (!q->request || q->probe || (nat_pool_by_addr(&q->target) < 0 && !service_is_vip(&q->target)))
+	const bool gratuitous = ip_eq(&q->sender, &q->target);
+	if (!q->request || gratuitous || (nat_pool_by_addr(&q->target) < 0 && !service_is_vip(&q->target)))
 		return decide_drop(d, DROP_ARP);
 	fib_lookup(&q->target, 0, &f);
 	if (f.kind == FIB_LOCAL) /* the kernel answers for its own */
