@@ -61,9 +61,18 @@ static enum step check_addresses(struct decision *d)
 	return STEP_ON;
 }
 
+/* Source quench is deprecated (RFC 6633); a redirect is about a host's own link, and passed on through a translation it names
+ * addresses that mean nothing behind it. Neither is to be answered, so both are errors all the same. */
+static bool is_unwanted_error(const struct pkt *p)
+{
+	return (p->flags & (PKT_ICMP_ERROR | PKT_IP6)) == PKT_ICMP_ERROR && (p->l4[0] == 4 || p->l4[0] == 5);
+}
+
 static enum step check_protocol(struct decision *d)
 {
 	const struct pkt *p = d->p;
+	if (is_unwanted_error(p))
+		return decide_drop(d, DROP_CT_UNKNOWN_PROTO);
 	if (p->proto == PROTO_TCP || p->proto == PROTO_UDP || p->proto == PROTO_SCTP ||
 	    p->flags & (PKT_ICMP_ECHO | PKT_ICMP_ERROR))
 		return STEP_ON;
