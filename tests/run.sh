@@ -50,7 +50,7 @@ golden() {
 		add "$1/${f#tests/golden/}" "$3" "$2" "$f"
 	done < <(find tests/golden -name '*.pkt' | LC_ALL=C sort)
 }
-suite_unit() { programs unit tests/unit "$B/unit" 120; }
+suite_unit() { programs unit tests/unit "$B/unit" 300; }
 suite_bpf() { programs bpf tests/bpf "$B/bpf" 120; }
 suite_golden() { golden golden "$B/golden" 30; }
 suite_guard() { add guard/replay 60 env B="$B" bash tests/guard.sh; }
