@@ -226,6 +226,11 @@ void nat_unref(unsigned slot, uint32_t mapping)
 	pool_retire(&mappings.pool, slot, mapping);
 }
 
+uint32_t nat_find(const struct nat_key *k)
+{
+	return table_find(&mappings, k);
+}
+
 uint32_t nat_by_outside(const struct ipaddr *addr, uint8_t proto, uint16_t port)
 {
 	int p = nat_pool_by_addr(addr);

@@ -87,6 +87,8 @@ void nat_ahead_end(const struct nat_ahead *a, const struct ipaddr *remote, uint1
 bool nat_ref(uint32_t mapping);
 /* Drops a reference; the last one frees the port and the entry. */
 void nat_unref(unsigned slot, uint32_t mapping);
+/* The mapping of 'k', 0 if none. No reference taken. */
+uint32_t nat_find(const struct nat_key *k);
 /* Mapping that owns outside (addr, port) of 'proto', 0 if none. No reference taken. */
 uint32_t nat_by_outside(const struct ipaddr *addr, uint8_t proto, uint16_t port);
 const struct nat_key *nat_key_at(uint32_t mapping);

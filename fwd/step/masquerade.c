@@ -81,21 +81,42 @@ static int wanted_pool(struct decision *d)
 	return pool;
 }
 
+/* Hairpin: may the sender, by its outside address and port, come in by the other one's mapping? */
+static enum step check_hairpin(struct decision *d, const struct ipaddr *outside, uint16_t port)
+{
+	char text[IP_STRLEN];
+	if (!d->inmap || nat_permitted(d->inmap, outside, port))
+		return STEP_ON;
+	decide_say(d, "nat", "the mapping never talked to the sender's outside address %s, port %u",
+		   ip_print(outside, text), port);
+	return decide_drop(d, DROP_NAT_FILTERED);
+}
+
+/* Without a mapping yet, most probably the inside port is kept. */
+static enum step rehearse(struct decision *d, const struct nat_key *k)
+{
+	char text[IP_STRLEN];
+	const uint32_t m = nat_find(k);
+	const struct ipaddr outside = m ? nat_at(m)->outside : nat_pools[k->pool].addr;
+	decide_say(d, "masquerade", "from pool %s%s", ip_print(&outside, text),
+		   d->inmap ? ", the destination being another's outside address" : "");
+	if (m && m == d->inmap) /* to itself, which it permits by that */
+		return STEP_ON;
+	return check_hairpin(d, &outside, m ? nat_at(m)->outside_port : k->inside_port);
+}
+
 static enum step masquerade_new(struct decision *d, int pool)
 {
 	char text[IP_STRLEN];
 	bool created;
 	if (!nat_proto_supported(d->wire.proto))
 		return decide_drop(d, DROP_NAT_PROTO);
-	if (d->x) {
-		decide_say(d, "masquerade", "from pool %s%s", ip_print(&nat_pools[pool].addr, text),
-			   d->inmap ? ", the destination being another's outside address" : "");
-		return STEP_ON;
-	}
 	struct nat_key k = { .inside = d->osrc,
 			     .inside_port = ntohs(inside_port(&d->wire)),
 			     .proto = d->wire.proto,
 			     .pool = (uint8_t)pool };
+	if (d->x)
+		return rehearse(d, &k);
 	struct worker *w = d->w;
 	uint64_t random = (uint64_t)worker_random(w) << 32 | worker_random(w);
 	if (nat_map(w->slot, &k, w->now_s, random, &d->mapping, &created))
@@ -110,11 +131,10 @@ static enum step masquerade_new(struct decision *d, int pool)
 	decide_say(d, "masquerade", "from pool %s, port %u", ip_print(&m->outside, text), m->outside_port);
 	d->out.src = m->outside;
 	d->out.sport = htons(m->outside_port);
-	if (d->inmap && !nat_permitted(d->inmap, &m->outside, m->outside_port)) {
+	const enum step s = check_hairpin(d, &m->outside, m->outside_port);
+	if (s != STEP_ON)
 		decide_release_nat(d);
-		return decide_drop(d, DROP_NAT_FILTERED);
-	}
-	return STEP_ON;
+	return s;
 }
 
 static bool has_pool(uint32_t mapping)
