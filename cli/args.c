@@ -264,28 +264,3 @@ const struct arg_type *arg_type_by_name(const char *name, size_t len)
 			return &arg_types[i];
 	return NULL;
 }
-
-static const struct {
-	const char *name;
-	uint8_t proto;
-} protos[] = { { "tcp", PROTO_TCP },
-	       { "udp", PROTO_UDP },
-	       { "sctp", PROTO_SCTP },
-	       { "icmp", PROTO_ICMP },
-	       { "icmpv6", PROTO_ICMP6 } };
-
-uint8_t proto_by_name(const char *s)
-{
-	for (unsigned i = 0; i < ARRAY_LEN(protos); i++)
-		if (!strcmp(s, protos[i].name))
-			return protos[i].proto;
-	return 0;
-}
-
-const char *proto_name(uint8_t proto)
-{
-	for (unsigned i = 0; i < ARRAY_LEN(protos); i++)
-		if (proto == protos[i].proto)
-			return protos[i].name;
-	return NULL;
-}

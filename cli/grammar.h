@@ -112,6 +112,3 @@ struct arg_type {
 };
 const struct arg_type *arg_type_by_name(const char *name, size_t len);
 bool arg_parse_u64(const char *s, uint64_t *v);
-/* "tcp", 0 for none such: tcp udp sctp icmp icmpv6. */
-uint8_t proto_by_name(const char *s);
-const char *proto_name(uint8_t proto); /* NULL for others */

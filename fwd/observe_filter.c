@@ -30,20 +30,10 @@ static bool read_number(const char *s, uint64_t max, uint64_t *v)
 
 static bool read_proto(const char *s, uint8_t *proto)
 {
-	static const struct {
-		const char *word;
-		uint8_t proto;
-	} protos[] = { { "tcp", PROTO_TCP },
-		       { "udp", PROTO_UDP },
-		       { "sctp", PROTO_SCTP },
-		       { "icmp", PROTO_ICMP },
-		       { "icmpv6", PROTO_ICMP6 } };
 	uint64_t n;
-	for (unsigned i = 0; i < ARRAY_LEN(protos); i++)
-		if (!strcmp(s, protos[i].word)) {
-			*proto = protos[i].proto;
-			return true;
-		}
+	*proto = proto_by_name(s);
+	if (*proto)
+		return true;
 	if (!read_number(s, 255, &n) || !n)
 		return false;
 	*proto = (uint8_t)n;

@@ -164,3 +164,28 @@ uint64_t csum_pseudo(const void *src, const void *dst, unsigned alen, uint8_t pr
 	uint64_t sum = csum_add(src, alen, (uint64_t)htons(proto) + htonl(len));
 	return csum_add(dst, alen, sum);
 }
+
+static const struct {
+	const char *name;
+	uint8_t proto;
+} protos[] = { { "tcp", PROTO_TCP },
+	       { "udp", PROTO_UDP },
+	       { "sctp", PROTO_SCTP },
+	       { "icmp", PROTO_ICMP },
+	       { "icmpv6", PROTO_ICMP6 } };
+
+uint8_t proto_by_name(const char *s)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(protos); i++)
+		if (!strcmp(s, protos[i].name))
+			return protos[i].proto;
+	return 0;
+}
+
+const char *proto_name(uint8_t proto)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(protos); i++)
+		if (proto == protos[i].proto)
+			return protos[i].name;
+	return NULL;
+}

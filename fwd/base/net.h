@@ -178,3 +178,6 @@ enum ipproto {
 	PROTO_DSTOPTS = 60,
 	PROTO_SCTP = 132
 };
+/* By the names that operators use: tcp udp sctp icmp icmpv6. */
+uint8_t proto_by_name(const char *s);  /* 0: none such */
+const char *proto_name(uint8_t proto); /* NULL for others */
