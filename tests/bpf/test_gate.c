@@ -2,7 +2,7 @@
 /* The gate: stamps and verdicts of the tc programs by BPF_PROG_TEST_RUN, then the real veth pair with a container in
  * its own namespace (is a frame of ours accepted by its IP stack, by the box's; which queue does a flow take), then the
  * life of the attachments: replaced, adopted, refused, put back. */
-#include "tests/bpf/env.h"
+#include "tests/bpf/gate_kit.h"
 
 #include <linux/if_packet.h>
 #include <linux/pkt_sched.h>
@@ -13,9 +13,6 @@
 
 #define CONTAINER_MAC "02 00 00 00 00 0c"
 #define STAMP "02 e1 00 01 02 03" /* endpoint 0x10203 */
-#define UDP4(src, dst)                                                                                                 \
-	"08 00 | 45 00 00 24 00 00 40 00 40 11 00 00 " src dst "12 34 1f 90 00 10 00 00 | 68 65 6c 6c 6f 21 21 21"
-#define BODY UDP4("0a 01 00 0a ", "0a 01 00 14 ")
 
 static void sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static void sh(const char *fmt, ...)
@@ -30,34 +27,11 @@ static void sh(const char *fmt, ...)
 		fail_msg("failed: %s", cmd);
 }
 
-static uint64_t stat_of(enum gate_stat which)
-{
-	uint64_t n[GATE_STATS];
-
-	assert_int_equal(loader_gate_stats(loader, n), 0);
-	return n[which];
-}
-
 static void endpoint(uint32_t id, uint32_t ifindex)
 {
 	struct gate_endpoint ep = { .id = id, .ifindex = ifindex };
 
 	assert_int_equal(loader_endpoint_set(loader, &ep), 0);
-}
-
-static void check_tc(enum loader_prog prog, const char *in, uint32_t verdict, const char *want, enum gate_stat stat)
-{
-	uint8_t frame[128], out[128], wanted[128];
-	unsigned size = hex(frame, in);
-	uint64_t before = stat == GATE_STATS ? 0 : stat_of(stat);
-
-	assert_int_equal(run_tc(prog, LO, frame, size, out), verdict);
-	if (want) {
-		assert_int_equal(hex(wanted, want), size);
-		assert_memory_equal(out, wanted, size);
-	}
-	if (stat != GATE_STATS)
-		assert_int_equal(stat_of(stat), before + 1);
 }
 
 static void from_container(void **state)

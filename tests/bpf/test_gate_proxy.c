@@ -1,34 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* [to-host] for connections of a proxy by BPF_PROG_TEST_RUN, with real sockets: who gets a packet, what goes back. */
-#include "tests/bpf/env.h"
+#include "tests/bpf/gate_kit.h"
 
 #include <netinet/in.h>
-
-#define BODY                                                                                                           \
-	"08 00 | 45 00 00 24 00 00 40 00 40 11 00 00 0a 01 00 0a 0a 01 00 14 | 12 34 1f 90 00 10 00 00 | "             \
-	"68 65 6c 6c 6f 21 21 21"
-static uint64_t stat_of(enum gate_stat which)
-{
-	uint64_t n[GATE_STATS];
-
-	assert_int_equal(loader_gate_stats(loader, n), 0);
-	return n[which];
-}
-
-static void check_tc(enum loader_prog prog, const char *in, uint32_t verdict, const char *want, enum gate_stat stat)
-{
-	uint8_t frame[128], out[128], wanted[128];
-	unsigned size = hex(frame, in);
-	uint64_t before = stat == GATE_STATS ? 0 : stat_of(stat);
-
-	assert_int_equal(run_tc(prog, LO, frame, size, out), verdict);
-	if (want) {
-		assert_int_equal(hex(wanted, want), size);
-		assert_memory_equal(out, wanted, size);
-	}
-	if (stat != GATE_STATS)
-		assert_int_equal(stat_of(stat), before + 1);
-}
 
 #define PROXY_STAMP "02 e4 00 00 3a 99" /* port 15001 */
 #define HOST_MAC "02 e9 00 00 00 02"
