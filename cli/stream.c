@@ -455,9 +455,8 @@ static int run_capture(struct call *c, struct err *e)
 
 const struct command commands_stream[] = {
 	{ "trace N:1-1000000 [FIELD=VALUE]...",
-	  "what each step answers for the next N packets that match, or which record replays them; src dst host sport "
-	  "dport "
-	  "proto port endpoint",
+	  "what each step answers for the next N packets that match, or which record replays them; "
+	  "src dst host sport dport proto port endpoint",
 	  run_trace, CMD_ALONE, NULL },
 	{ "monitor (drops|flows) [FIELD=VALUE]... [max N:1-4294967295]",
 	  "drops, or connections that begin and end, as they happen; fields as of trace, and reason for drops",

@@ -73,9 +73,8 @@ static void look_at_worker(unsigned i, uint64_t now_ns, uint64_t ns, uint64_t cy
 		m->busy_permille = MIN(busy * 1000 / cycles, 1000ul);
 	}
 	if (change > 0)
-		log_error("worker %u makes no progress for %llu s (last on CPU %u): its ports stand still; is the CPU "
-			  "taken by "
-			  "another program?",
+		log_error("worker %u makes no progress for %llu s (last on CPU %u): its ports stand still; "
+			  "is the CPU taken by another program?",
 			  i, STALL_NS / NS_PER_S, LOAD_RELAXED(&w->cpu));
 	if (change < 0)
 		log_info("worker %u goes on", i);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
 /* tc on sluice_host, the kernel's end of the gate. [to-host], ingress: frames from the engine to an endpoint or the
- * box, or to a listener on it that takes other people's connections (xdp/proxy.bpf.h). [from-host], egress: frames of the box get their stamp, but for flows that kernel replay has; those
- * [from-container] redirected here have one and pass.
+ * box, or to a listener on it that takes other people's connections (xdp/proxy.bpf.h). [from-host], egress: frames of
+ * the box get their stamp, but for flows that kernel replay has; those [from-container] redirected here have one and
+ * pass.
  * tc ingress on sluice_net, [to-host] too: XDP in front of it takes every frame; were it gone, they would enter the box past
  * the engine.
  * tc ingress on uplinks, [from-netdev]: replays the frames that XDP in front of it left to tc. */
