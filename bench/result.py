@@ -4,8 +4,9 @@
 
 A benchmark prints one line a result:  bench-NAME CASE [KEY NUMBER [UNIT] | KEY=TEXT]...
 Well-known keys: flows, frame (bytes with FCS), system=WHO, and one measured value (cycles, mpps, kpps, mbit, us, conns)
-with its spread min, max over so many rounds. All output passes through. $B/bench/NAME.json gets every such line as an object,
-beside the machine, kernel, method and load; $B/bench/NAME-*.svg and .png are drawn from it where gnuplot is installed.
+with its spread min, max over so many rounds. All output passes through, nothing is added to stdout. $B/bench/NAME.json gets
+every such line as an object, beside the machine, kernel, method and load; $B/bench/NAME-*.svg and .png are drawn from it
+where gnuplot is installed.
 The exit code is the command's.
 """
 import json
@@ -137,7 +138,8 @@ def run(name, method, command):
     if shutil.which("gnuplot"):
         for (metric, case), lines in series(results).items():
             plot(base, metric, case, lines)
-    print(f"{name}: {base}.json, {len(results)} results" + ("" if shutil.which("gnuplot") else "; no plots: gnuplot-nox is not installed"))
+    plots = "" if shutil.which("gnuplot") else "; no plots: gnuplot-nox is not installed"
+    print(f"{name}: {base}.json, {len(results)} results{plots}", file=sys.stderr)
     return p.returncode
 
 
