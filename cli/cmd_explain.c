@@ -66,9 +66,9 @@ static int explain(const struct parse *a, struct printer *to, struct frame_cache
 
 	if (n < 0)
 		return n;
-	if (n < ETH_HLEN_ || n > FRAME_ROOM)
-		return err_set(e, -EMSGSIZE, "a packet of %d bytes: give one of %d to %d", n, ETH_HLEN_, FRAME_ROOM);
-	struct pkt p = { .data = frame_get(frames), .len = (uint32_t)n };
+	if (n < ETH_HLEN_ || n > BIG_ROOM)
+		return err_set(e, -EMSGSIZE, "a packet of %d bytes: give one of %d to %d", n, ETH_HLEN_, BIG_ROOM);
+	struct pkt p = { .data = frame_get_for(frames, (uint32_t)n), .len = (uint32_t)n };
 	if (!p.data)
 		return err_set(e, -ENOMEM, "no free frame: the box has no port yet, or all frames are in use");
 	memcpy(p.data, built, (size_t)n);

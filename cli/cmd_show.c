@@ -52,7 +52,7 @@ static void show_ports(struct out *o)
 		out_u64(o, "rx_pps", live.rx_per_s);
 		out_u64(o, "tx_pps", live.tx_per_s);
 		out_u64(o, "dropped_pps", live.dropped_per_s);
-		out_u64(o, "device_rx_lost", s.rx_dropped + s.rx_ring_full + s.rx_invalid);
+		out_u64(o, "device_rx_lost", s.rx_dropped + s.rx_ring_full + s.rx_invalid + s.rx_no_frame);
 	}
 }
 
@@ -76,6 +76,7 @@ static void show_queues(struct out *o)
 			out_u64(o, "rx_ring_full", s.rx_ring_full);
 			out_u64(o, "rx_fill_empty", s.rx_fill_empty);
 			out_u64(o, "rx_invalid", s.rx_invalid);
+			out_u64(o, "rx_no_frame", s.rx_no_frame);
 			out_u64(o, "tx_invalid", s.tx_invalid);
 			out_u64(o, "tx_ring_empty", s.tx_ring_empty);
 			out_u64(o, "wakeups", s.wakeups);

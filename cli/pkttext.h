@@ -26,7 +26,7 @@
 #include "fwd/base/err.h"
 #include "fwd/base/util.h"
 
-enum { PKTTEXT_FRAME_MAX = 2048, PKTTEXT_MAX = 8192 };
+enum { PKTTEXT_FRAME_MAX = 16384, PKTTEXT_MAX = 8192 };
 
 /* The frame that 'text' describes; its length, or -EINVAL with a sentence. 'frame' has PKTTEXT_FRAME_MAX bytes. */
 int pkttext_parse(const char *text, uint8_t *frame, struct err *e);

@@ -268,7 +268,7 @@ static void port_device(struct port *p)
 {
 	struct err e = { "" };
 	uint32_t ifindex = if_nametoindex(p->conf.device);
-	if (ifindex == p->ifindex)
+	if (ifindex == p->ifindex && !p->reopen)
 		return;
 	if (!ifindex) {
 		if (p->up)

@@ -2,8 +2,8 @@
 /* Fragments that wait for the first of their datagram, on the worker that owns it.
  *
  * A datagram's pieces are a list by offset, the datagrams that wait a list by time: what must give way is its head. Three
- * limits: seconds; memory (a frame each, and never more than an eighth of the frame area, so that whole packets always find
- * frames; then the oldest datagram goes); datagrams of one source, counted by a keyed hash of its address. Fixed arrays: only
+ * limits: seconds; memory (a frame each, and never more than an eighth of the frames of a kind, so that whole packets always
+ * find some; then the oldest datagram goes); datagrams of one source, counted by a keyed hash of its address. Fixed arrays: only
  * what is used is ever backed by memory. */
 #include "fwd/base/clock.h"
 #include "fwd/frag.h"
@@ -18,6 +18,7 @@ struct node {
 };
 static struct queue {
 	uint32_t n, fresh, free; /* nodes in use, highest one ever used, list of free ones */
+	uint32_t n_big;          /* of the nodes in use, those with a big frame */
 	uint32_t head, tail;     /* rows that wait, oldest first */
 	bool sending;
 	uint16_t source[SOURCES]; /* rows that wait, by hash of their source */
@@ -53,6 +54,12 @@ static uint32_t limit(void)
 	return MIN(MIN(share, want), (uint32_t)NODES);
 }
 
+static bool full(const struct queue *q, const struct pkt *p)
+{
+	return q->n >= limit() ||
+	       (frame_is_big(p->data) && q->n_big >= MAX(frame_area.n_big / AREA_SHARE / n_workers, 1u));
+}
+
 static uint32_t node_new(struct queue *q)
 {
 	uint32_t i = q->free;
@@ -81,8 +88,10 @@ static uint32_t detach(struct worker *w, uint32_t row)
 	else
 		q->tail = a->prev;
 	q->source[a->source]--;
-	for (uint32_t i = list; i; i = q->node[i].next)
+	for (uint32_t i = list; i; i = q->node[i].next) {
 		w->port[q->node[i].port].held--;
+		q->n_big -= frame_is_big(q->node[i].data);
+	}
 	q->n -= a->n;
 	w->n_frags -= a->n;
 	a->head = a->prev = a->next = 0;
@@ -152,10 +161,9 @@ void frag_queue(struct worker *w, uint32_t row, const struct pkt *p, uint32_t st
 {
 	struct queue *q = queue_of(w);
 	struct wait *a = &waits[row];
-	const uint32_t most = limit();
-	while (q->n >= most && q->head && q->head != row)
+	while (full(q, p) && q->head && q->head != row)
 		give_up(w, q->head, DROP_FRAG_QUEUE_FULL);
-	if (q->n >= most || (a->n == 0 && !enter(w, row))) {
+	if (full(q, p) || (a->n == 0 && !enter(w, row))) {
 		worker_drop(w, p, DROP_FRAG_QUEUE_FULL);
 		give_up(w, row, DROP_FRAG_QUEUE_FULL);
 		return;
@@ -170,6 +178,7 @@ void frag_queue(struct worker *w, uint32_t row, const struct pkt *p, uint32_t st
 				    .start = (uint16_t)(start / 8),
 				    .csum = p->csum };
 	*at = i;
+	q->n_big += frame_is_big(p->data);
 	STORE_RELAXED(&a->n, (uint16_t)(a->n + 1));
 	w->n_frags++;
 	w->port[p->port].held++;

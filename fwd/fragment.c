@@ -54,11 +54,11 @@ void fragment_and_emit(struct worker *w, struct pkt *p, uint32_t adj)
 	/* of a fragment: its own offset, and whether others follow it */
 	const uint32_t was = rd16(p->l3 + 6), base = was & 0x1fff, more = was & 0x2000;
 	const uint32_t payload = p->l3_len - hl, first = (mtu - hl) & ~7u, step = (mtu - later_hl) & ~7u;
-	uint8_t *frames[FRAME_ROOM / 8]; /* enough: 'step' is at least 8 */
+	uint8_t *frames[BIG_ROOM / 8]; /* enough: 'step' is at least 8 */
 	unsigned n = 0;
 	for (uint32_t at = first; at < payload; at += step) {
 		uint32_t len = MIN(step, payload - at);
-		uint8_t *f = worker_new_frame(w);
+		uint8_t *f = worker_new_frame_for(w, later_hl + len);
 		if (!f) { /* a datagram that is not whole is of no use */
 			for (unsigned i = 0; i < n; i++)
 				worker_consume(w, &(struct pkt){ .data = frames[i] });

@@ -186,7 +186,12 @@ void worker_drop(struct worker *w, const struct pkt *p, enum drop reason)
 
 uint8_t *worker_new_frame(struct worker *w)
 {
-	uint8_t *f = frame_get(&w->frames);
+	return worker_new_frame_for(w, FRAME_ROOM);
+}
+
+uint8_t *worker_new_frame_for(struct worker *w, uint32_t len)
+{
+	uint8_t *f = frame_get_for(&w->frames, len);
 	if (f)
 		counter_add(&w->port[PORT_CONTROL].rx, 1, 0);
 	return f;
@@ -275,13 +280,13 @@ int workers_inject(uint16_t out, const void *frame, uint32_t len)
 	struct port *p = out < PORTS_MAX ? ports[out] : NULL;
 	if (!p || !p->ops)
 		return -ENODEV;
-	if (len > FRAME_ROOM)
+	if (len > BIG_ROOM)
 		return -EMSGSIZE;
 	struct worker *w = workers[p->queue[p->tx_queue[FROM_CONTROL]].owner];
 	struct ring *r = &w->priv->in[FROM_CONTROL];
 	if (!ring_room(r, 1))
 		return -ENOSPC;
-	struct handoff h = { .d = { .data = frame_get(&control_frames), .len = len, .in_port = PORT_CONTROL },
+	struct handoff h = { .d = { .data = frame_get_for(&control_frames, len), .len = len, .in_port = PORT_CONTROL },
 			     .out = out };
 	if (!h.d.data)
 		return -ENOMEM;

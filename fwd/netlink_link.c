@@ -43,13 +43,11 @@ static void update_port(const struct netdev *l, bool present)
 	struct port *p = port_by_ifindex(l->ifindex);
 	if (!p)
 		return;
-	uint16_t mtu = (uint16_t)MIN(l->mtu, (uint32_t)(FRAME_ROOM - ETH_HLEN_));
+	uint16_t mtu = (uint16_t)MIN(l->mtu, (uint32_t)p->mtu_max);
 	STORE_RELAXED(&p->up, present && l->admin_up && l->running);
 	if (!present || (p->mtu == mtu && mac_eq(&p->mac, &l->mac)))
 		return;
-	if (l->mtu > mtu)
-		log_warn("port %s: MTU %u of %s is more than the %u that a frame holds: set the device to %u",
-			 p->conf.name, l->mtu, l->name, mtu, mtu);
+	p->reopen = l->mtu > mtu;
 	STORE_RELAXED(&p->mtu, mtu);
 	p->mac = l->mac;
 	resolve_port_changed(p->index);

@@ -126,6 +126,7 @@ void worker_hand_over(struct worker *w, unsigned to, const struct pkt *p);
 void worker_drop(struct worker *w, const struct pkt *p, enum drop reason);
 /* A new frame made by the engine (ICMP error, ARP request): counts as received on PORT_CONTROL. */
 uint8_t *worker_new_frame(struct worker *w);
+uint8_t *worker_new_frame_for(struct worker *w, uint32_t len); /* of 'len' bytes, headroom apart */
 /* The engine made 'p' its own (an ARP reply it learned from): counts as sent to PORT_CONTROL, frees the frame. */
 void worker_consume(struct worker *w, const struct pkt *p);
 /* Bounded ring to the control thread; false when full (the caller goes on without). Wakes the control thread. */

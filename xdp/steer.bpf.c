@@ -181,7 +181,7 @@ static __always_inline int is_ours(void *data, void *end, const struct steer_dev
 	return p.frag ? fragment_is_ours(v, &p, end, eth->h_proto) : pool_is_ours(v, &p, end, eth->h_proto);
 }
 
-SEC("xdp") int sluice_steer(struct xdp_md *ctx)
+SEC("xdp.frags") int sluice_steer(struct xdp_md *ctx)
 {
 	__u32 ifindex = ctx->ingress_ifindex, queue = ctx->rx_queue_index;
 	struct steer_dev *dev = bpf_map_lookup_elem(&steer_dev, &ifindex);

@@ -59,6 +59,7 @@ static int mem_open(struct port *p, struct err *e)
 		p->queue[i].priv = &m->queue[i];
 	p->mac = (struct mac){ { 0x02, 0, 0, 0, 0x10, (uint8_t)p->index } };
 	p->mtu = 1500;
+	p->mtu_max = BIG_ROOM - ETH_HLEN_;
 	p->up = true;
 	p->rx_csum = p->conf.checksum == PORT_CSUM_COMPLETE ? PKT_CSUM_COMPLETE : PKT_CSUM_UNKNOWN;
 	p->mode_text = "memory";
@@ -118,11 +119,11 @@ int mem_port_put(struct port *p, unsigned queue, const void *frame, uint32_t len
 	struct mem *m = p->priv;
 	struct ring *r = &m->queue[queue].in;
 	int rc = -ENOSPC;
-	if (len > FRAME_ROOM)
+	if (len > BIG_ROOM)
 		return -EMSGSIZE;
 	pthread_mutex_lock(&m->lock);
 	struct mem_frame f = { .len = len };
-	if (ring_room(r, 1) && (f.data = frame_get(&m->frames))) {
+	if (ring_room(r, 1) && (f.data = frame_get_for(&m->frames, len))) {
 		memcpy(f.data, frame, len);
 		frame_poison_tail(f.data, len);
 		ring_push(r, &f, sizeof(f));

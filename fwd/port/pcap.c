@@ -77,6 +77,7 @@ static int pcap_port_open(struct port *p, struct err *e)
 	p->n_queues = 1;
 	p->mac = (struct mac){ { 0x02, 0, 0, 0, 0x20, (uint8_t)p->index } };
 	p->mtu = 1500;
+	p->mtu_max = BIG_ROOM - ETH_HLEN_;
 	p->up = true;
 	p->rx_csum = p->conf.checksum == PORT_CSUM_COMPLETE ? PKT_CSUM_COMPLETE : PKT_CSUM_UNKNOWN;
 	p->mode_text = "file";
@@ -113,8 +114,13 @@ static unsigned pcap_rx(struct port_queue *q, struct frame_cache *c, struct pkt 
 		if (!data)
 			break;
 		int rc = pcap_next_ex(f->in, &h, &bytes);
-		if (rc != 1 || h->caplen != h->len || h->len > FRAME_ROOM) {
+		if (rc == 1 && h->caplen == h->len && h->len > FRAME_ROOM && h->len <= BIG_ROOM) {
 			frame_put(c, data);
+			data = frame_get_big(c);
+		}
+		if (rc != 1 || !data || h->caplen != h->len || h->len > BIG_ROOM) {
+			if (data)
+				frame_put(c, data);
 			if (rc == 1)
 				STORE_RELAXED(&f->skipped, f->skipped + 1);
 			else

@@ -43,7 +43,8 @@ struct txd {
 
 struct port_stats { /* of a queue, what only the kind knows; zero where unknown */
 	uint64_t rx_dropped, rx_ring_full, rx_fill_empty,
-		rx_invalid; /* lost in front of us: never counted as received */
+		rx_invalid;   /* lost in front of us: never counted as received */
+	uint64_t rx_no_frame; /* jumbo packets for which no 16 KiB frame was free: likewise */
 	uint64_t tx_invalid, tx_ring_empty, wakeups;
 	uint64_t completed;      /* frames that the device gave back after sending */
 	uint32_t filled, unsent; /* gauges: chunks it has for receiving, frames it has not given back */
@@ -51,7 +52,7 @@ struct port_stats { /* of a queue, what only the kind knows; zero where unknown 
 
 struct port_ops {
 	const char *kind;
-	/* Fills ifindex, mac, mtu, n_queues, mode_text, zero_copy, wants_csum and queue[].priv. */
+	/* Fills ifindex, mac, mtu, mtu_max, n_queues, mode_text, zero_copy, wants_csum and queue[].priv. */
 	int (*open)(struct port *p, struct err *e);
 	void (*close)(struct port *p, bool clean); /* clean: detach; else leave for adoption */
 	/* Up to 'max' frames into pkts[] by pkt_init(); the rest of each is left as it was. 'data' starts
@@ -75,8 +76,9 @@ struct port {
 	uint16_t n_tx_queues; /* queues [0, n) can send; port_open sets it to n_queues where the kind left 0 */
 	uint32_t ifindex;
 	struct mac mac;
-	uint16_t mtu; /* L3 bytes */
-	bool up;      /* carrier and admin up; netlink keeps it */
+	uint16_t mtu, mtu_max; /* L3 bytes; the most that its frames, as it was opened, can hold */
+	bool reopen;           /* its device outgrew that */
+	bool up;               /* carrier and admin up; netlink keeps it */
 	bool zero_copy;
 	uint8_t rx_csum; /* pkt_csum given to received packets */
 	const char *mode_text;

@@ -52,11 +52,13 @@ static int look_at(int fd, struct port *p, struct device *d, struct err *e)
 	p->ifindex = (uint32_t)r.ifr_ifindex;
 	if (ioctl(fd, SIOCGIFMTU, &r))
 		return err_set(e, -errno, "port %s: cannot read the MTU of %s: %s", p->conf.name, dev, strerror(errno));
-	if (r.ifr_mtu + FRAME_MAX_L2 > FRAME_ROOM)
+	if (r.ifr_mtu + FRAME_MAX_L2 > BIG_ROOM)
 		return err_set(e, -ERANGE,
-			       "port %s: %s has MTU %d, at most %d is supported; 'ip link set dev %s mtu 1500'",
-			       p->conf.name, dev, r.ifr_mtu, FRAME_ROOM - FRAME_MAX_L2, dev);
+			       "port %s: %s has MTU %d, at most %d is supported; 'ip link set dev %s mtu 9000'",
+			       p->conf.name, dev, r.ifr_mtu, BIG_ROOM - FRAME_MAX_L2, dev);
 	p->mtu = (uint16_t)r.ifr_mtu;
+	p->mtu_max = (r.ifr_mtu + FRAME_MAX_L2 > FRAME_ROOM ? BIG_ROOM : FRAME_ROOM) - FRAME_MAX_L2;
+	p->reopen = false;
 	if (ioctl(fd, SIOCGIFFLAGS, &r))
 		return err_set(e, -errno, "port %s: cannot read the state of %s: %s", p->conf.name, dev,
 			       strerror(errno));
@@ -120,11 +122,13 @@ static int bind_queue(struct port *p, unsigned queue, bool generic)
 {
 	struct xdp_port *xp = p->priv;
 	struct xdp_queue *x = &xp->queue[queue];
+	/* asked for only when needed: a driver that can do it only by copying would copy everything */
+	const uint16_t sg = p->mtu_max + FRAME_MAX_L2 > FRAME_ROOM ? XDP_USE_SG : 0;
 	/* without XDP_COPY and XDP_ZEROCOPY the kernel tries zero-copy first and falls back */
 	struct xsk_socket_config c = { .rx_size = RX_SIZE,
 				       .tx_size = TX_SIZE,
 				       .libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
-				       .bind_flags = (uint16_t)(XDP_USE_NEED_WAKEUP | (generic ? XDP_COPY : 0)) };
+				       .bind_flags = (uint16_t)(XDP_USE_NEED_WAKEUP | sg | (generic ? XDP_COPY : 0)) };
 	for (unsigned tries = 0;; tries++) {
 		int rc = xsk_socket__create_shared(&x->xsk, p->conf.device, queue, xp->umem, &x->rx, &x->tx, &x->fill,
 						   &x->comp, &c);
@@ -151,6 +155,10 @@ static int bind_all(struct port *p, const struct device *d, bool generic, struct
 		int rc = bind_queue(p, q, generic);
 		if (rc == -EINVAL && q && !d->n_rx)
 			break;
+		if (rc == -EINVAL && !q && p->mtu_max + FRAME_MAX_L2 > FRAME_ROOM)
+			return err_set(e, rc,
+				       "port %s: MTU %u of %s needs Linux 6.6 or newer; 'ip link set dev %s mtu 1500'",
+				       p->conf.name, p->mtu, p->conf.device, p->conf.device);
 		if (rc == -EBUSY)
 			return err_set(e, rc, "port %s: queue %u of %s is in use by another AF_XDP program",
 				       p->conf.name, q, p->conf.device);
@@ -307,6 +315,7 @@ static void xdp_stats(struct port_queue *q, struct port_stats *s)
 	const struct xdp_queue *x = q->priv;
 	struct xdp_statistics k = { 0 };
 	socklen_t len = sizeof(k);
+	s->rx_no_frame += LOAD_RELAXED(&x->no_big);
 	s->wakeups += LOAD_RELAXED(&x->wakeups);
 	s->completed += LOAD_RELAXED(&x->completed);
 	s->unsent += LOAD_RELAXED(&x->n_unsent);

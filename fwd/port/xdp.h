@@ -11,6 +11,14 @@
  * are used again last in, first out either way. */
 enum { FILL_MAX = 2048, RX_SIZE = 2048, TX_SIZE = 1024 };
 
+/* Linux 6.6: packets of several chunks. Debian 12's headers do not have them. */
+#ifndef XDP_USE_SG
+#define XDP_USE_SG (1 << 4)
+#endif
+#ifndef XDP_PKT_CONTD
+#define XDP_PKT_CONTD (1 << 0)
+#endif
+
 struct xdp_queue {
 	struct xsk_ring_cons rx, comp;
 	struct xsk_ring_prod tx, fill;
@@ -21,6 +29,7 @@ struct xdp_queue {
 	uint32_t n_unsent; /* submitted and not completed */
 	uint64_t wakeups;  /* system calls made to move frames */
 	uint64_t completed;
+	uint64_t no_big; /* jumbo packets lost: no big frame was free */
 };
 
 struct xdp_port {

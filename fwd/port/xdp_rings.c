@@ -4,6 +4,7 @@
  * In copy mode nothing is sent before somebody enters the kernel, and one call moves a bounded number of frames (32 unless
  * the kernel lets us raise it): so we call until the kernel has consumed the ring. */
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "fwd/port/xdp.h"
@@ -45,6 +46,37 @@ void xdp_refill(struct xdp_queue *x, struct frame_cache *c)
 	x->n_fill += done;
 }
 
+/* The pieces of one packet, from descriptor 'i' on, 'n' at most: copied into a big frame, which headers and checksums then
+ * lie in unbroken. '*took' descriptors were used, 0: its last one is not among them. NULL: no frame is free or large enough,
+ * and the packet is lost. */
+static uint8_t *gather(struct xdp_queue *x, struct frame_cache *c, uint32_t i, uint32_t n, uint32_t *took,
+		       uint32_t *len)
+{
+	uint32_t last = 0;
+	uint64_t sum = 0;
+	for (bool more = true; more; last++) {
+		*took = 0;
+		if (last == n)
+			return NULL;
+		const struct xdp_desc *d = xsk_ring_cons__rx_desc(&x->rx, i + last);
+		sum += d->len;
+		more = d->options & XDP_PKT_CONTD;
+	}
+	*took = last;
+	*len = (uint32_t)sum;
+	uint8_t *data = sum <= BIG_ROOM ? frame_get_big(c) : NULL, *to = data;
+	for (uint32_t k = 0; k < last; k++) {
+		const struct xdp_desc *d = xsk_ring_cons__rx_desc(&x->rx, i + k);
+		*xdp_holder_of(d->addr) = 0;
+		if (data)
+			to = (uint8_t *)memcpy(to, frame_area.base + d->addr, d->len) + d->len;
+		frame_put(c, frame_area.base + d->addr);
+	}
+	if (!data)
+		STORE_RELAXED(&x->no_big, x->no_big + 1);
+	return data;
+}
+
 unsigned xdp_rx(struct port_queue *q, struct frame_cache *c, struct pkt *pkts, unsigned max)
 {
 	struct xdp_queue *x = q->priv;
@@ -60,16 +92,30 @@ unsigned xdp_rx(struct port_queue *q, struct frame_cache *c, struct pkt *pkts, u
 		}
 		return 0;
 	}
-	for (uint32_t k = 0; k < n; k++) {
+	uint32_t k = 0, got = 0;
+	while (k < n) {
 		const struct xdp_desc *d = xsk_ring_cons__rx_desc(&x->rx, i + k);
 		uint8_t *data = frame_area.base + d->addr;
-		__builtin_prefetch(data);
-		*xdp_holder_of(d->addr) = 0;
-		pkt_init(&pkts[k], data, d->len, port, csum);
+		uint32_t len = d->len, took = 1;
+		if (unlikely(d->options & XDP_PKT_CONTD)) {
+			data = gather(x, c, i + k, n - k, &took, &len);
+			k += took;
+			if (!took)
+				break;
+			if (!data)
+				continue;
+		} else {
+			__builtin_prefetch(data);
+			*xdp_holder_of(d->addr) = 0;
+			k++;
+		}
+		pkt_init(&pkts[got++], data, len, port, csum);
 	}
-	xsk_ring_cons__release(&x->rx, n);
-	x->n_fill -= n;
-	return n;
+	if (unlikely(k < n))
+		xsk_ring_cons__cancel(&x->rx, n - k); /* their rest is not in the ring yet, or beyond 'max' */
+	xsk_ring_cons__release(&x->rx, k);
+	x->n_fill -= k;
+	return got;
 }
 
 /* Frames the kernel has not picked up yet. */
@@ -95,27 +141,74 @@ static void kick(struct xdp_queue *x)
 		STORE_RELAXED(&x->wakeups, x->wakeups + calls);
 }
 
+/* Descriptors that may be added, 'want' at most. */
+static uint32_t tx_room(struct xdp_queue *x, struct frame_cache *c, uint32_t want)
+{
+	if (TX_SIZE - x->n_unsent < want)
+		reap(x, c);
+	/* never more on the way than the completion ring holds: the kernel would stop half-way */
+	want = MIN(want, TX_SIZE - x->n_unsent);
+	uint32_t room = xsk_prod_nb_free(&x->tx, want);
+	return MIN(want, room);
+}
+
+static void put_desc(struct xdp_queue *x, uint32_t i, const uint8_t *data, uint32_t len, uint32_t options)
+{
+	uint64_t addr = (uint64_t)(data - frame_area.base);
+	*xdp_holder_of(addr) = x->holder;
+	*xsk_ring_prod__tx_desc(&x->tx, i) = (struct xdp_desc){ .addr = addr, .len = len, .options = options };
+}
+
+/* A big frame is not in the kernel's reach: copied into chunks, as many as it takes. False: no room, or no chunks. */
+static bool send_big(struct xdp_queue *x, struct frame_cache *c, const struct txd *d)
+{
+	const uint32_t pieces = (d->len + FRAME_ROOM - 1) / FRAME_ROOM;
+	uint8_t *chunk[(BIG_ROOM + FRAME_ROOM - 1) / FRAME_ROOM];
+	uint32_t i, got = 0;
+	if (tx_room(x, c, pieces) < pieces)
+		return false;
+	while (got < pieces && (chunk[got] = frame_get(c)))
+		got++;
+	if (got < pieces || xsk_ring_prod__reserve(&x->tx, pieces, &i) != pieces) {
+		while (got)
+			frame_put(c, chunk[--got]);
+		return false;
+	}
+	for (uint32_t k = 0; k < pieces; k++) {
+		const uint32_t at = k * FRAME_ROOM, len = MIN(d->len - at, (uint32_t)FRAME_ROOM);
+		memcpy(chunk[k], d->data + at, len);
+		put_desc(x, i + k, chunk[k], len, k + 1 < pieces ? XDP_PKT_CONTD : 0);
+	}
+	xsk_ring_prod__submit(&x->tx, pieces);
+	x->n_unsent += pieces;
+	frame_put(c, d->data);
+	return true;
+}
+
+/* Up to the first big one. */
+static uint32_t send_chunks(struct xdp_queue *x, struct frame_cache *c, const struct txd *d, uint32_t n)
+{
+	uint32_t i, k = 0;
+	n = tx_room(x, c, n);
+	if (!n || xsk_ring_prod__reserve(&x->tx, n, &i) != n)
+		return 0;
+	for (; k < n && likely(!frame_is_big(d[k].data)); k++)
+		put_desc(x, i + k, d[k].data, d[k].len, 0);
+	x->tx.cached_prod -= n - k;
+	xsk_ring_prod__submit(&x->tx, k);
+	x->n_unsent += k;
+	return k;
+}
+
 unsigned xdp_tx(struct port_queue *q, struct frame_cache *c, const struct txd *d, unsigned n)
 {
 	struct xdp_queue *x = q->priv;
-	uint32_t i;
-	if (TX_SIZE - x->n_unsent < n)
-		reap(x, c);
-	/* never more on the way than the completion ring holds: the kernel would stop half-way */
-	n = MIN(n, TX_SIZE - x->n_unsent);
-	uint32_t room = xsk_prod_nb_free(&x->tx, n);
-	n = MIN(n, room);
-	if (n && xsk_ring_prod__reserve(&x->tx, n, &i) == n) {
-		for (uint32_t k = 0; k < n; k++) {
-			uint64_t addr = (uint64_t)(d[k].data - frame_area.base);
-			*xdp_holder_of(addr) = x->holder;
-			*xsk_ring_prod__tx_desc(&x->tx, i + k) = (struct xdp_desc){ .addr = addr, .len = d[k].len };
-		}
-		xsk_ring_prod__submit(&x->tx, n);
-		x->n_unsent += n;
-	}
+	uint32_t done = 0, sent = 1;
+	for (; done < n && sent; done += sent)
+		sent = unlikely(frame_is_big(d[done].data)) ? send_big(x, c, &d[done])
+							    : send_chunks(x, c, d + done, n - done);
 	kick(x);
-	return n;
+	return done;
 }
 
 bool xdp_poll(struct port_queue *q, struct frame_cache *c)

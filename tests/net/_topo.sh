@@ -84,7 +84,7 @@ fetch() {
 	shift 2
 	sum=$(ns "$n" curl -sS -g -f -m 60 "$@" "http://$host/blob" | sha256sum) || fail "curl $n -> $host"
 	[ "$sum" = "$WEB_SUM" ] || fail "curl $n -> $host: content differs"
-	ok "100 MB $n -> $host"
+	ok "$(($(stat -c %s "$TMP/blob") >> 20)) MB $n -> $host"
 }
 # ping_ok NS ADDRESS [OPTION...]: three of three answered. ping_no: none.
 ping_ok() {

@@ -7,7 +7,7 @@
 #include "fwd/fib.h"
 #include "fwd/worker.h"
 
-enum { BOX_FRAME_MAX = 2048 };
+enum { BOX_FRAME_MAX = 16384 };
 extern const struct mac box_host_mac; /* of sluice_host */
 
 struct box_limits {

@@ -56,6 +56,37 @@ static void gives_each_chunk_once(void **state)
 	assert_int_equal(frames_free(), N);
 }
 
+/* Big ones likewise; 16 KiB, their own memory, named by any pointer into them. */
+static void gives_each_big_frame_once(void **state)
+{
+	(void)state;
+	static struct frame_cache c;
+	uint8_t *f[N / BIG_SHARE];
+	assert_int_equal(frame_area.n_big, N / BIG_SHARE);
+	for (unsigned i = 0; i < N / BIG_SHARE; i++) {
+		assert_non_null(f[i] = frame_get_for(&c, FRAME_ROOM + 1));
+		assert_true(frame_is_big(f[i]));
+		assert_int_equal(frame_headroom(f[i]), FRAME_HEADROOM);
+		assert_int_equal(frame_tailroom(f[i] + BIG_ROOM), 0);
+		memset(f[i] - FRAME_HEADROOM, (int)i, BIG_SIZE);
+	}
+	assert_null(frame_get_big(&c));
+	for (unsigned i = 0; i < N / BIG_SHARE; i++) {
+		assert_int_equal(f[i][BIG_ROOM - 1], i);
+		assert_int_equal(f[i][-FRAME_HEADROOM], i);
+		frame_put(&c, f[i] + i * 1000 % BIG_ROOM);
+	}
+	assert_true(c.n_big <= BIG_CACHE);
+	assert_int_equal(c.n, 0);
+	frame_cache_flush(&c);
+	assert_int_equal(frames_big_free(), N / BIG_SHARE);
+	assert_int_equal(frames_free(), N);
+	uint8_t *small = frame_get_for(&c, FRAME_ROOM);
+	assert_false(frame_is_big(small));
+	frame_put(&c, small);
+	frame_cache_flush(&c);
+}
+
 static void last_put_is_first_got(void **state)
 {
 	(void)state;
@@ -122,6 +153,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gives_each_chunk_once),
+		cmocka_unit_test(gives_each_big_frame_once),
 		cmocka_unit_test(last_put_is_first_got),
 		cmocka_unit_test(threads_never_share_a_chunk),
 	};

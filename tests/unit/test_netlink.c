@@ -66,6 +66,12 @@ static void settle(void)
 	rcu_poll_deferred();
 }
 
+static void change(const char *command)
+{
+	sh("%s", command);
+	settle();
+}
+
 /* Carrier changes reach user space up to a second late. */
 static void wait_port(unsigned i, bool is_up)
 {
@@ -100,7 +106,9 @@ static int setup(void **state)
 		   i);
 		char name[8];
 		snprintf(name, sizeof(name), "e%u", i);
-		up[i] = (struct port){ .index = port_index[i], .ifindex = if_nametoindex(name), .mtu = 1500 };
+		up[i] = (struct port){
+			.index = port_index[i], .ifindex = if_nametoindex(name), .mtu = 1500, .mtu_max = 1774
+		};
 		ports[port_index[i]] = &up[i];
 	}
 	if (fib_init(&e) || neighbor_init(&e) || ipcache_init(&e) || tunnel_init(&e) || resolve_init(&e))
@@ -186,8 +194,7 @@ static void test_routes(void **state)
 	   "27.0.0.0/8");
 	sh("ip route add 23.0.0.0/8 via inet6 fd00:1::2 dev e1; ip route add 24.0.0.0/8 via 10.0.0.2 table 100");
 	sh("ip route add 25.0.0.0/8 via 10.0.0.2 proto %d", NETLINK_ROUTE_PROTOCOL);
-	sh("ip route add default via 10.0.1.2");
-	settle();
+	change("ip route add default via 10.0.1.2");
 	expect_via("20.1.1.1", "10.0.0.2", 0);
 	expect_via("2001:db8::5", "fd00::2", 0);
 	expect_via("23.1.1.1", "fd00:1::2", 1);
@@ -199,23 +206,18 @@ static void test_routes(void **state)
 	assert_int_equal(look("2001:db9::1", 0).kind, FIB_PROHIBIT);
 	struct fib_result r = look("20.1.1.1", 0);
 	uint32_t gen = gen_load(r.dep) + gen_area->extra;
-	sh("ip route replace 20.0.0.0/8 via 10.0.1.2");
-	settle();
+	change("ip route replace 20.0.0.0/8 via 10.0.1.2");
 	expect_via("20.1.1.1", "10.0.1.2", 1);
 	assert_int_not_equal(gen_load(r.dep) + gen_area->extra, gen);
-	sh("ip route del 20.0.0.0/8 metric 0; ip route del 20.0.0.0/8 metric 10; ip -6 route del 2001:db8::/32");
-	settle();
+	change("ip route del 20.0.0.0/8 metric 0; ip route del 20.0.0.0/8 metric 10; ip -6 route del 2001:db8::/32");
 	assert_int_equal(look("20.1.1.1", 0).prefix.len, 96);
 	assert_int_equal(look("2001:db8::5", 0).kind, FIB_NONE);
 	/* several of one prefix and metric: the first counts, then the next */
-	sh("ip route add 26.0.0.0/8 via 10.0.0.2; ip route append 26.0.0.0/8 via 10.0.1.2");
-	settle();
+	change("ip route add 26.0.0.0/8 via 10.0.0.2; ip route append 26.0.0.0/8 via 10.0.1.2");
 	expect_via("26.0.0.1", "10.0.0.2", 0);
-	sh("ip route del 26.0.0.0/8 via 10.0.0.2");
-	settle();
+	change("ip route del 26.0.0.0/8 via 10.0.0.2");
 	expect_via("26.0.0.1", "10.0.1.2", 1);
-	sh("ip route prepend 26.0.0.0/8 via 10.0.0.2");
-	settle();
+	change("ip route prepend 26.0.0.0/8 via 10.0.0.2");
 	expect_via("26.0.0.1", "10.0.0.2", 0);
 }
 
@@ -224,20 +226,16 @@ static void test_multipath(void **state)
 	(void)state;
 	sh("ip route add 30.0.0.0/8 nexthop via 10.0.0.2 weight 3 nexthop via 10.0.1.2 weight 1");
 	sh("ip -6 route add 2001:db8::/32 nexthop via fd00::2 nexthop via fd00:1::2");
-	sh("ip -6 route add 2001:dba::/32 via fd00::2; ip -6 route append 2001:dba::/32 via fd00:1::2");
-	settle();
+	change("ip -6 route add 2001:dba::/32 via fd00::2; ip -6 route append 2001:dba::/32 via fd00:1::2");
 	assert_in_range(hits("30.0.0.1", "10.0.0.2"), 720, 780);
 	assert_in_range(hits("30.0.0.1", "10.0.1.2"), 220, 280);
 	assert_in_range(hits("2001:db8::1", "fd00::2"), 470, 530);
 	assert_in_range(hits("2001:dba::1", "fd00:1::2"), 470, 530);
-	sh("ip -6 route del 2001:db8::/32 via fd00::2");
-	settle();
+	change("ip -6 route del 2001:db8::/32 via fd00::2");
 	assert_int_equal(hits("2001:db8::1", "fd00:1::2"), 1000);
-	sh("ip -6 route append 2001:db8::/32 via fd00::2");
-	settle();
+	change("ip -6 route append 2001:db8::/32 via fd00::2");
 	assert_in_range(hits("2001:db8::1", "fd00::2"), 470, 530);
-	sh("ip route replace 30.0.0.0/8 nexthop via 10.0.0.2 nexthop via 10.0.1.2");
-	settle();
+	change("ip route replace 30.0.0.0/8 nexthop via 10.0.0.2 nexthop via 10.0.1.2");
 	assert_in_range(hits("30.0.0.1", "10.0.0.2"), 470, 530);
 	/* carrier goes: only the other hop is left, though the kernel says nothing */
 	sh("ip -n peer link set p0 down");
@@ -252,25 +250,21 @@ static void test_multipath(void **state)
 static void test_link_down(void **state)
 {
 	(void)state;
-	sh("ip route add 40.0.0.0/8 via 10.0.0.2; ip route add 40.0.0.0/8 via 10.0.1.2 metric 50");
-	settle();
+	change("ip route add 40.0.0.0/8 via 10.0.0.2; ip route add 40.0.0.0/8 via 10.0.1.2 metric 50");
 	expect_via("40.0.0.1", "10.0.0.2", 0);
 	sh("ip link set e0 down"); /* IPv4 routes vanish without a message */
 	settle();
 	expect_via("40.0.0.1", "10.0.1.2", 1);
 	assert_int_equal(look("10.0.0.9", 0).kind, FIB_NONE);
-	sh("ip link set e0 up");
-	settle();
+	change("ip link set e0 up");
 	expect_via("40.0.0.1", "10.0.1.2", 1); /* it does not come back by itself */
 	expect_via("10.0.0.9", NULL, 0);
-	sh("ip route add 41.0.0.0/8 via 10.0.1.2 src 10.0.0.1");
-	settle();
+	change("ip route add 41.0.0.0/8 via 10.0.1.2 src 10.0.0.1");
 	expect_via("41.0.0.1", "10.0.1.2", 1);
 	sh("ip addr del 10.0.0.1/24 dev e0"); /* nor does it tell of routes that prefer that source */
 	settle();
 	assert_int_equal(look("41.0.0.1", 0).kind, FIB_NONE);
-	sh("ip link del e1");
-	settle();
+	change("ip link del e1");
 	assert_int_equal(look("40.0.0.1", 0).kind, FIB_NONE);
 	assert_int_equal(look("fd00:1::9", 0).kind, FIB_NONE);
 }
@@ -279,19 +273,22 @@ static void test_addresses(void **state)
 {
 	struct ipaddr a, want = ip("2001:db8:5::1");
 	(void)state;
-	sh("ip addr del fd00::1/64 dev e0; ip addr add 2001:db8:5::1/64 dev e0 nodad; ip addr add 10.9.9.9/32 dev e0");
-	settle();
+	change("ip addr del fd00::1/64 dev e0; ip addr add 2001:db8:5::1/64 dev e0 nodad; ip addr add 10.9.9.9/32 dev "
+	       "e0");
 	assert_true(fib_port_addr(up[0].ifindex, true, &a) && ip_eq(&a, &want));
 	assert_int_equal(look("10.9.9.9", 0).kind, FIB_LOCAL);
 	assert_int_equal(look("2001:db8:5::1", 0).kind, FIB_LOCAL);
-	sh("ip addr del 2001:db8:5::1/64 dev e0; ip addr del 10.9.9.9/32 dev e0");
-	settle();
+	change("ip addr del 2001:db8:5::1/64 dev e0; ip addr del 10.9.9.9/32 dev e0");
 	assert_false(fib_port_addr(up[0].ifindex, true, &a));
 	assert_int_equal(look("10.9.9.9", 0).kind, FIB_NONE);
 	/* MTU and MAC of a port's device */
-	sh("ip link set e0 mtu 1400 address 02:00:00:00:00:42");
-	settle();
+	change("ip link set e0 mtu 1400 address 02:00:00:00:00:42");
 	assert_int_equal(up[0].mtu, 1400);
+	assert_false(up[0].reopen);
+	sh("ip link set e0 mtu 9000"); /* as it was opened it holds less: opened again */
+	settle();
+	assert_int_equal(up[0].mtu, 1774);
+	assert_true(up[0].reopen);
 	assert_int_equal(up[0].mac.b[5], 0x42);
 }
 
@@ -300,20 +297,17 @@ static void nexthops(void)
 	sh("ip nexthop add id 1 via 10.0.0.2 dev e0; ip nexthop add id 2 via 10.0.1.2 dev e1");
 	sh("ip nexthop add id 3 via fd00::2 dev e0; ip nexthop add id 10 group 1,1/2,3; ip nexthop add id 9 blackhole");
 	sh("ip route add 50.0.0.0/8 nhid 1; ip route add 51.0.0.0/8 nhid 10; ip route add 52.0.0.0/8 nhid 9");
-	sh("ip -6 route add 2001:db8::/32 nhid 3");
-	settle();
+	change("ip -6 route add 2001:db8::/32 nhid 3");
 	expect_via("50.0.0.1", "10.0.0.2", 0);
 	assert_in_range(hits("51.0.0.1", "10.0.0.2"), 220, 280);
 	assert_in_range(hits("51.0.0.1", "10.0.1.2"), 720, 780);
 	assert_int_equal(look("52.0.0.1", 0).kind, FIB_BLACKHOLE);
 	expect_via("2001:db8::1", "fd00::2", 0);
-	sh("ip nexthop replace id 1 via 10.0.1.3 dev e1; ip nexthop replace id 3 via fd00:1::3 dev e1");
-	settle();
+	change("ip nexthop replace id 1 via 10.0.1.3 dev e1; ip nexthop replace id 3 via fd00:1::3 dev e1");
 	expect_via("50.0.0.1", "10.0.1.3", 1);
 	expect_via("2001:db8::1", "fd00:1::3", 1);
 	assert_in_range(hits("51.0.0.1", "10.0.1.3"), 220, 280);
-	sh("ip nexthop replace id 10 group 2");
-	settle();
+	change("ip nexthop replace id 10 group 2");
 	assert_int_equal(hits("51.0.0.1", "10.0.1.2"), 1000);
 	sh("ip nexthop del id 1; ip nexthop del id 3"); /* with them go their routes, IPv4 in silence */
 	settle();
@@ -428,15 +422,13 @@ static void test_many(void **state)
 	assert_int_equal(poll(&pfd, 1, 0), 1);
 	assert_true(pfd.revents & POLLERR); /* ENOBUFS waits to be read */
 	expect_via("60.78.31.9", "10.0.0.2", 0);
-	sh("ip route add 62.0.0.0/24 via 10.0.0.2");
-	settle();
+	change("ip route add 62.0.0.0/24 via 10.0.0.2");
 	expect_via("60.78.31.9", "10.0.1.2", 1);
 	expect_via("61.0.0.1", "10.0.0.2", 0);
 	assert_int_equal(look("60.0.0.1", 0).kind, FIB_NONE);
 	assert_int_equal(fib_count(), base + MANY + 1); /* one less, two more */
 	uint64_t start = clock_ns();
-	sh("ip link set e1 down");
-	settle();
+	change("ip link set e1 down");
 	print_message("link down with %d routes: %llu ms\n", MANY,
 		      (unsigned long long)((clock_ns() - start) / 1000000));
 	assert_int_equal(look("60.78.31.9", 0).kind, FIB_NONE);
@@ -538,8 +530,7 @@ static void test_host_route(void **state)
 	for (int i = 0; i < 4; i++) /* twice each */
 		assert_int_equal(netlink_host_route(true, i & 1 ? &n4 : &n6, &e), 0);
 	sh("ip route show 10.1.0.10 | grep -q 'dev sluice_host proto 196 scope link'");
-	sh("ip -6 route show fd00:9::/64 | grep -q 'dev sluice_host proto 196'");
-	settle();
+	change("ip -6 route show fd00:9::/64 | grep -q 'dev sluice_host proto 196'");
 	assert_int_equal(look("10.1.0.10", 0).kind, FIB_NONE); /* not mirrored back */
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(netlink_host_route(false, i & 1 ? &n4 : &n6, &e), 0);
@@ -563,12 +554,10 @@ static void test_links(void **state)
 	(void)state;
 	n_present = n_gone = 0;
 	netlink_on_link = on_link;
-	sh("ip link add late type veth peer name later");
-	settle();
+	change("ip link add late type veth peer name later");
 	assert_true(n_present >= 1);
 	assert_int_equal(n_gone, 0);
-	sh("ip link del late");
-	settle();
+	change("ip link del late");
 	assert_int_equal(n_gone, 1);
 }
 

@@ -131,7 +131,7 @@ static void errors_name_the_word(void **state)
 		{ "ip 10.0.0.1 > 10.0.0.2 | tcp 1 > 65536", "tcp: '65536' is not a number" },
 		{ "ip 10.0.0.1 > 10.0.0.2 | udp 1 > 2 seq=4", "udp: 'seq=4' is not known here" },
 		{ "ip 10.0.0.1 > 10.0.0.2 | icmp", "icmp: 'echo', 'echo-reply' or 'type=N' was expected" },
-		{ "ip 10.0.0.1 > 10.0.0.2 | data 2040", "longer than 2048 bytes" },
+		{ "ip 10.0.0.1 > 10.0.0.2 | data 16380", "longer than 16384 bytes" },
 		{ "eth 02:00 > 02:00:00:00:00:01", "'02:00' is not a MAC address" },
 		{ "ip 10.0.0.1 > 10.0.0.2 | hex 123", "even number of hex digits" },
 		{ "ip 10.0.0.1 > 10.0.0.2 | hex 12 | cut 9", "the layer in front has no 9 bytes" },

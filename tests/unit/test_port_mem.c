@@ -34,7 +34,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	workers_fini();
-	bool whole = frames_free() == N;
+	bool whole = frames_free() == N && frames_big_free() == frame_area.n_big;
 	frames_fini();
 	return whole ? 0 : -1;
 }
@@ -56,7 +56,7 @@ static void frames_go_in_and_out(void **state)
 	static struct frame_cache c;
 	struct port *p = open_mem("m0", 2);
 	struct pkt k[BURST_MAX];
-	uint8_t buf[2000], frame[1792];
+	static uint8_t buf[BIG_SIZE], frame[BIG_ROOM];
 	assert_int_equal(p->n_queues, 2);
 	assert_int_equal(p->n_tx_queues, 2);
 	assert_true(p->up);
@@ -64,22 +64,24 @@ static void frames_go_in_and_out(void **state)
 		frame[i] = (uint8_t)i;
 	assert_int_equal(p->ops->rx(&p->queue[1], &c, k, BURST_MAX), 0);
 	assert_int_equal(mem_port_put(p, 1, frame, 60), 0);
-	assert_int_equal(mem_port_put(p, 1, frame, 1792), 0);
-	assert_int_equal(mem_port_put(p, 1, frame, 1793), -EMSGSIZE);
+	assert_int_equal(mem_port_put(p, 1, frame, BIG_ROOM), 0);
+	assert_int_equal(mem_port_put(p, 1, frame, BIG_ROOM + 1), -EMSGSIZE);
 	memset(k, 0xff, sizeof(k));
 	assert_int_equal(p->ops->rx(&p->queue[0], &c, k, BURST_MAX), 0);
 	assert_int_equal(p->ops->rx(&p->queue[1], &c, k, BURST_MAX), 2);
 	assert_int_equal(k[0].len, 60);
-	assert_int_equal(k[1].len, 1792);
+	assert_int_equal(k[1].len, BIG_ROOM);
 	assert_int_equal(k[0].port, p->index);
 	assert_int_equal(k[0].csum, PKT_CSUM_UNKNOWN);
-	assert_memory_equal(k[1].data, frame, 1792);
+	assert_memory_equal(k[1].data, frame, BIG_ROOM);
 	assert_int_equal(frame_headroom(k[0].data), FRAME_HEADROOM);
+	assert_int_equal(frame_headroom(k[1].data), FRAME_HEADROOM);
+	assert_int_equal(frame_tailroom(k[1].data + k[1].len), 0);
 	struct txd d[2] = { { k[0].data, k[0].len, p->index }, { k[1].data, k[1].len, p->index } };
 	assert_int_equal(p->ops->tx(&p->queue[0], &c, d, 2), 2);
 	assert_int_equal(mem_port_take(p, buf, sizeof(buf)), 60);
-	assert_int_equal(mem_port_take(p, buf, sizeof(buf)), 1792);
-	assert_memory_equal(buf, frame, 1792);
+	assert_int_equal(mem_port_take(p, buf, sizeof(buf)), BIG_ROOM);
+	assert_memory_equal(buf, frame, BIG_ROOM);
 	assert_int_equal(mem_port_take(p, buf, sizeof(buf)), 0);
 	/* frames still inside when it closes are not lost: teardown counts */
 	assert_int_equal(mem_port_put(p, 0, frame, 60), 0);

@@ -233,7 +233,7 @@ static void control_thread_injects(void **state)
 	memcpy(f + 4, &n, 4);
 	assert_int_equal(workers_inject(b->index, f, 64), 0);
 	assert_int_equal(workers_inject(PORT_CONTROL, f, 64), -ENODEV);
-	assert_int_equal(workers_inject(b->index, f, FRAME_ROOM + 1), -EMSGSIZE);
+	assert_int_equal(workers_inject(b->index, f, BIG_ROOM + 1), -EMSGSIZE);
 	worker_run_once(workers[0]);
 	worker_run_once(workers[1]);
 	assert_int_equal(take(b, &n), 64);
