@@ -36,7 +36,8 @@ static uint32_t choose(struct decision *d, const struct service *s, bool *stuck)
 	*stuck = false;
 	if (s->conf.affinity) {
 		uint32_t b = affinity_find(&d->wire.src, s->id, s->conf.affinity, d->w->now_s);
-		*stuck = b && LOAD_RELAXED(&backend_at(b)->use) == USE_NEW;
+		/* the row may outlive its backend, whose place may be another service's now */
+		*stuck = b && backend_key_at(b)->service == s->id && LOAD_RELAXED(&backend_at(b)->use) == USE_NEW;
 		if (*stuck)
 			return b;
 	}
