@@ -49,6 +49,10 @@ void fragment_and_emit(struct worker *w, struct pkt *p, uint32_t adj)
 		worker_drop(w, p, DROP_MTU);
 		return;
 	}
+	if (p->l3_len <= mtu) { /* it has grown since the caller's look */
+		emit(w, p, adj);
+		return;
+	}
 	uint8_t header[IP4_HLEN_MAX];
 	const unsigned hl = (p->l3[0] & 15) * 4u, later_hl = later_header(p->l3, header);
 	/* of a fragment: its own offset, and whether others follow it */
