@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The whole engine: the first byte chooses the ingress port, the rest is a frame. It is sent twice, so that what can be
- * replayed is. Properties: every frame is counted once; nothing ill-formed leaves; checksums that were right leave right; both
- * times the same comes out where the packet is replayed. */
+ * replayed is; then whoever got it answers. Properties: every frame is counted once; nothing ill-formed leaves; checksums that
+ * were right leave right; both times the same comes out where the packet is replayed. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/pkttext.h"
+#include "tables/abi/gate.h"
 #include "tests/support/check.h"
 #include "tests/support/fixed.h"
 
@@ -29,12 +30,21 @@ static void wrong(const char *what, const uint8_t *in, uint32_t in_len, const ui
 	abort();
 }
 
+/* Of the last frame: what came out, to be answered. */
+static struct left {
+	struct port *port;
+	uint32_t len;
+	uint8_t frame[BOX_FRAME_MAX];
+} left[4];
+static unsigned n_left;
+
 /* All frames that came out, judged; a hash of their bytes. */
 static uint64_t judge(const uint8_t *in, uint32_t n, bool veth)
 {
 	uint8_t out[BOX_FRAME_MAX];
 	uint64_t hash = 14695981039346656037ull;
 	unsigned was = check_frame(in, n);
+	n_left = 0;
 	bool l4_right = !(was & (FRAME_L4_CSUM | FRAME_FRAGMENT | FRAME_OTHER | (veth ? 0 : FRAME_PARTIAL)));
 	for (unsigned p = 0; p < FIXED_PORTS; p++)
 		for (uint32_t len; (len = box_take(fixed_ports[p], out));) {
@@ -45,11 +55,82 @@ static uint64_t judge(const uint8_t *in, uint32_t n, bool veth)
 				wrong("a wrong IPv4 header checksum left", in, n, out, len);
 			if (l4_right && is & (FRAME_L4_CSUM | FRAME_PARTIAL))
 				wrong("a checksum that was right left wrong", in, n, out, len);
+			if (n_left < ARRAY_LEN(left)) {
+				left[n_left] = (struct left){ .port = fixed_ports[p], .len = len };
+				memcpy(left[n_left++].frame, out, len);
+			}
 			for (uint32_t i = 0; i < len; i++)
 				hash = (hash ^ out[i]) * 1099511628211ull;
 			hash = (hash ^ p) * 1099511628211ull;
 		}
 	return hash;
+}
+
+static void swap(uint8_t *a, uint8_t *b, unsigned n)
+{
+	uint8_t t[16];
+	memcpy(t, a, n);
+	memcpy(a, b, n);
+	memcpy(b, t, n);
+}
+
+/* A word and the checksum over it. */
+static void change(uint8_t *word, uint16_t value, uint8_t *csum)
+{
+	const uint16_t was = ld16(word);
+	wr16(word, value);
+	st16(csum, csum_update(ld16(csum), was, ld16(word)));
+}
+
+/* 'f' is one that left, so it is well-formed. It becomes the other end's answer to it: sums stay as they are when words change
+ * places. False: not IP, or nothing that is answered. */
+static bool turn(uint8_t *f, uint32_t n)
+{
+	const bool v6 = rd16(f + 12) == ET_IP6;
+	if (!v6 && rd16(f + 12) != ET_IP4)
+		return false;
+	uint8_t *h = f + ETH_HLEN_, *l4 = h + (v6 ? IP6_HLEN : (h[0] & 15) * 4);
+	const uint8_t proto = v6 ? h[6] : h[9];
+	const uint32_t room = n - (uint32_t)(l4 - f);
+	swap(f, f + 6, 6);
+	swap(h + (v6 ? 8 : 12), h + (v6 ? 24 : 16), v6 ? 16 : 4);
+	if (!v6 && rd16(h + 6) & 0x1fff)
+		return true;
+	if (proto == PROTO_UDP && room >= UDP_HLEN + VXLAN_HLEN + ETH_HLEN_ + IP6_HLEN + TCP_HLEN &&
+	    (rd16(l4 + 2) == 8472 || rd16(l4 + 2) == 4789))
+		return turn(l4 + UDP_HLEN + VXLAN_HLEN, room - UDP_HLEN - VXLAN_HLEN);
+	if ((proto == PROTO_TCP && room >= TCP_HLEN) || ((proto == PROTO_UDP || proto == PROTO_SCTP) && room >= 8))
+		swap(l4, l4 + 2, 2);
+	if (proto == PROTO_TCP && room >= TCP_HLEN)
+		change(l4 + 12, (uint16_t)(l4[12] << 8 | (l4[13] == 2 ? 0x12 : 0x10)), l4 + 16);
+	else if (proto == (v6 ? PROTO_ICMP6 : PROTO_ICMP) && room >= ICMP_HLEN && l4[0] == (v6 ? 128 : 8))
+		change(l4, (uint16_t)((v6 ? 129 : 0) << 8), l4 + 2);
+	return true;
+}
+
+static void answer(struct left *l)
+{
+	struct err e;
+	const bool gate = l->port == fixed_ports[FIXED_GATE];
+	if (l->len < ETH_HLEN_ + IP6_HLEN || l->len > FRAME_ROOM || !turn(l->frame, l->len))
+		return;
+	if (gate && l->frame[7] == (GATE_MAC1 | GATE_PROXY)) /* the listener, not the gate */
+		memcpy(l->frame + 6, (uint8_t[]){ GATE_MAC0, GATE_MAC1 | GATE_HOST, 0, 0, 0, 0 }, 6);
+	if (box_send(l->port, l->frame, l->len))
+		return;
+	box_run();
+	judge(l->frame, l->len, l->port == fixed_ports[FIXED_UP1]);
+	if (!box_balanced(&e))
+		wrong(e.text, l->frame, l->len, NULL, 0);
+}
+
+static void answer_all(void)
+{
+	static struct left l[ARRAY_LEN(left)];
+	const unsigned n = n_left;
+	memcpy(l, left, sizeof(l));
+	for (unsigned i = 0; i < n; i++)
+		answer(&l[i]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -73,6 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		wrong("replayed without a decision", frame, n, NULL, 0);
 	if (workers[0]->replayed == replayed + 1 && hash[0] != hash[1])
 		wrong("replay gives other bytes than the decision", frame, n, NULL, 0);
+	answer_all();
 	fixed_clear();
 	return 0;
 }

@@ -27,7 +27,30 @@ static const char config[] =
 	"add tunnel 2001:db8:3::/64 remote 2001:db8:f::2 vni 300\n"
 	"add nat pool 198.51.100.1 ports 40000-49999\n"
 	"add nat pool 2001:db8:a::1 ports 40000-49999\n"
+	"add service 203.0.113.80:80/tcp\n"
+	"add backend 203.0.113.80:80/tcp 10.1.0.10:8080\n"
+	"add backend 203.0.113.80:80/tcp 10.1.0.11:8080\n"
+	"add backend 203.0.113.80:80/tcp 10.2.0.20:8080\n"
+	"add backend 203.0.113.80:80/tcp 203.0.113.20:8080\n" /* by an uplink: masqueraded */
+	"add service 203.0.113.80:53/udp affinity 60 source-range 198.18.0.0/15 source-range 10.1.0.0/24 "
+	"source-deny 198.18.0.8/32\n"
+	"add backend 203.0.113.80:53/udp 10.1.0.10:53\n"
+	"add backend 203.0.113.80:53/udp 10.1.0.11:5353\n"
+	"add service 203.0.113.80:0/tcp\n" /* all other ports, kept */
+	"add backend 203.0.113.80:0/tcp 10.1.0.10:0\n"
+	"add service 203.0.113.80:443/tcp\n" /* no backend */
+	"add service [2001:db8:f0::80]:80/tcp affinity 60\n"
+	"add backend [2001:db8:f0::80]:80/tcp [2001:db8:1::10]:8080\n"
+	"add backend [2001:db8:f0::80]:80/tcp [2001:db8:1::11]:8080\n"
+	"add service [2001:db8:f0::80]:53/udp\n"
+	"add backend [2001:db8:f0::80]:53/udp [2001:db8:2::20]:53\n"
+	"add service 198.51.100.1:2222/tcp\n" /* a port forward */
+	"add backend 198.51.100.1:2222/tcp 10.1.0.10:22\n"
+	"add policy endpoint 10 egress allow any\n"
+	"add policy endpoint 10 egress redirect 15001 any tcp port 8000\n"
+	"add policy endpoint 10 egress redirect 15002 any udp port 8000\n"
 	"add policy endpoint 11 ingress allow any\n"
+	"add policy endpoint 11 ingress redirect 15006 any tcp port 8001\n"
 	"add policy endpoint 11 ingress deny any tcp port 22\n"
 	"set policy reject on\n";
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A box with something of everything, for tests that throw arbitrary frames at it: two containers, tunnels in both modes and
- * families, policy, pools, transit, a port whose checksums may be unfinished. */
+ * families, policy, listeners of a proxy, pools, services with affinity and source ranges, transit, a port whose checksums may be
+ * unfinished. */
 #pragma once
 
 #include "tests/support/box.h"
