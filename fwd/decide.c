@@ -91,11 +91,12 @@ static uint16_t side_dep(const struct endpoint *ep, bool host, const struct ipad
 	return dep;
 }
 
-/* Real addresses and identities of the original direction, endpoints of both ends. */
+/* Real addresses and identities of the original direction, endpoints of both ends. The sender is whom entry found: a second
+ * look may find it gone, and with it its policy and its translation. */
 static void find_ends(struct decision *d)
 {
-	d->src_endpoint = endpoint_by_addr(&d->osrc);
-	d->dst_endpoint = endpoint_by_addr(&d->odst);
+	d->src_endpoint = d->sender && !d->reply ? d->sender : endpoint_by_addr(&d->osrc);
+	d->dst_endpoint = d->sender && d->reply ? d->sender : endpoint_by_addr(&d->odst);
 	if (!d->reply)
 		d->src_identity = d->p->identity;
 	else if (d->src_endpoint)
@@ -136,6 +137,8 @@ static enum step find_routes(struct decision *d)
 	} else {
 		d->dep[0] = side_dep(d->src_endpoint, p->in == FLOW_IN_HOST && d->src_identity == ID_HOST, &d->osrc);
 	}
+	if (d->to.kind == ROUTE_ENDPOINT) /* who gets it: as the sender, one look for all */
+		*(d->reply ? &d->src_endpoint : &d->dst_endpoint) = d->to.endpoint;
 	memcpy(&d->dep[1], d->to.dep, sizeof(d->to.dep));
 	/* routes to endpoints leave the last one free: a source that moves behind a tunnel must stop what its old place sends */
 	if (d->to.kind == ROUTE_ENDPOINT)

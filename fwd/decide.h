@@ -53,6 +53,7 @@ struct decision {
 	be16 odport;
 	uint32_t src_identity, dst_identity;
 	uint32_t rule_egress, rule_ingress;
+	const struct endpoint *sender;                      /* whom the gate's stamp names; NULL: no container */
 	const struct endpoint *src_endpoint, *dst_endpoint; /* of osrc, odst; NULL = not local */
 	struct route to;                                    /* where this packet goes */
 	struct route from;                                  /* where its source lives (reply's destination) */

@@ -43,6 +43,7 @@ static enum step entry_endpoint(struct decision *d, uint32_t id)
 		decide_say(d, "entry", "the gate's stamp names endpoint %u, which does not exist", id);
 		return decide_drop(d, DROP_GATE);
 	}
+	d->sender = ep;
 	p->in = FLOW_IN_ENDPOINT | id;
 	p->identity = ep->identity;
 	source_of(p, &src);
