@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "bench/image.h"
@@ -205,6 +206,13 @@ static uint64_t thread_ns(void)
 	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
+static long page_faults(void)
+{
+	struct rusage u;
+	getrusage(RUSAGE_THREAD, &u);
+	return u.ru_minflt;
+}
+
 /* One walk over all while a part of 1 / 'few' has expired (0: none, 1: all). */
 static void run_age(const char *name, uint32_t flows, uint32_t few)
 {
@@ -212,6 +220,7 @@ static void run_age(const char *name, uint32_t flows, uint32_t few)
 	fill_idle(flows, few);
 	const uint32_t stay = few ? flows - (flows + few - 1) / few : flows;
 	uint32_t calls = 0;
+	const long faults = page_faults();
 	for (uint32_t looks = 0; looks < flows + CT_AGE_WORK || ct_count(&ct4) > stay; looks += CT_AGE_WORK) {
 		uint64_t t = clock_cycles(), mine = thread_ns();
 		ct_age(&ct4, w->slot, 1, CT_AGE_WORK, 1001);
@@ -222,8 +231,8 @@ static void run_age(const char *name, uint32_t flows, uint32_t few)
 		rcu_quiescent();
 	}
 	print(name, flows, (double)sum / flows);
-	printf("bench-core: %s: the longest of %u calls took %.1f us, the mean %.1f us\n", name, calls,
-	       (double)longest / 1e3, (double)sum / calls / kit_hz() * 1e6);
+	printf("bench-core: %s: the longest of %u calls took %.1f us, the mean %.1f us; %ld page faults\n", name, calls,
+	       (double)longest / 1e3, (double)sum / calls / kit_hz() * 1e6, page_faults() - faults);
 	kit_clear(w, false);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Arenas: a header page and the data behind it, in a file or anonymous. Control thread, at start and stop.
  *
- * Nothing is populated: a table of ten million entries costs memory only for the entries in use. A file in the way is
+ * Entries are not populated: a table of ten million entries costs memory only for the entries in use. A file in the way is
  * unlinked, not truncated, so that a process which still maps the old one keeps its memory. Directories: DIR is this
  * process', DIR.former the last one's until everything of use is taken over, DIR/gone is on its way out. */
 #include "tables/arena.h"
@@ -341,6 +341,15 @@ int arena_open(struct arena *a, const char *name, uint64_t layout, uint64_t capa
 	snprintf(head.boot, sizeof(head.boot), "%s", boot_id());
 	memcpy(a->map, &head, sizeof(head));
 	return 0;
+}
+
+void arena_populate(struct arena *a)
+{
+#ifdef MADV_POPULATE_WRITE
+	madvise(a->map, a->map_size, MADV_POPULATE_WRITE);
+#else
+	(void)a;
+#endif
 }
 
 void arena_close(struct arena *a)

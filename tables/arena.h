@@ -24,6 +24,8 @@ int arena_set_dir(const char *dir, struct err *e);
 /* Zeroed memory, lazily backed; huge pages when the kernel has some (MAP_HUGETLB for anonymous, else THP advice).
  * 'name' NULL: anonymous in any case (indices, which are rebuilt). */
 int arena_open(struct arena *a, const char *name, uint64_t layout, uint64_t capacity, size_t size, struct err *e);
+/* Backs all of it at once, where the kernel can: no page fault later. */
+void arena_populate(struct arena *a);
 void arena_close(struct arena *a); /* unmaps; the file stays. NULL-safe, twice-safe */
 /* Removes the files of this directory, and it: a clean stop. The former one stays unless arena_former_done() was called. */
 void arena_remove_all(void);

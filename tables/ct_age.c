@@ -90,6 +90,13 @@ static void prefetch_conn(const struct ct *c, uint32_t conn)
 	__builtin_prefetch(ct_record_seen(c, 2 * conn + 1));
 }
 
+/* What a deletion reads; they lie anywhere. */
+static void prefetch_buckets(const struct ct *c, uint32_t conn)
+{
+	for (unsigned d = 0; d < 2; d++)
+		hidx_prefetch(&c->idx, ct_record_hash(c, 2 * conn + d));
+}
+
 bool ct_age(struct ct *c, unsigned slot, unsigned n, unsigned budget, uint32_t now_s)
 {
 	const uint32_t part = n ? slot % n : 0, parts = MAX(n, 1u);
@@ -98,15 +105,22 @@ bool ct_age(struct ct *c, unsigned slot, unsigned n, unsigned budget, uint32_t n
 	const uint32_t work_max = MAX(budget, (unsigned)CT_AGE_WORK);
 	uint32_t i = hands[c->v6][slot].age, looks = MIN(budget, last - before), work = 0;
 
-	for (; looks && work < work_max; looks--, work++) {
-		/* also when the share moved because the pool or 'n' grew */
-		i = i < before || i >= last ? before + 1 : i + 1;
-		prefetch_conn(c, i + AHEAD);
-		if (!ct_is_live(c, i) || ct_remaining(c, i, now_s))
-			continue;
-		work += WORK_DELETE;
-		if (ct_delete(c, slot, i))
-			__atomic_fetch_add(&c->expired, 1, __ATOMIC_RELAXED);
+	while (looks && work < work_max) {
+		uint32_t due[AHEAD];
+		unsigned n_due = 0;
+		for (unsigned k = 0; k < AHEAD && looks && work < work_max; k++, looks--, work++) {
+			/* also when the share moved because the pool or 'n' grew */
+			i = i < before || i >= last ? before + 1 : i + 1;
+			prefetch_conn(c, i + AHEAD);
+			if (!ct_is_live(c, i) || ct_remaining(c, i, now_s))
+				continue;
+			work += WORK_DELETE;
+			due[n_due++] = i;
+			prefetch_buckets(c, i);
+		}
+		for (unsigned k = 0; k < n_due; k++)
+			if (ct_delete(c, slot, due[k]))
+				__atomic_fetch_add(&c->expired, 1, __ATOMIC_RELAXED);
 	}
 	hands[c->v6][slot].age = i;
 	return looks;

@@ -87,14 +87,16 @@ int pool_open(struct pool *p, const char *name, uint32_t entry_size, uint32_t ca
 	p->entry_size = entry_size;
 	p->capacity = capacity;
 	p->batch = MIN(capacity / (THREADS * 4), (uint32_t)CACHE_MAX);
-	/* large calloc is mmap: no memory until used */
-	p->stack = calloc(n, sizeof(*p->stack));
-	p->next = calloc(n, sizeof(*p->next));
+	r = arena_open(&p->lists, NULL, 0, 0, 2 * n * sizeof(*p->stack), e);
 	p->slots = aligned_alloc(CACHE_LINE, THREADS * sizeof(*p->slots));
-	if (!p->stack || !p->next || !p->slots) {
+	if (r || !p->slots) {
 		pool_close(p);
 		return err_set(e, -ENOMEM, "table %s: no memory for the free list; lower its capacity", name);
 	}
+	/* now: what is freed in a row would otherwise meet a page fault every thousand entries */
+	arena_populate(&p->lists);
+	p->stack = p->lists.base;
+	p->next = p->stack + n;
 	memset(p->slots, 0, THREADS * sizeof(*p->slots));
 	memset(p->base, 0xff, entry_size);
 	return 0;
@@ -106,8 +108,7 @@ void pool_close(struct pool *p)
 		return;
 	if (p->base)
 		arena_close(&p->arena);
-	free(p->stack);
-	free(p->next);
+	arena_close(&p->lists);
 	free(p->slots);
 	memset(p, 0, sizeof(*p));
 }

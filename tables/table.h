@@ -26,11 +26,11 @@ enum pool_state { POOL_FREE = 0, POOL_BUSY = 1, POOL_LIVE = 2, POOL_DEAD = 3 };
 
 struct pool_slot; /* per-thread cache and limbo */
 struct pool {
-	uint8_t *base;       /* entry i at base + i * entry_size */
-	uint32_t entry_size; /* bytes, multiple of 8 */
-	uint32_t capacity;   /* usable entries; indices 1..capacity */
-	uint8_t *state;      /* one byte an entry, in the arena */
-	struct arena arena;
+	uint8_t *base;             /* entry i at base + i * entry_size */
+	uint32_t entry_size;       /* bytes, multiple of 8 */
+	uint32_t capacity;         /* usable entries; indices 1..capacity */
+	uint8_t *state;            /* one byte an entry, in the arena */
+	struct arena arena, lists; /* entries and states; stack and next */
 	struct pool_slot *slots;
 	uint32_t *stack; /* shared free stack, under a lock taken once per batch */
 	uint32_t *next;  /* links of limbo lists: entry -> entry */
