@@ -13,6 +13,7 @@ struct settings {
 	bool policy_reject;       /* refusals answer with ICMP administratively prohibited */
 	bool policy_allow_host;   /* identity host may reach local endpoints */
 	bool ct_accounting;       /* packets and bytes of connections */
+	bool ct_pickup_drop;      /* TCP of no known connection needs a SYN */
 	bool host_routes;         /* routes on sluice_host for endpoints, tunnels, VIPs */
 	bool source_route_ignore; /* IPv4 source route options: forwarded as if they were not there */
 	bool service_drop;        /* no backend: dropped in silence instead of refused */

@@ -10,6 +10,8 @@
 #include "tables/nat.h"
 #include "tables/proxy.h"
 
+enum { TH_SYN = 2 };
+
 static const void *record_key(const struct ct *c, uint32_t r)
 {
 	return c->v6 ? (const void *)&ct_flow6(r)->key : (const void *)&ct_flow4(r)->key;
@@ -27,6 +29,16 @@ static void stored_tuples(struct decision *d)
 	tuple_reverse(d->reply ? &fwd : &rev, &d->out);
 }
 
+/* May a packet of no known connection begin one? What an RST or SYN+ACK may not, the TCP machine says. */
+static enum step begins(struct decision *d)
+{
+	const struct pkt *p = d->p;
+	if (p->proto != PROTO_TCP || p->tcp_flags & TH_SYN || !settings.ct_pickup_drop)
+		return STEP_ON;
+	decide_say(d, "ct", "no SYN, and no connection that it belongs to: 'set ct pickup allow' takes it up");
+	return decide_drop(d, DROP_CT_UNKNOWN_STATE);
+}
+
 enum step step_ct(struct decision *d)
 {
 	uint8_t key[40];
@@ -41,7 +53,7 @@ enum step step_ct(struct decision *d)
 	d->proxy_port = 0;
 	if (!d->record) {
 		decide_say(d, "ct", "new");
-		return STEP_ON;
+		return begins(d);
 	}
 	stored_tuples(d);
 	d->inbound = d->conn->flags & CONN_INBOUND_MAP;
