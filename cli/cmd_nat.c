@@ -12,11 +12,13 @@
 
 struct pool_conf {
 	struct ipaddr addr;
-	bool has_ports, has_source, has_filter;
+	bool has_ports, has_source, has_filter, has_rest;
 	uint16_t lo, hi;
 	char port[PORT_NAME_MAX];
 	struct ipnet source;
 	uint8_t mapping, filter;
+	uint16_t rest;
+	uint32_t max_ports, max_sessions;
 };
 static const char *const mappings[] = { "eim", "apdm" };
 static const char *const filters[] = { "eif", "adf", "apdf" };
@@ -60,6 +62,14 @@ static int parse(const struct parse *p, void *data, struct err *e)
 		c->has_filter = true;
 		c->filter = choice(a->text, filters, ARRAY_LEN(filters));
 	}
+	if ((a = parse_arg(p, "rest"))) {
+		c->has_rest = true;
+		c->rest = (uint16_t)a->n;
+	}
+	if ((a = parse_arg(p, "max-ports")))
+		c->max_ports = (uint32_t)a->n;
+	if ((a = parse_arg(p, "max-sessions")))
+		c->max_sessions = (uint32_t)a->n;
 	return 0;
 }
 
@@ -86,6 +96,12 @@ static void print_options(const void *data, FILE *f)
 		fprintf(f, " mapping %s", mappings[c->mapping]);
 	if (c->has_filter && c->filter != NAT_ADF)
 		fprintf(f, " filter %s", filters[c->filter]);
+	if (c->has_rest)
+		fprintf(f, " rest %u", c->rest);
+	if (c->max_ports)
+		fprintf(f, " max-ports %u", c->max_ports);
+	if (c->max_sessions)
+		fprintf(f, " max-sessions %u", c->max_sessions);
 }
 
 static void occupies(const void *data, config_word_fn *fn, void *arg)
@@ -201,6 +217,13 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 	return 0;
 }
 
+/* RFC 6888 REQ-8: a filter that asks for the remote address keeps what still comes for the former user of a port from the
+ * next one; without it that takes time. */
+static uint16_t rest_of(const struct pool_conf *c)
+{
+	return c->has_rest ? c->rest : c->has_filter && c->filter == NAT_EIF ? 120 : 0;
+}
+
 static int apply(const void *old, const void *now, struct err *e)
 {
 	const struct pool_conf *c = now;
@@ -216,7 +239,10 @@ static int apply(const void *old, const void *now, struct err *e)
 				 .source = c->source,
 				 .has_source = c->has_source,
 				 .mapping = c->mapping,
-				 .filter = c->has_filter ? c->filter : NAT_ADF };
+				 .filter = c->has_filter ? c->filter : NAT_ADF,
+				 .rest = rest_of(c),
+				 .max_ports = c->max_ports,
+				 .max_sessions = c->max_sessions };
 	if (!c->has_ports)
 		default_ports(&c->addr, &pool.port_lo, &pool.port_hi);
 	if (c->port[0]) {
@@ -247,7 +273,8 @@ static void notify(const void *old_data, const void *now_data)
 const struct config_kind kind_pool = {
 	.name = "nat pool",
 	.key = "nat pool ADDR",
-	.options = "[ports RANGE] [port NAME] [source PREFIX] [mapping eim|apdm] [filter eif|adf|apdf]",
+	.options = "[ports RANGE] [port NAME] [source PREFIX] [mapping eim|apdm] [filter eif|adf|apdf] [rest N:0-3600] "
+		   "[max-ports N:0-65535] [max-sessions N:0-1000000]",
 	.help = "an outside address that endpoints are masqueraded to",
 	.size = sizeof(struct pool_conf),
 	.parse = parse,

@@ -171,6 +171,18 @@ static void show_routes(struct out *o)
 		}
 }
 
+/* Never 100 while a port is free. */
+static uint64_t fullest_percent(const struct nat_pool *p)
+{
+	uint64_t most = 0;
+
+	for (unsigned w = 0; w < 3; w++) {
+		uint64_t n = nat_ports_taken(p, (enum steer_proto)w);
+		most = MAX(most, n);
+	}
+	return nat_ports_of(p) ? most * 100 / nat_ports_of(p) : 0;
+}
+
 static void show_pools(struct out *o)
 {
 	static const char *const mappings[] = { "eim", "apdm" }, *const filters[] = { "eif", "adf", "apdf" };
@@ -190,9 +202,16 @@ static void show_pools(struct out *o)
 			out_str(o, "source", NULL);
 		out_str(o, "mapping", mappings[p->mapping]);
 		out_str(o, "filter", filters[p->filter]);
+		out_u64(o, "rest", p->rest);
+		out_u64(o, "max_ports", p->max_ports);
+		out_u64(o, "max_sessions", p->max_sessions);
 		out_u64(o, "tcp", LOAD_RELAXED(&p->in_use[STEER_TCP]));
 		out_u64(o, "udp", LOAD_RELAXED(&p->in_use[STEER_UDP]));
 		out_u64(o, "icmp", LOAD_RELAXED(&p->in_use[STEER_ICMP]));
+		out_u64(o, "used_percent",
+			fullest_percent(p)); /* of the protocol that has the fewest left; 100 = full */
+		out_u64(o, "refused", nat_refused(i, -ENOSPC));
+		out_u64(o, "over_quota", nat_refused(i, -EDQUOT));
 	}
 }
 

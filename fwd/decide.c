@@ -319,6 +319,10 @@ static void answer(struct decision *d)
 	case DROP_NAT_NO_PORT:
 		error(d, ICMP_ADMIN_PROHIBITED, 0);
 		break;
+	case DROP_NAT_QUOTA: /* no business of who comes from outside */
+		if (!d->inbound)
+			error(d, ICMP_ADMIN_PROHIBITED, 0);
+		break;
 	case DROP_NO_SERVICE:
 		if (d->no_backend && !settings.service_drop)
 			icmp_error(d->w, d->p, ICMP_PORT_UNREACHABLE, 0);

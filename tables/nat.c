@@ -7,7 +7,6 @@
 #include "tables/nat.h"
 
 #include <errno.h>
-#include <sched.h>
 
 #include "tables/nat_pool.h"
 
@@ -31,6 +30,8 @@ int nat_init(struct err *e)
 	if (!r)
 		r = table_open(&permits, "nat_permit", table_defs[TABLE_NAT_PERMIT].capacity, sizeof(struct permit_key),
 			       sizeof(struct permit), e);
+	if (!r)
+		r = nat_source_open(e);
 	if (r)
 		nat_fini();
 	return r;
@@ -38,6 +39,7 @@ int nat_init(struct err *e)
 
 void nat_fini(void)
 {
+	nat_source_close();
 	table_close(&permits);
 	table_close(&mappings);
 	nat_pools_fini();
@@ -69,15 +71,6 @@ static bool ref_take(uint32_t *refs)
 static bool ref_drop(uint32_t *refs)
 {
 	return __atomic_sub_fetch(refs, 1, __ATOMIC_ACQ_REL) == 0;
-}
-
-static void breathe(unsigned *spins)
-{
-	/* The one waited for may share this core. */
-	if (++*spins % 256 == 0)
-		sched_yield();
-	else
-		__builtin_ia32_pause();
 }
 
 /* ---- mappings ---- */
@@ -120,18 +113,60 @@ static void abort_entry(unsigned slot, uint32_t i)
 	__atomic_sub_fetch(&mappings.count, 1, __ATOMIC_RELAXED);
 }
 
-/* A BUSY entry with a port and one reference, not linked; 0: no entry or no port. */
-static uint32_t make_mapping(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t random)
+static bool has_quota(const struct nat_pool *p)
 {
+	return LOAD_RELAXED(&p->max_ports) | LOAD_RELAXED(&p->max_sessions);
+}
+
+static uint32_t max_sessions(const struct nat_mapping *m)
+{
+	return LOAD_RELAXED(&nat_pools[m->pool].max_sessions);
+}
+
+/* The place of a mapping among its inside address' ones, with its first connection. */
+static int take_source(unsigned slot, const struct nat_key *k, uint32_t *source)
+{
+	const struct nat_pool *p = &nat_pools[k->pool];
+
+	*source = 0;
+	if (likely(!has_quota(p)))
+		return 0;
+	int err = nat_source_take(slot, k, LOAD_RELAXED(&p->max_ports), source);
+	if (err)
+		return err;
+	err = nat_session_begin(*source, LOAD_RELAXED(&p->max_sessions));
+	if (err)
+		nat_source_give(slot, *source);
+	return err;
+}
+
+static void give_source(unsigned slot, uint32_t source)
+{
+	nat_session_end(source);
+	nat_source_give(slot, source);
+}
+
+/* A BUSY entry with a port and one reference, not linked. 0, -ENOSPC: no entry or no port, -EDQUOT. */
+static int make_mapping(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t random, uint32_t *made)
+{
+	const struct nat_port_wish wish = {
+		.port = k->inside_port, .user = nat_user(&k->inside), .now_s = now_s, .random = random
+	};
 	struct ipaddr outside;
-	uint32_t i = reserve_entry(slot);
+	uint32_t source, i = reserve_entry(slot);
 
 	if (!i)
-		return 0;
-	int port = nat_port_claim(k->pool, nat_which(k->proto), k->inside_port, random, &outside);
-	if (port < 0) {
+		return -ENOSPC;
+	int err = take_source(slot, k, &source);
+	if (err) {
 		abort_entry(slot, i);
-		return 0;
+		return err;
+	}
+	int port = nat_port_claim(k->pool, nat_which(k->proto), &wish, &outside);
+	if (port < 0) {
+		give_source(slot, source);
+		abort_entry(slot, i);
+		return port;
 	}
 	pool_prefetch_next(&mappings.pool, i);
 	*(struct nat_key *)table_key(&mappings, i) = *k;
@@ -141,22 +176,47 @@ static uint32_t make_mapping(unsigned slot, const struct nat_key *k, uint32_t no
 					       .proto = k->proto,
 					       .refs = 1,
 					       .created = now_s,
-					       .filter = nat_pools[k->pool].filter };
+					       .filter = nat_pools[k->pool].filter,
+					       .source = source };
 	STORE_RELEASE(&nat_pools[k->pool].owner[nat_which(k->proto)][port], i);
-	return i;
+	*made = i;
+	return 0;
 }
 
-static void release_port(uint32_t i)
+/* What an entry holds besides itself. */
+static void release(unsigned slot, uint32_t i)
 {
 	const struct nat_mapping *m = mapping_at(i);
-	nat_port_release(m->pool, nat_which(m->proto), m->outside_port);
+	nat_port_release(m->pool, nat_which(m->proto), m->outside_port, nat_user(&nat_key_at(i)->inside));
+	nat_source_give(slot, m->source);
 }
 
-int nat_map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t random, uint32_t *mapping, bool *created)
+static void drop(unsigned slot, uint32_t mapping)
 {
-	if (k->pool >= NAT_POOLS_MAX || !nat_proto_supported(k->proto))
-		return -EINVAL;
+	if (!ref_drop(&mapping_at(mapping)->refs))
+		return;
+	hidx_remove(&mappings.idx, hash_key(nat_key_at(mapping), sizeof(struct nat_key)), mapping);
+	release(slot, mapping);
+	__atomic_sub_fetch(&mappings.count, 1, __ATOMIC_RELAXED);
+	pool_retire(&mappings.pool, slot, mapping);
+}
 
+/* A reference to what was found is a connection more. */
+static int join(unsigned slot, uint32_t i)
+{
+	const struct nat_mapping *m = mapping_at(i);
+	/* its creator may not have come to this yet, but what we send may be answered at once */
+	if (pool_state(&mappings.pool, i) == POOL_BUSY)
+		pool_publish(&mappings.pool, i);
+	int err = nat_session_begin(m->source, max_sessions(m));
+	if (err)
+		drop(slot, i);
+	return err;
+}
+
+static int map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t random, uint32_t *mapping,
+	       bool *created)
+{
 	const uint64_t hash = hash_key(k, sizeof(*k));
 	unsigned spins = 0;
 	for (;;) {
@@ -164,32 +224,51 @@ int nat_map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t ran
 		*created = false;
 		if (i) {
 			*mapping = i;
-			if (!ref_take(&mapping_at(i)->refs)) {
-				breathe(&spins);
-				continue;
-			}
-			/* its creator may not have come to this yet, but what we send may be answered at once */
-			if (pool_state(&mappings.pool, i) == POOL_BUSY)
-				pool_publish(&mappings.pool, i);
-			return 0;
+			if (ref_take(&mapping_at(i)->refs))
+				return join(slot, i);
+			nat_breathe(&spins);
+			continue;
 		}
-		i = make_mapping(slot, k, now_s, random);
-		if (!i && hidx_find(&mappings.idx, k, hash))
+		int err = make_mapping(slot, k, now_s, random, &i);
+		if (err && hidx_find(&mappings.idx, k, hash))
 			continue; /* the last port went to the same key */
-		if (!i)
-			return -ENOSPC;
-		int err = hidx_insert(&mappings.idx, hash, i, &present);
+		if (err)
+			return err;
+		err = hidx_insert(&mappings.idx, hash, i, &present);
 		if (!err) {
 			pool_publish(&mappings.pool, i);
 			*mapping = i;
 			*created = true;
 			return 0;
 		}
-		release_port(i);
+		nat_session_end(mapping_at(i)->source);
+		release(slot, i);
 		abort_entry(slot, i);
 		if (err != -EEXIST)
 			return -ENOSPC;
 	}
+}
+
+int nat_map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t random, uint32_t *mapping, bool *created)
+{
+	if (k->pool >= NAT_POOLS_MAX || !nat_proto_supported(k->proto))
+		return -EINVAL;
+	int err = map(slot, k, now_s, random, mapping, created);
+	if (err)
+		nat_pool_refused(slot, k->pool, err);
+	return err;
+}
+
+int nat_map_try(const struct nat_key *k)
+{
+	if (k->pool >= NAT_POOLS_MAX || !nat_proto_supported(k->proto))
+		return -EINVAL;
+	const struct nat_pool *p = &nat_pools[k->pool];
+	const bool known = hidx_find(&mappings.idx, k, hash_key(k, sizeof(*k)));
+	int err = nat_source_try(k, !known, LOAD_RELAXED(&p->max_ports), LOAD_RELAXED(&p->max_sessions));
+	if (err || known)
+		return err;
+	return ip_is_zero(&p->addr) || nat_ports_taken(p, nat_which(k->proto)) >= nat_ports_of(p) ? -ENOSPC : 0;
 }
 
 bool nat_ahead_begin(struct nat_ahead *a, const struct ipaddr *inside, uint16_t port, uint8_t proto)
@@ -213,17 +292,30 @@ void nat_ahead_next(struct nat_ahead *a)
 
 bool nat_ref(uint32_t mapping)
 {
-	return ref_take(&mapping_at(mapping)->refs);
+	if (!ref_take(&mapping_at(mapping)->refs))
+		return false;
+	nat_session_begin(mapping_at(mapping)->source, 0);
+	return true;
+}
+
+int nat_ref_new(unsigned slot, uint32_t mapping)
+{
+	const struct nat_mapping *m = mapping_at(mapping);
+
+	if (!ref_take(&mapping_at(mapping)->refs))
+		return -ENOENT;
+	int err = nat_session_begin(m->source, max_sessions(m));
+	if (err) {
+		nat_pool_refused(slot, m->pool, err);
+		drop(slot, mapping);
+	}
+	return err;
 }
 
 void nat_unref(unsigned slot, uint32_t mapping)
 {
-	if (!ref_drop(&mapping_at(mapping)->refs))
-		return;
-	hidx_remove(&mappings.idx, hash_key(nat_key_at(mapping), sizeof(struct nat_key)), mapping);
-	release_port(mapping);
-	__atomic_sub_fetch(&mappings.count, 1, __ATOMIC_RELAXED);
-	pool_retire(&mappings.pool, slot, mapping);
+	nat_session_end(mapping_at(mapping)->source);
+	drop(slot, mapping);
 }
 
 uint32_t nat_find(const struct nat_key *k)
@@ -291,7 +383,7 @@ int nat_permit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uin
 			return err;
 		if (ref_take(permit_refs(i)))
 			return 0;
-		breathe(&spins);
+		nat_breathe(&spins);
 	}
 }
 

@@ -22,10 +22,14 @@ struct nat_pool {
 	struct ipnet source; /* only for these sources; has_source */
 	bool has_source;
 	uint8_t mapping, filter;
-	uint64_t *bits[3];    /* by enum steer_proto: 64 Ki bits */
-	uint32_t *owner[3];   /* port -> mapping index, 0 = none */
-	uint32_t in_use[3];   /* ports taken, also those of a range it had before (atomic) */
-	uint32_t released[3]; /* ports that came free, ever (atomic) */
+	uint16_t rest;         /* seconds before a port that came free goes to another inside address; 0 = none */
+	uint32_t max_ports;    /* quota of an inside address; 0 = none */
+	uint32_t max_sessions; /* of the same, connections */
+	uint64_t *bits[3];     /* by enum steer_proto: 64 Ki bits */
+	uint32_t *owner[3];    /* port -> mapping index, 0 = none */
+	uint32_t *freed[3];    /* port -> who had it until when (nat_port.c) */
+	uint32_t in_use[3];    /* ports taken, also those of a range it had before (atomic) */
+	uint32_t released[3];  /* ports that came free, ever (atomic) */
 };
 extern struct nat_pool nat_pools[NAT_POOLS_MAX];
 
@@ -44,7 +48,8 @@ struct nat_mapping {
 	uint32_t refs;    /* connections; atomic. 0 = being freed: never taken again */
 	uint32_t created; /* second */
 	uint32_t filter;  /* nat_filter_mode of the pool when it was made: permits are counted by it to the end */
-	uint32_t reserved[2];
+	uint32_t source;  /* row that counts for its inside address (nat_source.c), 0 = made without a quota */
+	uint32_t reserved;
 };
 
 int nat_init(struct err *e);
@@ -69,9 +74,12 @@ int nat_pool_by_addr(const struct ipaddr *addr);            /* -1 when none */
 int nat_pool_choose(const struct ipaddr *src, uint32_t out);
 
 /* Finds or makes the mapping and takes a reference. '*created' tells which. 0, -EINVAL: not a protocol of ports or ids,
- * -ENOSPC: no free port, table full, or the pool was removed. Never another pool than k->pool. All bytes of 'k' are compared.
- * The inside port is kept when it is in the range and free; else a random free one. */
+ * -ENOSPC: no free port, table full, or the pool was removed; -EDQUOT: the inside address has all that the pool's quota gives
+ * it. Never another pool than k->pool. All bytes of 'k' are compared. The inside port is kept when it is in the range and
+ * free; else a random free one (nat_port.c says which are preferred). */
 int nat_map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t random, uint32_t *mapping, bool *created);
+/* What nat_map() would answer now, without doing it. */
+int nat_map_try(const struct nat_key *k);
 /* Prefetches for a nat_map() and nat_permit() that will probably follow; no side effect, and each step is to be called some
  * packets after the one before. False: no pool would take it. The end guesses the outside address and port. */
 struct nat_ahead {
@@ -83,8 +91,11 @@ bool nat_ahead_begin(struct nat_ahead *a, const struct ipaddr *inside, uint16_t 
 void nat_ahead_next(struct nat_ahead *a);
 void nat_ahead_end(const struct nat_ahead *a, const struct ipaddr *remote, uint16_t remote_port, struct ipaddr *outside,
 		   uint16_t *outside_port);
-/* One more reference; false when the last one is gone already (it was found by nat_by_outside): treat as not found. */
+/* One more reference; false when the last one is gone already (it was found by nat_by_outside): treat as not found. Asks for
+ * no quota. */
 bool nat_ref(uint32_t mapping);
+/* The same for a new connection: 0, -ENOENT, -EDQUOT. */
+int nat_ref_new(unsigned slot, uint32_t mapping);
 /* Drops a reference; the last one frees the port and the entry. */
 void nat_unref(unsigned slot, uint32_t mapping);
 /* The mapping of 'k', 0 if none. No reference taken. */
@@ -104,5 +115,11 @@ bool nat_permitted(uint32_t mapping, const struct ipaddr *remote, uint16_t port)
 uint32_t nat_next(uint32_t after);
 uint32_t nat_count(void);
 uint32_t nat_permit_count(void);
+uint32_t nat_source_count(void); /* inside addresses that have ports of a pool with a quota */
+/* Ports in the range of a pool, and how many of them are taken: reads up to 8 KiB. */
+uint32_t nat_ports_of(const struct nat_pool *pool);
+uint32_t nat_ports_taken(const struct nat_pool *pool, enum steer_proto which);
+/* New connections that pool 'p' refused since it was added, for want of a port and by quota (err -ENOSPC, -EDQUOT). */
+uint64_t nat_refused(unsigned p, int err);
 enum steer_proto nat_which(uint8_t proto); /* TCP, UDP, ICMP and ICMPv6 */
 bool nat_proto_supported(uint8_t proto);

@@ -40,10 +40,12 @@ static uint32_t make(const struct nat_key *k, const struct nat_mapping *m)
 	struct table *t = nat_mapping_table();
 	struct nat_pool *p = &nat_pools[k->pool];
 	const enum steer_proto which = nat_which(k->proto);
-	uint32_t present, i = t->count < t->capacity ? pool_alloc(&t->pool, SLOT_CONTROL) : 0;
+	uint32_t present, source = 0, i = t->count < t->capacity ? pool_alloc(&t->pool, SLOT_CONTROL) : 0;
 
 	if (!i)
 		return 0;
+	if ((p->max_ports || p->max_sessions) && !nat_source_take(SLOT_CONTROL, k, 0, &source))
+		nat_session_begin(source, 0);
 	*(struct nat_key *)table_key(t, i) = *k;
 	*(struct nat_mapping *)table_value(t, i) = (struct nat_mapping){ .outside = m->outside,
 									 .outside_port = m->outside_port,
@@ -51,8 +53,11 @@ static uint32_t make(const struct nat_key *k, const struct nat_mapping *m)
 									 .proto = k->proto,
 									 .refs = 1,
 									 .created = m->created,
-									 .filter = p->filter };
+									 .filter = p->filter,
+									 .source = source };
 	if (hidx_insert(&t->idx, hash_key(k, sizeof(*k)), i, &present)) {
+		nat_session_end(source);
+		nat_source_give(SLOT_CONTROL, source);
 		pool_abort(&t->pool, SLOT_CONTROL, i);
 		return 0;
 	}

@@ -21,6 +21,10 @@ static struct slot {
 	struct ipaddr addr;  /* control thread only */
 	uint64_t removed_at; /* rcu_epoch() */
 } slots[NAT_POOLS_MAX];
+/* New connections refused: -ENOSPC, -EDQUOT; a thread writes its own lines. */
+static struct refusals {
+	uint64_t n[NAT_POOLS_MAX][2];
+} refusals[THREADS] __attribute__((aligned(CACHE_LINE)));
 static int n_slots; /* slots ever used: nobody looks further */
 static uint64_t *(*bits_provider)(unsigned pool, enum steer_proto which);
 
@@ -45,8 +49,9 @@ static void free_plain_bits(struct nat_pool *p)
 		if (!bits_provider)
 			free(p->bits[w]);
 		free(p->owner[w]);
+		free(p->freed[w]);
 		p->bits[w] = NULL;
-		p->owner[w] = NULL;
+		p->owner[w] = p->freed[w] = NULL;
 	}
 }
 
@@ -58,7 +63,9 @@ static int give_memory(struct nat_pool *p, unsigned slot)
 						   : aligned_alloc(CACHE_LINE, STEER_BITMAP_SIZE);
 		if (!p->owner[w])
 			p->owner[w] = calloc(PORTS, sizeof(*p->owner[w]));
-		if (!p->bits[w] || !p->owner[w])
+		free(p->freed[w]); /* what another address' ports were */
+		p->freed[w] = calloc(PORTS, sizeof(*p->freed[w]));
+		if (!p->bits[w] || !p->owner[w] || !p->freed[w])
 			return -ENOMEM;
 		if (!bits_provider || !nat_bits_kept)
 			memset(p->bits[w], 0, STEER_BITMAP_SIZE);
@@ -127,6 +134,11 @@ int nat_pool_add(const struct nat_pool *conf, struct err *e)
 	p->has_source = conf->has_source;
 	p->mapping = conf->mapping;
 	p->filter = conf->filter;
+	STORE_RELAXED(&p->rest, conf->rest);
+	STORE_RELAXED(&p->max_ports, conf->max_ports);
+	STORE_RELAXED(&p->max_sessions, conf->max_sessions);
+	for (unsigned t = 0; t < THREADS && !back; t++)
+		refusals[t].n[i][0] = refusals[t].n[i][1] = 0;
 	p->addr = slots[i].addr = conf->addr;
 	STORE_RELEASE(&slots[i].state, SLOT_ACTIVE);
 	STORE_RELEASE(&n_slots, MAX(n_slots, i + 1));
@@ -159,6 +171,23 @@ void nat_pools_fini(void)
 		slots[i] = (struct slot){ .state = SLOT_UNUSED };
 	}
 	n_slots = 0;
+}
+
+/* ---- refusals ---- */
+
+void nat_pool_refused(unsigned slot, unsigned p, int err)
+{
+	uint64_t *n = &refusals[slot].n[p][err == -EDQUOT];
+	STORE_RELAXED(n, *n + 1);
+}
+
+uint64_t nat_refused(unsigned p, int err)
+{
+	uint64_t n = 0;
+
+	for (unsigned t = 0; t < THREADS; t++)
+		n += LOAD_RELAXED(&refusals[t].n[p][err == -EDQUOT]);
+	return n;
 }
 
 /* ---- choice ---- */

@@ -2,17 +2,51 @@
 /* Pools and their ports: what the files of masquerade state need of each other and nobody else. */
 #pragma once
 
+#include <sched.h>
+
 #include "tables/nat.h"
 
-/* Claims a port of pool 'p' (one bit, atomic): 'want' when it is in the range and free, else the first free one from a
- * random place on, through the whole range and as often as ports came free meanwhile. The port and its pool's address, or
- * -ENOSPC: at one moment all were taken, or the pool was removed. */
-int nat_port_claim(unsigned p, enum steer_proto which, uint16_t want, uint64_t random, struct ipaddr *addr);
+/* Claims a port of pool 'p' (one bit, atomic): the wanted one when it is in the range and free, else a free one from a random
+ * place on, through the whole range and as often as ports came free meanwhile. The port and its pool's address, or -ENOSPC:
+ * at one moment all were taken, or the pool was removed. */
+struct nat_port_wish {
+	uint16_t port; /* inside port */
+	uint16_t user; /* of the inside address (nat_user): it may have its own port back before others may */
+	uint32_t now_s;
+	uint64_t random;
+};
+int nat_port_claim(unsigned p, enum steer_proto which, const struct nat_port_wish *wish, struct ipaddr *addr);
 /* The port's bit must be set by the caller's claim; its owner is cleared first. */
-void nat_port_release(unsigned p, enum steer_proto which, uint16_t port);
+void nat_port_release(unsigned p, enum steer_proto which, uint16_t port, uint16_t user);
+INLINE uint16_t nat_user(const struct ipaddr *inside)
+{
+	return (uint16_t)(((inside->d[0] ^ inside->d[1]) * 0x9e3779b97f4a7c15) >> 48);
+}
 void nat_pools_fini(void);
 /* The address of pool 'p', never a torn one; false when it is not there or was removed. */
 bool nat_pool_address(unsigned p, struct ipaddr *addr);
+void nat_pool_refused(unsigned slot, unsigned p, int err); /* counts */
+
+/* nat_source.c: rows of inside addresses, for pools with a quota. A port more: 0 and the row, -EDQUOT: it has 'max' (0: no
+ * limit), -ENOSPC. The row of a port is given back with it; row 0 is nobody's. */
+int nat_source_open(struct err *e);
+void nat_source_close(void);
+int nat_source_take(unsigned slot, const struct nat_key *k, uint32_t max, uint32_t *source);
+void nat_source_give(unsigned slot, uint32_t source);
+/* A connection more and less, of who holds a port of that row. 0, -EDQUOT. */
+int nat_session_begin(uint32_t source, uint32_t max);
+void nat_session_end(uint32_t source);
+/* What a connection of 'k' would meet, with a new port or an old one: 0, -EDQUOT. */
+int nat_source_try(const struct nat_key *k, bool port, uint32_t max_ports, uint32_t max_sessions);
+
+/* While another thread finishes something short; it may share this core. */
+INLINE void nat_breathe(unsigned *spins)
+{
+	if (++*spins % 256 == 0)
+		sched_yield();
+	else
+		__builtin_ia32_pause();
+}
 struct table *nat_mapping_table(void);
 /* A guess of nat_pool_choose() for a packet that is not routed yet: this thread's last answer while it fits, -1 = none. */
 int nat_pool_likely(const struct ipaddr *src);

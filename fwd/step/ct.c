@@ -124,13 +124,14 @@ static enum step create(struct decision *d)
 		c->flags |= CONN_SERVICE;
 		c->dnat = d->backend;
 	}
-	if (d->inmap && nat_ref(d->inmap)) {
-		c->dnat = d->inmap;
-	} else if (d->inmap) {
+	int gone = d->inmap ? nat_ref_new(d->w->slot, d->inmap) : 0;
+	if (gone) {
 		ct_abort(d->ct, d->w->slot, conn);
 		decide_release_nat(d);
-		return decide_drop(d, DROP_NAT_NO_MAPPING);
+		return decide_drop(d, gone == -EDQUOT ? DROP_NAT_QUOTA : DROP_NAT_NO_MAPPING);
 	}
+	if (d->inmap)
+		c->dnat = d->inmap;
 	set_keys(d, conn);
 	if (p->proto != PROTO_TCP) {
 		ct_datagram(c, false);

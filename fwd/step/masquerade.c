@@ -4,6 +4,8 @@
  *
  * Hairpin: an endpoint that sends to a mapped port is translated twice, so that the other one sees the address and port by
  * which the first is known outside (RFC 4787 REQ-9a, RFC 5382 REQ-8). */
+#include <errno.h>
+
 #include "fwd/decide.h"
 #include "tables/ipmasq.h"
 #include "tables/nat.h"
@@ -81,6 +83,20 @@ static int wanted_pool(struct decision *d)
 	return pool;
 }
 
+/* What nat_map() said, or would say. */
+static enum step refused(struct decision *d, int pool, int err)
+{
+	const struct nat_pool *p = &nat_pools[pool];
+	if (err == -EDQUOT) {
+		decide_say(d, "masquerade",
+			   "the source has all that the pool gives one: max-ports %u, max-sessions %u (0: no limit)",
+			   p->max_ports, p->max_sessions);
+		return decide_drop(d, DROP_NAT_QUOTA);
+	}
+	decide_say(d, "masquerade", "all ports of the pool are taken");
+	return decide_drop(d, DROP_NAT_NO_PORT);
+}
+
 /* Hairpin: may the sender, by its outside address and port, come in by the other one's mapping? */
 static enum step check_hairpin(struct decision *d, const struct ipaddr *outside, uint16_t port)
 {
@@ -100,6 +116,9 @@ static enum step rehearse(struct decision *d, const struct nat_key *k)
 	const struct ipaddr outside = m ? nat_at(m)->outside : nat_pools[k->pool].addr;
 	decide_say(d, "masquerade", "from pool %s%s", ip_print(&outside, text),
 		   d->inmap ? ", the destination being another's outside address" : "");
+	int err = nat_map_try(k);
+	if (err)
+		return refused(d, k->pool, err);
 	if (m && m == d->inmap) /* to itself, which it permits by that */
 		return STEP_ON;
 	return check_hairpin(d, &outside, m ? nat_at(m)->outside_port : k->inside_port);
@@ -111,16 +130,17 @@ static enum step masquerade_new(struct decision *d, int pool)
 	bool created;
 	if (!nat_proto_supported(d->wire.proto))
 		return decide_drop(d, DROP_NAT_PROTO);
-	struct nat_key k = { .inside = d->osrc,
-			     .inside_port = ntohs(inside_port(&d->wire)),
-			     .proto = d->wire.proto,
-			     .pool = (uint8_t)pool };
+	const struct nat_key k = { .inside = d->osrc,
+				   .inside_port = ntohs(inside_port(&d->wire)),
+				   .proto = d->wire.proto,
+				   .pool = (uint8_t)pool };
 	if (d->x)
 		return rehearse(d, &k);
 	struct worker *w = d->w;
 	uint64_t random = (uint64_t)worker_random(w) << 32 | worker_random(w);
-	if (nat_map(w->slot, &k, w->now_s, random, &d->mapping, &created))
-		return decide_drop(d, DROP_NAT_NO_PORT);
+	int err = nat_map(w->slot, &k, w->now_s, random, &d->mapping, &created);
+	if (err)
+		return refused(d, pool, err);
 	const struct tuple *t = &d->wire;
 	if (nat_permit(w->slot, d->mapping, d->inmap ? &t->dst : &d->odst, ntohs(d->inmap ? t->dport : d->odport))) {
 		nat_unref(w->slot, d->mapping);

@@ -54,6 +54,30 @@ static void test_duplicates(void **state)
 	refused("add port p1 device lxc10", "device lxc10 is used by endpoint 10");
 }
 
+/* What a pool has of it: kept by set, absent from save unless given. */
+static void test_pool_options(void **state)
+{
+	(void)state;
+	ok("add nat pool 198.51.100.1 ports 1000-2000 rest 60 max-ports 500 max-sessions 4000");
+	const struct nat_pool *p = &nat_pools[nat_pool_by_addr(ip("198.51.100.1"))];
+	assert_true(p->rest == 60 && p->max_ports == 500 && p->max_sessions == 4000);
+	ok("set nat pool 198.51.100.1 max-ports 0 rest 0");
+	p = &nat_pools[nat_pool_by_addr(ip("198.51.100.1"))];
+	assert_true(p->rest == 0 && p->max_ports == 0 && p->max_sessions == 4000);
+	char *is = saved();
+	assert_string_equal(is, "add nat pool 198.51.100.1 ports 1000-2000 rest 0 max-sessions 4000\n");
+	free(is);
+	refused("set nat pool 198.51.100.1 rest 3601", "rest");
+	/* RFC 6888 REQ-8: without a filter by address a port rests for 120 s unless told otherwise */
+	ok("add nat pool 198.51.100.2 filter eif");
+	assert_int_equal(nat_pools[nat_pool_by_addr(ip("198.51.100.2"))].rest, 120);
+	ok("add nat pool 198.51.100.3");
+	assert_int_equal(nat_pools[nat_pool_by_addr(ip("198.51.100.3"))].rest, 0);
+	ok("del nat pool 198.51.100.1");
+	ok("del nat pool 198.51.100.2");
+	ok("del nat pool 198.51.100.3");
+}
+
 static void test_references(void **state)
 {
 	(void)state;
@@ -387,19 +411,13 @@ static void test_start_settings(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_setting_defaults),
-		T(test_add_twice),
-		T(test_duplicates),
-		T(test_references),
-		T(test_file_is_one_transaction),
-		T(test_table_refuses),
-		T(test_save_and_load),
-		T(test_reload),
-		T(test_moves),
-		T(test_limits),
-		T(test_policy_refuses),
-		T(test_redirect),
-		T(test_not_in_this_version),
+		T(test_setting_defaults), T(test_add_twice),
+		T(test_duplicates),       T(test_pool_options),
+		T(test_references),       T(test_file_is_one_transaction),
+		T(test_table_refuses),    T(test_save_and_load),
+		T(test_reload),           T(test_moves),
+		T(test_limits),           T(test_policy_refuses),
+		T(test_redirect),         T(test_not_in_this_version),
 		T(test_start_settings),
 	};
 

@@ -239,6 +239,11 @@ static void test_churn(void **state)
 		assert_int_equal(nat_pools[race.pool].owner[STEER_UDP][i], 0);
 }
 
+static int claim(enum steer_proto which, uint16_t want, uint64_t random, struct ipaddr *a)
+{
+	return nat_port_claim(race.pool, which, &(struct nat_port_wish){ .port = want, .random = random }, a);
+}
+
 /* Two threads drain one range from the same end: the claims meet in the same words all the time. */
 enum { DRAIN_LO = 1, DRAIN_HI = 65535, DRAINS = 30 };
 static struct drain {
@@ -253,7 +258,7 @@ static void drain_once(unsigned me, unsigned *gen)
 
 	meet(gen);
 	drain.got[me] = 0;
-	while ((port = nat_port_claim(race.pool, STEER_UDP, 0, 0, &a)) >= 0)
+	while ((port = claim(STEER_UDP, 0, 0, &a)) >= 0)
 		drain.port[me][drain.got[me]++] = (uint16_t)port;
 	meet(gen);
 	if (!me) {
@@ -263,7 +268,7 @@ static void drain_once(unsigned me, unsigned *gen)
 	}
 	meet(gen);
 	for (unsigned i = 0; i < drain.got[me]; i++)
-		nat_port_release(race.pool, STEER_UDP, drain.port[me][i]);
+		nat_port_release(race.pool, STEER_UDP, drain.port[me][i], 0);
 	meet(gen);
 	if (!me) {
 		assert_int_equal(bits_in(race.pool, STEER_UDP), 0);
@@ -304,16 +309,16 @@ static void *scarce_thread(void *arg)
 {
 	static const uint16_t ports[2] = { 1000, 30000 };
 	struct ipaddr a;
-	int have = nat_port_claim(race.pool, STEER_TCP, ports[0], 0, &a);
+	int have = claim(STEER_TCP, ports[0], 0, &a);
 	(void)arg;
 	STORE_RELEASE(&scarce.ready, true);
 	for (unsigned n = 1; !LOAD_ACQUIRE(&scarce.done); n++) {
-		nat_port_release(race.pool, STEER_TCP, (uint16_t)have);
-		have = nat_port_claim(race.pool, STEER_TCP, ports[n % 2], 0, &a);
+		nat_port_release(race.pool, STEER_TCP, (uint16_t)have, 0);
+		have = claim(STEER_TCP, ports[n % 2], 0, &a);
 		if (have < 0)
 			abort();
 	}
-	nat_port_release(race.pool, STEER_TCP, (uint16_t)have);
+	nat_port_release(race.pool, STEER_TCP, (uint16_t)have, 0);
 	return NULL;
 }
 
@@ -325,19 +330,19 @@ static void test_scarce(void **state)
 	(void)state;
 	race.pool = add_pool("192.0.2.1", 1, 65535, NAT_EIF);
 	for (unsigned i = 1; i <= 65535; i++)
-		assert_int_equal(nat_port_claim(race.pool, STEER_TCP, (uint16_t)i, 0, &a), i);
-	assert_int_equal(nat_port_claim(race.pool, STEER_TCP, 0, 5, &a), -ENOSPC);
-	nat_port_release(race.pool, STEER_TCP, 1000);
-	nat_port_release(race.pool, STEER_TCP, 30000);
+		assert_int_equal(claim(STEER_TCP, (uint16_t)i, 0, &a), i);
+	assert_int_equal(claim(STEER_TCP, 0, 5, &a), -ENOSPC);
+	nat_port_release(race.pool, STEER_TCP, 1000, 0);
+	nat_port_release(race.pool, STEER_TCP, 30000, 0);
 	scarce = (struct scarce){ false, false };
 	assert_int_equal(pthread_create(&t, NULL, scarce_thread, NULL), 0);
 	while (!LOAD_ACQUIRE(&scarce.ready))
 		sched_yield();
 	for (unsigned n = 0; n < SCARCE; n++) {
-		int port = nat_port_claim(race.pool, STEER_TCP, 0, rnd64() >> 20, &a);
+		int port = claim(STEER_TCP, 0, rnd64() >> 20, &a);
 		refused += port < 0;
 		if (port >= 0)
-			nat_port_release(race.pool, STEER_TCP, (uint16_t)port);
+			nat_port_release(race.pool, STEER_TCP, (uint16_t)port, 0);
 	}
 	STORE_RELEASE(&scarce.done, true);
 	pthread_join(t, NULL);
