@@ -73,6 +73,11 @@ static int parse(const struct parse *p, void *data, struct err *e)
 	return 0;
 }
 
+static uint8_t filter_default(const struct pool_conf *c)
+{
+	return c->mapping == NAT_APDM ? NAT_APDF : NAT_ADF;
+}
+
 static void print_key(const void *data, FILE *f)
 {
 	const struct pool_conf *c = data;
@@ -94,7 +99,7 @@ static void print_options(const void *data, FILE *f)
 		fprintf(f, " source %s", ipnet_print(&c->source, b));
 	if (c->mapping != NAT_EIM)
 		fprintf(f, " mapping %s", mappings[c->mapping]);
-	if (c->has_filter && c->filter != NAT_ADF)
+	if (c->has_filter && c->filter != filter_default(c))
 		fprintf(f, " filter %s", filters[c->filter]);
 	if (c->has_rest)
 		fprintf(f, " rest %u", c->rest);
@@ -189,9 +194,12 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 	(void)old;
 	if (!c)
 		return 0;
-	if (c->mapping == NAT_APDM)
-		return err_set(e, -ENOTSUP, "nat pool %s: mapping apdm is not in this version, only eim",
-			       ip_print(&c->addr, b));
+	if (c->mapping == NAT_APDM && c->has_filter && c->filter != NAT_APDF)
+		return err_set(
+			e, -EINVAL,
+			"nat pool %s: mapping apdm goes with filter apdf, not %s: who shares a port is told apart "
+			"by the remote address and port",
+			ip_print(&c->addr, b), filters[c->filter]);
 	if (config_tx_count(tx, &kind_pool) > NAT_POOLS_MAX)
 		return err_set(e, -ENOSPC, "nat pool %s: more than %d pools", ip_print(&c->addr, b), NAT_POOLS_MAX);
 	if (!kernel_owns(&c->addr))
@@ -239,7 +247,7 @@ static int apply(const void *old, const void *now, struct err *e)
 				 .source = c->source,
 				 .has_source = c->has_source,
 				 .mapping = c->mapping,
-				 .filter = c->has_filter ? c->filter : NAT_ADF,
+				 .filter = c->has_filter ? c->filter : filter_default(c),
 				 .rest = rest_of(c),
 				 .max_ports = c->max_ports,
 				 .max_sessions = c->max_sessions };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Mappings and permits: what masquerade remembers of connections. Workers call all of it.
+/* Mappings: what masquerade remembers of inside addresses and ports. Workers call all of it.
  *
- * Both are entries with a reference count. 0 is final: the thread that took it there unlinks the entry, and who meets
+ * They are entries with a reference count. 0 is final: the thread that took it there unlinks the entry, and who meets
  * such an entry waits that moment and makes a new one. A port's bit is set before its mapping can be found and cleared
  * after it cannot be found any more, so steering never loses a packet of a live mapping and a port has one owner. */
 #include "tables/nat.h"
@@ -10,26 +10,16 @@
 
 #include "tables/nat_pool.h"
 
-struct permit_key {
-	struct ipaddr remote;
-	uint32_t mapping;
-	uint16_t port, zero;
-};
-struct permit {
-	uint32_t refs, reserved;
-};
 _Static_assert(sizeof(struct nat_key) == 24 && sizeof(struct nat_mapping) == 40, "one line, no padding");
-_Static_assert(sizeof(struct permit_key) == 24 && sizeof(struct permit) == 8, "no padding");
 
-static struct table mappings, permits;
+static struct table mappings;
 
 int nat_init(struct err *e)
 {
 	int r = table_open(&mappings, "nat", table_defs[TABLE_NAT].capacity, sizeof(struct nat_key),
 			   sizeof(struct nat_mapping), e);
 	if (!r)
-		r = table_open(&permits, "nat_permit", table_defs[TABLE_NAT_PERMIT].capacity, sizeof(struct permit_key),
-			       sizeof(struct permit), e);
+		r = nat_permit_open(e);
 	if (!r)
 		r = nat_source_open(e);
 	if (r)
@@ -40,7 +30,7 @@ int nat_init(struct err *e)
 void nat_fini(void)
 {
 	nat_source_close();
-	table_close(&permits);
+	nat_permit_close();
 	table_close(&mappings);
 	nat_pools_fini();
 }
@@ -53,24 +43,6 @@ bool nat_proto_supported(uint8_t proto)
 enum steer_proto nat_which(uint8_t proto)
 {
 	return proto == PROTO_TCP ? STEER_TCP : proto == PROTO_UDP ? STEER_UDP : STEER_ICMP;
-}
-
-/* ---- references ---- */
-
-static bool ref_take(uint32_t *refs)
-{
-	uint32_t n = LOAD_RELAXED(refs);
-
-	while (n)
-		if (__atomic_compare_exchange_n(refs, &n, n + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-			return true;
-	return false;
-}
-
-/* True for the thread that dropped the last one. */
-static bool ref_drop(uint32_t *refs)
-{
-	return __atomic_sub_fetch(refs, 1, __ATOMIC_ACQ_REL) == 0;
 }
 
 /* ---- mappings ---- */
@@ -146,8 +118,10 @@ static void give_source(unsigned slot, uint32_t source)
 	nat_source_give(slot, source);
 }
 
-/* A BUSY entry with a port and one reference, not linked. 0, -ENOSPC: no entry or no port, -EDQUOT. */
-static int make_mapping(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t random, uint32_t *made)
+/* A BUSY entry with a port and one reference, not linked. 0, -ENOSPC: no entry or no port, -EDQUOT. With 'to' the port is
+ * shared with connections to others than him. */
+static int make_mapping(unsigned slot, const struct nat_key *k, const struct nat_remote *to, uint32_t now_s,
+			uint64_t random, uint32_t *made)
 {
 	const struct nat_port_wish wish = {
 		.port = k->inside_port, .user = nat_user(&k->inside), .now_s = now_s, .random = random
@@ -162,7 +136,8 @@ static int make_mapping(unsigned slot, const struct nat_key *k, uint32_t now_s, 
 		abort_entry(slot, i);
 		return err;
 	}
-	int port = nat_port_claim(k->pool, nat_which(k->proto), &wish, &outside);
+	int port = to ? nat_port_share(slot, k->pool, nat_which(k->proto), &wish, to, &outside)
+		      : nat_port_claim(k->pool, nat_which(k->proto), &wish, &outside);
 	if (port < 0) {
 		give_source(slot, source);
 		abort_entry(slot, i);
@@ -176,9 +151,11 @@ static int make_mapping(unsigned slot, const struct nat_key *k, uint32_t now_s, 
 					       .proto = k->proto,
 					       .refs = 1,
 					       .created = now_s,
-					       .filter = nat_pools[k->pool].filter,
-					       .source = source };
-	STORE_RELEASE(&nat_pools[k->pool].owner[nat_which(k->proto)][port], i);
+					       .filter = to ? NAT_APDF : nat_pools[k->pool].filter,
+					       .source = source,
+					       .shared = to != NULL };
+	if (!to)
+		STORE_RELEASE(&nat_pools[k->pool].owner[nat_which(k->proto)][port], i);
 	*made = i;
 	return 0;
 }
@@ -187,15 +164,21 @@ static int make_mapping(unsigned slot, const struct nat_key *k, uint32_t now_s, 
 static void release(unsigned slot, uint32_t i)
 {
 	const struct nat_mapping *m = mapping_at(i);
-	nat_port_release(m->pool, nat_which(m->proto), m->outside_port, nat_user(&nat_key_at(i)->inside));
+	const uint16_t user = nat_user(&nat_key_at(i)->inside);
+
+	if (m->shared)
+		nat_port_leave(m->pool, nat_which(m->proto), m->outside_port, user);
+	else
+		nat_port_release(m->pool, nat_which(m->proto), m->outside_port, user);
 	nat_source_give(slot, m->source);
 }
 
 static void drop(unsigned slot, uint32_t mapping)
 {
-	if (!ref_drop(&mapping_at(mapping)->refs))
+	if (!nat_ref_drop(&mapping_at(mapping)->refs))
 		return;
-	hidx_remove(&mappings.idx, hash_key(nat_key_at(mapping), sizeof(struct nat_key)), mapping);
+	if (!mapping_at(mapping)->shared)
+		hidx_remove(&mappings.idx, hash_key(nat_key_at(mapping), sizeof(struct nat_key)), mapping);
 	release(slot, mapping);
 	__atomic_sub_fetch(&mappings.count, 1, __ATOMIC_RELAXED);
 	pool_retire(&mappings.pool, slot, mapping);
@@ -224,12 +207,12 @@ static int map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t 
 		*created = false;
 		if (i) {
 			*mapping = i;
-			if (ref_take(&mapping_at(i)->refs))
+			if (nat_ref_take(&mapping_at(i)->refs))
 				return join(slot, i);
 			nat_breathe(&spins);
 			continue;
 		}
-		int err = make_mapping(slot, k, now_s, random, &i);
+		int err = make_mapping(slot, k, NULL, now_s, random, &i);
 		if (err && hidx_find(&mappings.idx, k, hash))
 			continue; /* the last port went to the same key */
 		if (err)
@@ -259,16 +242,56 @@ int nat_map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t ran
 	return err;
 }
 
-int nat_map_try(const struct nat_key *k)
+static int open_eim(unsigned slot, const struct nat_key *k, const struct nat_remote *to, uint32_t now_s,
+		    uint64_t random, uint32_t *mapping)
+{
+	bool created;
+	int err = map(slot, k, now_s, random, mapping, &created);
+
+	if (err)
+		return err;
+	err = nat_permit(slot, *mapping, &to->addr, to->port);
+	if (err)
+		nat_unref(slot, *mapping);
+	return err;
+}
+
+static int open_apdm(unsigned slot, const struct nat_key *k, const struct nat_remote *to, uint32_t now_s,
+		     uint64_t random, uint32_t *mapping)
+{
+	int err = make_mapping(slot, k, to, now_s, random, mapping);
+
+	if (!err)
+		pool_publish(&mappings.pool, *mapping);
+	return err;
+}
+
+int nat_open(unsigned slot, const struct nat_key *k, const struct nat_remote *to, uint32_t now_s, uint64_t random,
+	     uint32_t *mapping)
+{
+	if (k->pool >= NAT_POOLS_MAX || !nat_proto_supported(k->proto))
+		return -EINVAL;
+	int err = nat_pools[k->pool].mapping == NAT_APDM ? open_apdm(slot, k, to, now_s, random, mapping)
+							 : open_eim(slot, k, to, now_s, random, mapping);
+	if (err)
+		nat_pool_refused(slot, k->pool, err);
+	return err;
+}
+
+int nat_open_try(const struct nat_key *k, const struct nat_remote *to)
 {
 	if (k->pool >= NAT_POOLS_MAX || !nat_proto_supported(k->proto))
 		return -EINVAL;
 	const struct nat_pool *p = &nat_pools[k->pool];
-	const bool known = hidx_find(&mappings.idx, k, hash_key(k, sizeof(*k)));
+	const enum steer_proto which = nat_which(k->proto);
+	const bool apdm = p->mapping == NAT_APDM, known = !apdm && hidx_find(&mappings.idx, k, hash_key(k, sizeof(*k)));
 	int err = nat_source_try(k, !known, LOAD_RELAXED(&p->max_ports), LOAD_RELAXED(&p->max_sessions));
 	if (err || known)
 		return err;
-	return ip_is_zero(&p->addr) || nat_ports_taken(p, nat_which(k->proto)) >= nat_ports_of(p) ? -ENOSPC : 0;
+	if (ip_is_zero(&p->addr))
+		return -ENOSPC;
+	return (apdm ? nat_port_sharable(k->pool, which, to) : nat_ports_taken(p, which) < nat_ports_of(p)) ? 0
+													    : -ENOSPC;
 }
 
 bool nat_ahead_begin(struct nat_ahead *a, const struct ipaddr *inside, uint16_t port, uint8_t proto)
@@ -290,9 +313,24 @@ void nat_ahead_next(struct nat_ahead *a)
 	__builtin_prefetch(nat_key_at(a->mapping));
 }
 
+void nat_ahead_end(const struct nat_ahead *a, const struct ipaddr *remote, uint16_t remote_port, struct ipaddr *outside,
+		   uint16_t *outside_port)
+{
+	const struct nat_mapping *m = mapping_at(a->mapping);
+
+	if (!a->mapping || memcmp(nat_key_at(a->mapping), &a->key, sizeof(a->key)) != 0) {
+		*outside = nat_pools[a->key.pool].addr;
+		*outside_port = a->key.inside_port;
+		return;
+	}
+	*outside = m->outside;
+	*outside_port = m->outside_port;
+	nat_permit_prefetch(a->mapping, remote, remote_port);
+}
+
 bool nat_ref(uint32_t mapping)
 {
-	if (!ref_take(&mapping_at(mapping)->refs))
+	if (!nat_ref_take(&mapping_at(mapping)->refs))
 		return false;
 	nat_session_begin(mapping_at(mapping)->source, 0);
 	return true;
@@ -302,7 +340,7 @@ int nat_ref_new(unsigned slot, uint32_t mapping)
 {
 	const struct nat_mapping *m = mapping_at(mapping);
 
-	if (!ref_take(&mapping_at(mapping)->refs))
+	if (!nat_ref_take(&mapping_at(mapping)->refs))
 		return -ENOENT;
 	int err = nat_session_begin(m->source, max_sessions(m));
 	if (err) {
@@ -345,81 +383,4 @@ uint32_t nat_next(uint32_t after)
 uint32_t nat_count(void)
 {
 	return table_count(&mappings);
-}
-
-/* ---- permits ---- */
-
-uint32_t nat_permit_count(void)
-{
-	return table_count(&permits);
-}
-
-static struct permit_key permit_key(uint32_t mapping, const struct ipaddr *remote, uint16_t port)
-{
-	return (struct permit_key){ .remote = *remote,
-				    .mapping = mapping,
-				    .port = nat_at(mapping)->filter == NAT_APDF ? port : 0 };
-}
-
-static uint32_t *permit_refs(uint32_t i)
-{
-	return &((struct permit *)table_value(&permits, i))->refs;
-}
-
-int nat_permit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port)
-{
-	const struct permit one = { .refs = 1 };
-	unsigned spins = 0;
-
-	if (nat_at(mapping)->filter == NAT_EIF)
-		return 0;
-	const struct permit_key k = permit_key(mapping, remote, port);
-	for (;;) {
-		uint32_t i;
-		int err = table_insert(&permits, slot, &k, &one, &i);
-		if (!err)
-			pool_prefetch_next(&permits.pool, i);
-		if (err != -EEXIST)
-			return err;
-		if (ref_take(permit_refs(i)))
-			return 0;
-		nat_breathe(&spins);
-	}
-}
-
-void nat_ahead_end(const struct nat_ahead *a, const struct ipaddr *remote, uint16_t remote_port, struct ipaddr *outside,
-		   uint16_t *outside_port)
-{
-	const struct nat_mapping *m = mapping_at(a->mapping);
-
-	if (!a->mapping || memcmp(nat_key_at(a->mapping), &a->key, sizeof(a->key)) != 0) {
-		*outside = nat_pools[a->key.pool].addr;
-		*outside_port = a->key.inside_port;
-		return;
-	}
-	*outside = m->outside;
-	*outside_port = m->outside_port;
-	if (m->filter == NAT_EIF)
-		return;
-	const struct permit_key k = permit_key(a->mapping, remote, remote_port);
-	hidx_prefetch(&permits.idx, hash_key(&k, sizeof(k)));
-}
-
-void nat_unpermit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port)
-{
-	if (nat_at(mapping)->filter == NAT_EIF)
-		return;
-	const struct permit_key k = permit_key(mapping, remote, port);
-	uint32_t i = table_find(&permits, &k);
-	if (i && ref_drop(permit_refs(i)))
-		table_delete(&permits, slot, &k);
-}
-
-bool nat_permitted(uint32_t mapping, const struct ipaddr *remote, uint16_t port)
-{
-	if (nat_at(mapping)->filter == NAT_EIF)
-		return true;
-	const struct permit_key k = permit_key(mapping, remote, port);
-	uint32_t i = table_find(&permits, &k);
-	return i && LOAD_ACQUIRE(permit_refs(i));
 }

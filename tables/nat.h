@@ -27,6 +27,7 @@ struct nat_pool {
 	uint32_t max_sessions; /* of the same, connections */
 	uint64_t *bits[3];     /* by enum steer_proto: 64 Ki bits */
 	uint32_t *owner[3];    /* port -> mapping index, 0 = none */
+	uint32_t *sharers[3];  /* port -> connections that share it (mapping apdm), atomic */
 	uint32_t *freed[3];    /* port -> who had it until when (nat_port.c) */
 	uint32_t in_use[3];    /* ports taken, also those of a range it had before (atomic) */
 	uint32_t released[3];  /* ports that came free, ever (atomic) */
@@ -49,7 +50,11 @@ struct nat_mapping {
 	uint32_t created; /* second */
 	uint32_t filter;  /* nat_filter_mode of the pool when it was made: permits are counted by it to the end */
 	uint32_t source;  /* row that counts for its inside address (nat_source.c), 0 = made without a quota */
-	uint32_t reserved;
+	uint32_t shared;  /* one connection's, its port may be others', too: not found by key or outside port */
+};
+struct nat_remote {
+	struct ipaddr addr;
+	uint16_t port;
 };
 
 int nat_init(struct err *e);
@@ -78,8 +83,13 @@ int nat_pool_choose(const struct ipaddr *src, uint32_t out);
  * it. Never another pool than k->pool. All bytes of 'k' are compared. The inside port is kept when it is in the range and
  * free; else a random free one (nat_port.c says which are preferred). */
 int nat_map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t random, uint32_t *mapping, bool *created);
-/* What nat_map() would answer now, without doing it. */
-int nat_map_try(const struct nat_key *k);
+/* What a new connection of 'k' to a remote takes: nat_map() and nat_permit(); of a pool with mapping apdm a mapping of its
+ * own, whose port connections to other remote addresses and ports may have, too (RFC 7857 3). Same answers. It ends by
+ * nat_unpermit() and nat_unref(), in this order. */
+int nat_open(unsigned slot, const struct nat_key *k, const struct nat_remote *to, uint32_t now_s, uint64_t random,
+	     uint32_t *mapping);
+/* What nat_open() would answer now, without doing it. */
+int nat_open_try(const struct nat_key *k, const struct nat_remote *to);
 /* Prefetches for a nat_map() and nat_permit() that will probably follow; no side effect, and each step is to be called some
  * packets after the one before. False: no pool would take it. The end guesses the outside address and port. */
 struct nat_ahead {
@@ -102,13 +112,16 @@ void nat_unref(unsigned slot, uint32_t mapping);
 uint32_t nat_find(const struct nat_key *k);
 /* Mapping that owns outside (addr, port) of 'proto', 0 if none. No reference taken. */
 uint32_t nat_by_outside(const struct ipaddr *addr, uint8_t proto, uint16_t port);
+/* Connections have that port that are known by their remote only: no mapping owns it. */
+bool nat_is_shared(const struct ipaddr *addr, uint8_t proto, uint16_t port);
 const struct nat_key *nat_key_at(uint32_t mapping);
 const struct nat_mapping *nat_at(uint32_t mapping);
 
 /* Permits: remote addresses (and ports with APDF; else 'port' is ignored) that a mapping's connections were opened to.
  * Reference counted per connection; the caller holds a reference of the mapping. With EIF nothing is kept and everybody is
  * permitted. */
-int nat_permit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port); /* 0, -ENOSPC */
+/* 0, -ENOSPC, -EEXIST: a shared mapping whose port and remote another has. */
+int nat_permit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port);
 void nat_unpermit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port);
 bool nat_permitted(uint32_t mapping, const struct ipaddr *remote, uint16_t port);
 

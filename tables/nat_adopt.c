@@ -21,7 +21,7 @@ static enum adopt_drop judge(const struct nat_key *k, const struct nat_mapping *
 
 	if (!nat_proto_supported(k->proto) || k->proto != m->proto || v4 != ip_is4(&m->outside) ||
 	    k->proto == (v4 ? PROTO_ICMP6 : PROTO_ICMP) || ip_is_zero(&k->inside) || ip_is_multicast(&k->inside) ||
-	    k->reserved)
+	    k->reserved || m->shared > 1 || (m->shared && m->filter != NAT_APDF))
 		return ADOPT_DAMAGED;
 	if (m->created > now_s)
 		return ADOPT_FUTURE;
@@ -31,7 +31,10 @@ static enum adopt_drop judge(const struct nat_key *k, const struct nat_mapping *
 	const struct nat_pool *p = &nat_pools[*pool];
 	if (m->outside_port < p->port_lo || m->outside_port > p->port_hi)
 		return ADOPT_POOL;
-	return p->owner[nat_which(k->proto)][m->outside_port] ? ADOPT_DUPLICATE : ADOPT_OK;
+	const enum steer_proto which = nat_which(k->proto);
+	if (p->owner[which][m->outside_port] || (!m->shared && p->sharers[which][m->outside_port]))
+		return ADOPT_DUPLICATE;
+	return ADOPT_OK;
 }
 
 /* As nat_map() makes one, but with a given port. The reference is adoption's own. */
@@ -53,17 +56,19 @@ static uint32_t make(const struct nat_key *k, const struct nat_mapping *m)
 									 .proto = k->proto,
 									 .refs = 1,
 									 .created = m->created,
-									 .filter = p->filter,
+									 .filter = m->shared ? NAT_APDF : p->filter,
+									 .shared = m->shared != 0,
 									 .source = source };
-	if (hidx_insert(&t->idx, hash_key(k, sizeof(*k)), i, &present)) {
+	if (!m->shared && hidx_insert(&t->idx, hash_key(k, sizeof(*k)), i, &present)) {
 		nat_session_end(source);
 		nat_source_give(SLOT_CONTROL, source);
 		pool_abort(&t->pool, SLOT_CONTROL, i);
 		return 0;
 	}
-	p->owner[which][m->outside_port] = i;
+	if (!m->shared)
+		p->owner[which][m->outside_port] = i;
 	__atomic_fetch_or(&p->bits[which][m->outside_port / 64], 1ull << (m->outside_port % 64), __ATOMIC_ACQ_REL);
-	p->in_use[which]++;
+	p->in_use[which] += !m->shared || p->sharers[which][m->outside_port]++ == 0;
 	t->count++;
 	pool_publish(&t->pool, i);
 	return i;
@@ -119,11 +124,11 @@ void nat_bits_settle(void)
 	nat_bits_kept = false;
 	for (unsigned i = 0; i < NAT_POOLS_MAX; i++) {
 		for (unsigned w = 0; w < 3 && nat_pools[i].bits[w] && nat_pools[i].owner[w]; w++) {
-			const uint32_t *owner = nat_pools[i].owner[w];
+			const uint32_t *owner = nat_pools[i].owner[w], *sharers = nat_pools[i].sharers[w];
 			for (unsigned n = 0; n < WORDS; n++) {
 				uint64_t bits = 0;
 				for (unsigned b = 0; b < 64 && nat_pools[i].in_use[w]; b++)
-					bits |= (uint64_t)(owner[n * 64 + b] != 0) << b;
+					bits |= (uint64_t)(owner[n * 64 + b] || sharers[n * 64 + b]) << b;
 				if (nat_pools[i].bits[w][n] != bits)
 					STORE_RELEASE(&nat_pools[i].bits[w][n], bits);
 			}

@@ -49,9 +49,10 @@ static void free_plain_bits(struct nat_pool *p)
 		if (!bits_provider)
 			free(p->bits[w]);
 		free(p->owner[w]);
+		free(p->sharers[w]);
 		free(p->freed[w]);
 		p->bits[w] = NULL;
-		p->owner[w] = p->freed[w] = NULL;
+		p->owner[w] = p->sharers[w] = p->freed[w] = NULL;
 	}
 }
 
@@ -63,9 +64,11 @@ static int give_memory(struct nat_pool *p, unsigned slot)
 						   : aligned_alloc(CACHE_LINE, STEER_BITMAP_SIZE);
 		if (!p->owner[w])
 			p->owner[w] = calloc(PORTS, sizeof(*p->owner[w]));
+		if (!p->sharers[w])
+			p->sharers[w] = calloc(PORTS, sizeof(*p->sharers[w]));
 		free(p->freed[w]); /* what another address' ports were */
 		p->freed[w] = calloc(PORTS, sizeof(*p->freed[w]));
-		if (!p->bits[w] || !p->owner[w] || !p->freed[w])
+		if (!p->bits[w] || !p->owner[w] || !p->sharers[w] || !p->freed[w])
 			return -ENOMEM;
 		if (!bits_provider || !nat_bits_kept)
 			memset(p->bits[w], 0, STEER_BITMAP_SIZE);

@@ -18,6 +18,17 @@ struct nat_port_wish {
 int nat_port_claim(unsigned p, enum steer_proto which, const struct nat_port_wish *wish, struct ipaddr *addr);
 /* The port's bit must be set by the caller's claim; its owner is cleared first. */
 void nat_port_release(unsigned p, enum steer_proto which, uint16_t port, uint16_t user);
+/* nat_share.c: a port of pool 'p' that no other connection to 'to' has, and the permit for it; connections to others may
+ * have it, too. A random one, also when the inside port is free: who counts on the same port toward all remotes shall see at
+ * once that there is no such promise. Out of up to 1024 ports it finds one whenever there is
+ * one; of larger ranges it looks at 1024. The port and its pool's address, or -ENOSPC. */
+int nat_port_share(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish,
+		   const struct nat_remote *to, struct ipaddr *addr);
+/* The permit is gone already; the last one frees the port. */
+void nat_port_leave(unsigned p, enum steer_proto which, uint16_t port, uint16_t user);
+bool nat_port_sharable(unsigned p, enum steer_proto which, const struct nat_remote *to); /* what it would say */
+/* One bit of a port, atomic, and the count of ports in use; false when it is taken. */
+bool nat_port_take(struct nat_pool *pool, enum steer_proto which, uint16_t port);
 INLINE uint16_t nat_user(const struct ipaddr *inside)
 {
 	return (uint16_t)(((inside->d[0] ^ inside->d[1]) * 0x9e3779b97f4a7c15) >> 48);
@@ -38,6 +49,30 @@ int nat_session_begin(uint32_t source, uint32_t max);
 void nat_session_end(uint32_t source);
 /* What a connection of 'k' would meet, with a new port or an old one: 0, -EDQUOT. */
 int nat_source_try(const struct nat_key *k, bool port, uint32_t max_ports, uint32_t max_sessions);
+
+/* nat_permit.c */
+int nat_permit_open(struct err *e);
+void nat_permit_close(void);
+void nat_permit_prefetch(uint32_t mapping, const struct ipaddr *remote, uint16_t port);
+int nat_permit_shared(unsigned slot, unsigned p, enum steer_proto which, uint16_t port,
+		      const struct nat_remote *to); /* 0, -EEXIST, -ENOSPC */
+bool nat_permit_is_shared(unsigned p, enum steer_proto which, uint16_t port, const struct nat_remote *to);
+
+/* References of which 0 is final. */
+INLINE bool nat_ref_take(uint32_t *refs)
+{
+	uint32_t n = LOAD_RELAXED(refs);
+
+	while (n)
+		if (__atomic_compare_exchange_n(refs, &n, n + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+/* True for the thread that dropped the last one. */
+INLINE bool nat_ref_drop(uint32_t *refs)
+{
+	return __atomic_sub_fetch(refs, 1, __ATOMIC_ACQ_REL) == 0;
+}
 
 /* While another thread finishes something short; it may share this core. */
 INLINE void nat_breathe(unsigned *spins)

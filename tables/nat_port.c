@@ -147,6 +147,14 @@ int nat_port_claim(unsigned p, enum steer_proto which, const struct nat_port_wis
 	return port;
 }
 
+bool nat_port_take(struct nat_pool *pool, enum steer_proto which, uint16_t port)
+{
+	if (!claim_bit(pool->bits[which], port))
+		return false;
+	__atomic_add_fetch(&pool->in_use[which], 1, __ATOMIC_RELAXED);
+	return true;
+}
+
 void nat_port_release(unsigned p, enum steer_proto which, uint16_t port, uint16_t user)
 {
 	struct nat_pool *pool = &nat_pools[p];

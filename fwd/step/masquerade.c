@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Step un-NAT (a new packet to a mapped port) and step masquerade (local endpoint to outside), design section 6 steps 5 and
- * 8. Mappings are endpoint-independent; a filter says who may come back in (RFC 4787 REQ-1, REQ-8).
+ * 8. Mappings are endpoint-independent unless the pool says otherwise; a filter says who may come back in (RFC 4787 REQ-1,
+ * REQ-8).
  *
  * Hairpin: an endpoint that sends to a mapped port is translated twice, so that the other one sees the address and port by
  * which the first is known outside (RFC 4787 REQ-9a, RFC 5382 REQ-8). */
@@ -27,6 +28,10 @@ enum step step_unnat(struct decision *d)
 	if ((d->p->in != FLOW_IN_UPLINK && !from_inside(d)) || nat_pool_by_addr(&t->dst) < 0)
 		return STEP_ON;
 	uint32_t m = nat_proto_supported(t->proto) ? nat_by_outside(&t->dst, t->proto, ntohs(t->dport)) : 0;
+	if (!m && nat_is_shared(&t->dst, t->proto, ntohs(t->dport))) {
+		decide_say(d, "nat", "no connection of this port is with this remote address and port");
+		return decide_drop(d, DROP_NAT_FILTERED);
+	}
 	if (!m) {
 		struct fib_result f;
 		fib_lookup(&t->dst, 0, &f);
@@ -83,7 +88,7 @@ static int wanted_pool(struct decision *d)
 	return pool;
 }
 
-/* What nat_map() said, or would say. */
+/* What nat_open() said, or would say. */
 static enum step refused(struct decision *d, int pool, int err)
 {
 	const struct nat_pool *p = &nat_pools[pool];
@@ -93,7 +98,8 @@ static enum step refused(struct decision *d, int pool, int err)
 			   p->max_ports, p->max_sessions);
 		return decide_drop(d, DROP_NAT_QUOTA);
 	}
-	decide_say(d, "masquerade", "all ports of the pool are taken");
+	decide_say(d, "masquerade", "all ports of the pool are taken%s",
+		   p->mapping == NAT_APDM ? " for this destination" : "");
 	return decide_drop(d, DROP_NAT_NO_PORT);
 }
 
@@ -109,14 +115,14 @@ static enum step check_hairpin(struct decision *d, const struct ipaddr *outside,
 }
 
 /* Without a mapping yet, most probably the inside port is kept. */
-static enum step rehearse(struct decision *d, const struct nat_key *k)
+static enum step rehearse(struct decision *d, const struct nat_key *k, const struct nat_remote *to)
 {
 	char text[IP_STRLEN];
 	const uint32_t m = nat_find(k);
 	const struct ipaddr outside = m ? nat_at(m)->outside : nat_pools[k->pool].addr;
 	decide_say(d, "masquerade", "from pool %s%s", ip_print(&outside, text),
 		   d->inmap ? ", the destination being another's outside address" : "");
-	int err = nat_map_try(k);
+	int err = nat_open_try(k, to);
 	if (err)
 		return refused(d, k->pool, err);
 	if (m && m == d->inmap) /* to itself, which it permits by that */
@@ -127,26 +133,24 @@ static enum step rehearse(struct decision *d, const struct nat_key *k)
 static enum step masquerade_new(struct decision *d, int pool)
 {
 	char text[IP_STRLEN];
-	bool created;
 	if (!nat_proto_supported(d->wire.proto))
 		return decide_drop(d, DROP_NAT_PROTO);
+	const struct tuple *t = &d->wire;
+	const struct nat_remote to = { .addr = d->inmap ? t->dst : d->odst,
+				       .port = ntohs(d->inmap ? t->dport : d->odport) };
 	const struct nat_key k = { .inside = d->osrc,
 				   .inside_port = ntohs(inside_port(&d->wire)),
 				   .proto = d->wire.proto,
 				   .pool = (uint8_t)pool };
 	if (d->x)
-		return rehearse(d, &k);
+		return rehearse(d, &k, &to);
 	struct worker *w = d->w;
 	uint64_t random = (uint64_t)worker_random(w) << 32 | worker_random(w);
-	int err = nat_map(w->slot, &k, w->now_s, random, &d->mapping, &created);
+	uint32_t mapping;
+	int err = nat_open(w->slot, &k, &to, w->now_s, random, &mapping);
 	if (err)
 		return refused(d, pool, err);
-	const struct tuple *t = &d->wire;
-	if (nat_permit(w->slot, d->mapping, d->inmap ? &t->dst : &d->odst, ntohs(d->inmap ? t->dport : d->odport))) {
-		nat_unref(w->slot, d->mapping);
-		d->mapping = 0;
-		return decide_drop(d, DROP_NAT_NO_PORT);
-	}
+	d->mapping = mapping;
 	const struct nat_mapping *m = nat_at(d->mapping);
 	decide_say(d, "masquerade", "from pool %s, port %u", ip_print(&m->outside, text), m->outside_port);
 	d->out.src = m->outside;

@@ -40,7 +40,7 @@ pair() {
 	ctl clear ct
 }
 pair eim eif eim apdf
-pair eim adf eim adf
+pair eim adf apdm apdf
 
 # hairpin: the probe sends to its own outside address, by another port
 ctl add nat pool 198.51.100.1 port up1 filter eif

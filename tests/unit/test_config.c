@@ -73,6 +73,14 @@ static void test_pool_options(void **state)
 	assert_int_equal(nat_pools[nat_pool_by_addr(ip("198.51.100.2"))].rest, 120);
 	ok("add nat pool 198.51.100.3");
 	assert_int_equal(nat_pools[nat_pool_by_addr(ip("198.51.100.3"))].rest, 0);
+	refused("add nat pool 198.51.100.4 mapping apdm filter eif", "mapping apdm goes with filter apdf, not eif");
+	ok("set nat pool 198.51.100.3 mapping apdm");
+	refused("set nat pool 198.51.100.3 filter adf", "mapping apdm goes with filter apdf, not adf");
+	assert_int_equal(nat_pools[nat_pool_by_addr(ip("198.51.100.3"))].filter, NAT_APDF);
+	assert_int_equal(nat_pools[nat_pool_by_addr(ip("198.51.100.3"))].mapping, NAT_APDM);
+	is = saved();
+	assert_non_null(strstr(is, "add nat pool 198.51.100.3 mapping apdm\n"));
+	free(is);
 	ok("del nat pool 198.51.100.1");
 	ok("del nat pool 198.51.100.2");
 	ok("del nat pool 198.51.100.3");

@@ -4,6 +4,8 @@
 #include "tables/nat_pool.h"
 #include "tests/unit/nat_kit.h"
 
+static const struct nat_remote somebody = { .port = 53 };
+
 static unsigned add(const struct nat_pool *more)
 {
 	struct nat_pool conf = *more;
@@ -179,12 +181,12 @@ static void test_quota(void **state)
 	unsigned p = add(&(struct nat_pool){ .filter = NAT_EIF, .max_ports = 3, .max_sessions = 5 });
 	for (unsigned i = 0; i < 3; i++) {
 		struct nat_key k = key_of(p, i ? PROTO_UDP : PROTO_TCP, 1, (uint16_t)(5000 + i));
-		assert_int_equal(nat_map_try(&k), 0);
+		assert_int_equal(nat_open_try(&k, &somebody), 0);
 		m[i] = map_new(&k);
 	}
 	struct nat_key fourth = key_of(p, PROTO_UDP, 1, 6000), other = key_of(p, PROTO_UDP, 2, 6000),
 		       second = *nat_key_at(m[1]);
-	assert_int_equal(nat_map_try(&fourth), -EDQUOT);
+	assert_int_equal(nat_open_try(&fourth, &somebody), -EDQUOT);
 	assert_int_equal(map_at(&fourth, 1, &again), -EDQUOT);
 	assert_int_equal(nat_count(), 3);
 	assert_int_equal(nat_refused(p, -EDQUOT), 1);
@@ -196,7 +198,7 @@ static void test_quota(void **state)
 	/* more connections by a port there is: up to 5 */
 	assert_int_equal(map_at(&second, 1, &again), 0);
 	assert_int_equal(nat_ref_new(0, m[1]), 0);
-	assert_int_equal(nat_map_try(&second), -EDQUOT);
+	assert_int_equal(nat_open_try(&second, &somebody), -EDQUOT);
 	assert_int_equal(map_at(&second, 1, &again), -EDQUOT);
 	assert_int_equal(nat_ref_new(0, m[2]), -EDQUOT);
 	assert_int_equal(nat_at(m[1])->refs, 3);
@@ -290,14 +292,14 @@ static void test_taken(void **state)
 	}
 	assert_int_equal(nat_ports_of(&nat_pools[p]), 101);
 	struct nat_key k = key_of(p, PROTO_TCP, 200, 80);
-	assert_int_equal(nat_map_try(&k), -ENOSPC);
+	assert_int_equal(nat_open_try(&k, &somebody), -ENOSPC);
 	assert_int_equal(map_new(&k), 0);
 	assert_int_equal(nat_refused(p, -ENOSPC), 1);
 	/* another range: ports of the former one are in use, but it is empty, and all of it can be had */
 	assert_int_equal(nat_pool_del(&a, &e), 0);
 	assert_int_equal(add(&(struct nat_pool){ .port_lo = 2000, .port_hi = 2001, .filter = NAT_EIF }), p);
 	assert_int_equal(nat_ports_taken(&nat_pools[p], STEER_TCP), 0);
-	assert_int_equal(nat_map_try(&k), 0);
+	assert_int_equal(nat_open_try(&k, &somebody), 0);
 	assert_int_not_equal(map_new(&k), 0);
 	k.inside_port = 81;
 	assert_int_not_equal(map_new(&k), 0);

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Adoption of translations that more than their key tells: shared ports, quotas. */
+#include "tests/unit/nat_kit.h"
+
+#include "fwd/decide.h"
+#include "tables/adopt.h"
+#include "tables/affinity.h"
+#include "tables/ct.h"
+#include "tables/endpoint.h"
+#include "tables/frag.h"
+#include "tables/ipcache.h"
+#include "tables/nat_pool.h"
+#include "tables/proxy.h"
+#include "tables/service.h"
+#include "tables/tunnel.h"
+#include "tests/unit/adopt_kit.h"
+
+enum { NOW = 5000, OWNERS = 2, OUT_PORT = 4000 };
+static struct nat_pool conf;
+
+static unsigned start(void)
+{
+	struct err e = { "" };
+	open_tables(64, 64);
+	ct_on_delete = decide_connection_gone;
+	adoption = (struct adoption){ .tried = false };
+	int p = nat_pool_add(&conf, &e);
+	if (p < 0)
+		fail_msg("%s", e.text);
+	return (unsigned)p;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	rcu_thread_register();
+	hash_init(42);
+	rnd_state = 13;
+	return name_dir();
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	crash();
+	nat_bits_kept = false;
+	arena_former_done();
+	arena_remove_all();
+	arena_set_dir(NULL, NULL);
+	rcu_thread_unregister();
+	return access(dir, F_OK) == 0 ? -1 : 0;
+}
+
+static void adopt_now(void)
+{
+	adopt_state(NOW, OWNERS);
+	nat_bits_settle();
+}
+
+static struct nat_remote remote(uint32_t n)
+{
+	return (struct nat_remote){ .addr = ip_from4(htonl(0xcb007100 + n)), .port = 80 };
+}
+
+static void write_key(uint32_t record, const struct ipaddr *src, uint16_t sp, const struct ipaddr *dst, uint16_t dp)
+{
+	struct flow4 *f = ct_flow4(record);
+	f->key = (struct flow_key4){ src->w[3], dst->w[3], htons(sp), htons(dp), PROTO_TCP };
+	f->seen = NOW - 5;
+}
+
+/* Host 'n' to remote 'n', from port 'sp'. */
+static void connect_(unsigned p, uint32_t n, uint16_t sp)
+{
+	const struct nat_remote to = remote(n);
+	struct nat_key key = key_of(p, PROTO_TCP, n, sp);
+	uint32_t conn = ct_alloc(&ct4, 0, PROTO_TCP, NOW - 10), present;
+	struct conn *k = ct_conn(&ct4, conn);
+	k->state = CT_ESTABLISHED;
+	k->in = FLOW_IN_HOST;
+	k->flags = CONN_SNAT;
+	assert_int_equal(nat_open(0, &key, &to, NOW - 10, rnd64(), &k->mapping), 0);
+	const struct nat_mapping *m = nat_at(k->mapping);
+	write_key(2 * conn, &key.inside, sp, &to.addr, to.port);
+	write_key(2 * conn + 1, &to.addr, to.port, &m->outside, m->outside_port);
+	assert_int_equal(ct_publish(&ct4, 0, conn, &present), 0);
+}
+
+static void end_all(unsigned p)
+{
+	for (uint32_t i = ct_next(&ct4, 0); i; i = ct_next(&ct4, i))
+		assert_true(ct_delete(&ct4, 0, i));
+	assert_int_equal(nat_count() + nat_permit_count() + nat_source_count(), 0);
+	assert_int_equal(bits_in(p, STEER_TCP), 0);
+	assert_int_equal(nat_pools[p].in_use[STEER_TCP], 0);
+}
+
+static void test_shared_port(void **state)
+{
+	const struct nat_remote first = remote(0), third = remote(3);
+	uint32_t m;
+	(void)state;
+	conf = (struct nat_pool){ .addr = ip("198.51.100.9"),
+				  .port_lo = OUT_PORT,
+				  .port_hi = OUT_PORT,
+				  .port = -1,
+				  .mapping = NAT_APDM,
+				  .filter = NAT_APDF };
+	unsigned p = start();
+	connect_(p, 0, 2000);
+	connect_(p, 1, 2000);
+	crash();
+	p = start();
+	adopt_now();
+	assert_int_equal(adoption.connections, 2);
+	assert_int_equal(nat_count(), 2);
+	assert_int_equal(nat_permit_count(), 2);
+	assert_int_equal(bits_in(p, STEER_TCP), 1);
+	assert_int_equal(nat_pools[p].in_use[STEER_TCP], 1);
+	assert_true(nat_is_shared(&conf.addr, PROTO_TCP, OUT_PORT));
+	/* the remotes of both are taken, a third is not */
+	struct nat_key key = key_of(p, PROTO_TCP, 7, 2001);
+	assert_int_equal(nat_open(0, &key, &first, NOW, 1, &m), -ENOSPC);
+	assert_int_equal(nat_open(0, &key, &third, NOW, 1, &m), 0);
+	nat_unpermit(0, m, &third.addr, third.port);
+	nat_unref(0, m);
+	end_all(p);
+}
+
+/* Who is over the quota that the new process has keeps what he had, and gets no more. */
+static void test_quota(void **state)
+{
+	const struct nat_remote to = remote(9);
+	uint32_t m;
+	(void)state;
+	conf = (struct nat_pool){ .addr = ip("198.51.100.9"), .port = -1, .filter = NAT_ADF };
+	unsigned p = start();
+	for (unsigned i = 0; i < 3; i++)
+		connect_(p, 0, (uint16_t)(2000 + i));
+	crash();
+	conf.max_ports = 2;
+	p = start();
+	adopt_now();
+	assert_int_equal(adoption.connections, 3);
+	assert_int_equal(nat_count(), 3);
+	assert_int_equal(nat_source_count(), 1);
+	struct nat_key k = key_of(p, PROTO_TCP, 0, 2003), other = key_of(p, PROTO_TCP, 1, 2003);
+	assert_int_equal(nat_open(0, &k, &to, NOW, 1, &m), -EDQUOT);
+	assert_int_equal(nat_open(0, &other, &to, NOW, 1, &m), 0);
+	nat_unpermit(0, m, &to.addr, to.port);
+	nat_unref(0, m);
+	end_all(p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_shared_port, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_quota, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
