@@ -20,6 +20,7 @@ if [ -z "${SL_ID:-}" ]; then
 fi
 . "$(dirname "$0")/../tests/net/_env.sh"
 MEDIAN='' LEAST='' MOST='' # of spread
+. bench/veth.sh
 . bench/peers/ovs.sh
 . bench/peers/memory.sh
 . bench/peers/devices.sh

@@ -1,35 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Sourced by bench/peers.sh: packets a second through veth, the same generator and sink for all.
-#   gen (cpu 0) -> gen0 - up0 [ one of the systems, cpu 1 ] up1 - sink0, dropped at ingress
+# Sourced by bench/peers.sh: packets a second through veth (bench/veth.sh), the same generator and sink for all.
 # ndr: the highest rate of a binary search at which at most 0.1 % of a trial was lost; mpps: what comes out when all that one core
 # can generate goes in. The kernel's work is steered to cpu 1 (RPS); its XDP programs run on the generator's core.
 
-io_topo() {
-	ns_add src gw dst
-	veth_pair src gen0 gw up0
-	veth_pair gw up1 dst sink0
-	nsip src link set gen0 address 02:00:00:00:00:01
-	nsip gw link set up0 address 02:00:00:00:00:02
-	nsip gw link set up1 address 02:00:00:00:00:03
-	nsip dst link set sink0 address 02:00:00:00:00:22
-	ns dst nft 'add table netdev t; add chain netdev t i { type filter hook ingress device sink0 priority 0; policy drop; }'
-	ns gw ethtool -K up0 gro on >/dev/null
-	ns gw ethtool -K up1 gro on >/dev/null
-	ns dst ethtool -K sink0 gro on >/dev/null
-	addr gw up0 10.0.0.254/24
-	addr gw up1 20.0.0.254/24
-	nsip gw neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev up0 nud permanent
-	nsip gw neigh replace 20.0.0.2 lladdr 02:00:00:00:00:22 dev up1 nud permanent
-	nsip gw route add 10.200.0.0/16 via 20.0.0.2
-	GEN_MAC=02:00:00:00:00:02
-}
-io_gone() {
-	local n
-	for n in "${SL_NS[@]}"; do ip netns del "$P$n"; done
-	SL_NS=()
-}
-received() { ns dst cat /proc/net/dev | awk '/ sink0:/ { print $3 }'; }
+GEN_MAC=02:00:00:00:00:02 # of up0
 
 # One function a system: up CASE; down. CASE: forward, ct (policy and connections), snat.
 sluice_up() {
@@ -54,19 +29,8 @@ kernel_up() {
 		add rule ip n c oifname up1 masquerade'
 }
 kernel_down() { :; }
-testpmd_up() {
-	[ -p "$TMP/in" ] || mkfifo "$TMP/in"
-	exec 9<>"$TMP/in" # testpmd ends when its input does
-	start_bg_ns gw testpmd bash -c "exec nice -n -15 dpdk-testpmd -l 0,1 --no-pci --no-telemetry $DPDK_MEMORY --file-prefix $NAME \
-		--vdev net_af_xdp0,iface=up0 --vdev net_af_xdp1,iface=up1 -- --auto-start --forward-mode=io --nb-cores=1 \
-		--total-num-mbufs=65536 --burst=64 --stats-period 100 <$TMP/in"
-	need "grep -q 'NIC statistics' $LOG/testpmd.log" 20 "testpmd starts"
-}
-testpmd_down() {
-	stop_bg testpmd INT
-	exec 9>&-
-	: >"$LOG/testpmd.log"
-}
+testpmd_up() { testpmd_start "$DPDK_MEMORY"; }
+testpmd_down() { testpmd_stop; }
 ovs_up() {
 	ovs_start gw FLOWS_OFF=1
 	vs add-port br0 pin -- set Interface pin type=dpdk options:dpdk-devargs=net_af_xdp0,iface=up0 ofport_request=10
@@ -127,7 +91,7 @@ search() {
 # io_one CASE SYSTEM FLOWS FRAME X
 io_one() {
 	local ndr=() out=() i a
-	io_topo
+	veth_topo
 	"${2%%-*}_up" "$1"
 	# connections of all flows, also answered ones, before anything counts
 	gen_start gen src gen0 "$3" "$GEN_MAC" 64 $(($3 * 8 > 30000 ? ($3 * 8 > 400000 ? 400000 : $3 * 8) : 30000))
@@ -147,7 +111,7 @@ io_one() {
 	spread "${out[@]}"
 	echo "bench-peers io-$1 system=$2 flows $3 $([ "$4" = imix ] && echo frame=imix || echo "frame $4") x=$5 $i mpps $MEDIAN rounds $ROUNDS"
 	"${2%%-*}_down"
-	io_gone
+	veth_gone
 }
 devices() {
 	local f s
