@@ -149,7 +149,7 @@ def main():
     p.add_argument("--seconds", type=int, default=60, help="of a trial; 60 is RFC 2544's")
     p.add_argument("--loss", type=float, default=0.0, help="percent that may be lost")
     p.add_argument("--top", type=int, default=10_000_000, help="packets a second to begin with")
-    p.add_argument("--flush", default="", help="command before each trial of 'connections': sluicectl flush ct")
+    p.add_argument("--flush", default="", help="command before each trial of 'connections': sluicectl clear ct")
     args = p.parse_args()
     try:
         t = Tester(args)
