@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Wrong configuration and wrong machines: one clear error that names the thing and the fix, nothing half-applied.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

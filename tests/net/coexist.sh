@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # What is not ours stays untouched: a docker0-like bridge with kernel masquerade by the same uplink and the same address, the
 # box's own TCP, UDP and ping in both families, foreign XDP and tc programs.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

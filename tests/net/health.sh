@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The health endpoint: sluiced itself answers echo requests and HTTP on TCP 4240, for remote nodes and containers, as a
 # container would: hooks, policy, counters; it comes again after a kill and after its device was deleted.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # MTU 9000 between uplinks: services over SNAT and over VXLAN, path MTU, a device whose MTU changes under the port.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

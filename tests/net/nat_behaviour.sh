@@ -4,6 +4,7 @@
 #
 #   c1 eth0 10.1.0.10 ---- lxc1 |    | up1 198.51.100.1, pool     ---- eth0 out 198.51.100.2, .3: a STUN server on ports
 #   c2 eth0 10.1.0.11 ---- lxc2 | gw |     198.51.100.4, 2nd pool                3478 and 3479 of both addresses
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

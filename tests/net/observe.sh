@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # trace, monitor and capture on live traffic: what they say is what happens, filters hold, a client that sleeps or dies holds up nobody.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # A second container that sends the first one's tuples is refused and counted (132), also while the connection lives.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

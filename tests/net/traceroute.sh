@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Errors on the way: traceroute and path-MTU discovery from a container over VXLAN and over NAT, routes that lead nowhere, the
 # box's own addresses, the MSS clamp. Both families, real kernels as routers and ends.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Identity mode on the wire, as Cilium speaks it: VNI = identity of the source, UDP 8472, against a Linux VXLAN device with
 # external keys; over an IPv6 underlay as well. Policy by the identity that came with the VNI.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 # underlay LOCAL REMOTE VTEP-NODE: node with a VXLAN device that takes any VNI and answers with 2001
