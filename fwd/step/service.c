@@ -81,17 +81,26 @@ static enum step new_connection(struct decision *d, const struct service *s)
 	return STEP_ON;
 }
 
-/* Of a connection whose backend may no longer serve: a UDP client gets another one at once, a TCP client is told. */
+/* A client that opens: it asks again because nobody answered, or uses the port of a connection that is over. */
+static bool is_opening(const struct decision *d)
+{
+	enum { FIN = 1, SYN = 2, RST = 4, ACK = 16 };
+	return d->p->proto == PROTO_TCP && !d->reply && (d->p->tcp_flags & (FIN | SYN | RST | ACK)) == SYN;
+}
+
+/* Of a connection whose backend may no longer serve: a UDP client gets another one at once, so does a TCP client that opens; one
+ * that has been talking to it is told. */
 static enum step end_connection(struct decision *d)
 {
+	const bool tell = d->p->proto == PROTO_TCP && !is_opening(d);
 	decide_say(d, "service", "its backend is down or deleted: %s",
-		   d->p->proto == PROTO_TCP ? "the connection ends" : "another one is chosen");
+		   tell ? "the connection ends" : "another one is chosen");
 	if (d->x)
-		return d->p->proto == PROTO_TCP || d->reply ? decide_drop(d, DROP_NO_SERVICE) : STEP_ON;
-	if (d->p->proto == PROTO_TCP)
+		return tell || d->reply ? decide_drop(d, DROP_NO_SERVICE) : STEP_ON;
+	if (tell)
 		reset_connection(d);
 	ct_delete(d->ct, d->w->slot, d->record >> 1);
-	return d->p->proto == PROTO_TCP || d->reply ? decide_drop(d, DROP_NO_SERVICE) : STEP_AGAIN;
+	return tell || d->reply ? decide_drop(d, DROP_NO_SERVICE) : STEP_AGAIN;
 }
 
 static enum step known_connection(struct decision *d)
