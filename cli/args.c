@@ -105,6 +105,28 @@ static bool parse_port(char *s, struct arg *a)
 	return arg_parse_u64(s, &a->n) && a->n >= 1 && a->n <= 65535;
 }
 
+/* In milliseconds */
+static bool parse_time(char *s, struct arg *a)
+{
+	static const struct {
+		const char *name;
+		uint64_t ms;
+	} units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60 * 1000 } };
+	char number[20];
+	const size_t len = strspn(s, "0123456789");
+
+	if (len >= sizeof(number))
+		return false;
+	memcpy(number, s, len);
+	number[len] = 0;
+	for (unsigned i = 0; i < ARRAY_LEN(units); i++)
+		if (!strcmp(s + len, units[i].name) && arg_parse_u64(number, &a->n) && a->n <= 3600 * 1000) {
+			a->n *= units[i].ms;
+			return a->n >= 100 && a->n <= 3600 * 1000;
+		}
+	return false;
+}
+
 static bool parse_name(char *s, struct arg *a)
 {
 	(void)a;
@@ -242,6 +264,7 @@ static const struct arg_type arg_types[] = {
 	{ "NAME", "a port name of up to 15 letters, digits, _ . -", parse_name, complete_port },
 	{ "DEV", "a network device name", parse_dev, complete_dev },
 	{ "N", "a number", parse_n, NULL },
+	{ "TIME", "a time from 100ms to 60m, with its unit: 500ms, 2s", parse_time, NULL },
 	{ "PORT", "a port number from 1 to 65535", parse_port, NULL },
 	{ "IP4", "an IPv4 address", parse_ip4, NULL },
 	{ "IP6", "an IPv6 address", parse_ip6, NULL },

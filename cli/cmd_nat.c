@@ -6,6 +6,7 @@
 #include <ifaddrs.h>
 #include <netinet/in.h>
 
+#include "fwd/base/sysctl.h"
 #include "tables/ipmasq.h"
 
 /* ---- nat pool ---- */
@@ -150,19 +151,6 @@ static bool kernel_owns(const struct ipaddr *a)
 	}
 	freeifaddrs(list);
 	return found;
-}
-
-/* The ports the kernel takes for its own connections; its default when /proc is not there. */
-static void local_port_range(unsigned *lo, unsigned *hi)
-{
-	FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
-
-	if (!f || fscanf(f, "%u %u", lo, hi) != 2) {
-		*lo = 32768;
-		*hi = 60999;
-	}
-	if (f)
-		fclose(f);
 }
 
 /* Without 'ports': 1024 and up, and on an address of the box the larger part outside the kernel's range. */

@@ -12,6 +12,7 @@ enum { RULES_MAX = 64, AFFINITY_MAX = 0x7fffffff };
 
 struct service_object {
 	struct service_conf conf;
+	struct probe_conf probe;
 	uint32_t n_rules;
 	struct source_rule rule[RULES_MAX];
 };
@@ -109,6 +110,74 @@ static int read_rules(const struct parse *p, struct service_object *c, struct er
 	return 0;
 }
 
+static const struct probe_conf probe_default = {
+	.interval_ms = 2000, .timeout_ms = 1000, .rise = 2, .fall = 3, .path = "/"
+};
+
+static int read_path(const char *text, char path[static PROBE_PATH_MAX], struct err *e)
+{
+	const size_t len = strlen(text);
+
+	if (*text != '/' || len >= PROBE_PATH_MAX)
+		return err_set(e, -EINVAL, "service: probe-path %.40s: give a path of 1 to %d bytes that begins with /",
+			       text, PROBE_PATH_MAX - 1);
+	for (const char *s = text; *s; s++)
+		if (*s <= ' ' || *s > '~' || strchr("\"#\\", *s))
+			return err_set(e, -EINVAL,
+				       "service: probe-path: character %zu cannot be sent as it is: write it as %%XX",
+				       (size_t)(s - text) + 1);
+	memset(path, 0, PROBE_PATH_MAX);
+	snprintf(path, PROBE_PATH_MAX, "%s", text);
+	return 0;
+}
+
+static int read_probe(const struct parse *p, struct probe_conf *c, struct err *e)
+{
+	const struct arg *a;
+
+	if (!c->interval_ms)
+		*c = probe_default;
+	if ((a = parse_arg(p, "probe")))
+		c->kind = choice(a->text, probe_kinds);
+	if ((a = parse_arg(p, "probe-port")))
+		c->port = (uint16_t)a->n;
+	if ((a = parse_arg(p, "probe-interval")))
+		c->interval_ms = (uint32_t)a->n;
+	if ((a = parse_arg(p, "probe-timeout")))
+		c->timeout_ms = (uint32_t)a->n;
+	if ((a = parse_arg(p, "probe-rise")))
+		c->rise = (uint8_t)a->n;
+	if ((a = parse_arg(p, "probe-fall")))
+		c->fall = (uint8_t)a->n;
+	a = parse_arg(p, "probe-path");
+	return a ? read_path(a->text, c->path, e) : 0;
+}
+
+static void print_time(FILE *f, const char *word, uint32_t ms)
+{
+	fprintf(f, " %s %u%s", word, ms % 1000 ? ms : ms / 1000, ms % 1000 ? "ms" : "s");
+}
+
+static void print_probe(const struct probe_conf *c, FILE *f)
+{
+	const struct probe_conf *d = &probe_default;
+
+	if (c->kind != d->kind)
+		fprintf(f, " probe %s", probe_kinds[c->kind]);
+	if (c->port != d->port)
+		fprintf(f, " probe-port %u", c->port);
+	if (strcmp(c->path, d->path))
+		fprintf(f, " probe-path %s", c->path);
+	if (c->interval_ms != d->interval_ms)
+		print_time(f, "probe-interval", c->interval_ms);
+	if (c->timeout_ms != d->timeout_ms)
+		print_time(f, "probe-timeout", c->timeout_ms);
+	if (c->rise != d->rise)
+		fprintf(f, " probe-rise %u", c->rise);
+	if (c->fall != d->fall)
+		fprintf(f, " probe-fall %u", c->fall);
+}
+
 static int service_parse(const struct parse *p, void *data, struct err *e)
 {
 	struct service_object *c = data;
@@ -135,7 +204,8 @@ static int service_parse(const struct parse *p, void *data, struct err *e)
 		return err_set(e, -EINVAL,
 			       "service: %u is no maglev-size: 251 509 1021 2039 4093 8191 16381 32749 65521 131071",
 			       c->conf.maglev_size);
-	return read_rules(p, c, e);
+	r = read_probe(p, &c->probe, e);
+	return r ? r : read_rules(p, c, e);
 }
 
 static void service_print_key(const void *data, FILE *f)
@@ -160,6 +230,7 @@ static void service_print_options(const void *data, FILE *f)
 		fprintf(f, " maglev-size %u", c->conf.maglev_size);
 	if (c->conf.slow_start)
 		fprintf(f, " slow-start %u", c->conf.slow_start);
+	print_probe(&c->probe, f);
 	for (uint32_t i = 0; i < c->n_rules; i++)
 		fprintf(f, " source-%s %s", c->rule[i].allow ? "range" : "deny", ipnet_print(&c->rule[i].net, b));
 }
@@ -174,7 +245,12 @@ static void service_needs(const void *data, config_word_fn *fn, void *arg)
 
 static int service_check(struct config_tx *tx, const void *old, const void *now, struct err *e)
 {
+	const struct service_object *c = now;
+
 	(void)old;
+	if (c && (c->probe.kind == PROBE_TCP || c->probe.kind == PROBE_HTTP) && !c->probe.port && !c->conf.key.port)
+		return err_set(e, -EINVAL, "service: probe %s of a service of port 0 needs probe-port",
+			       probe_kinds[c->probe.kind]);
 	if (now && config_tx_count(tx, &kind_service) > SERVICE_IDS)
 		return err_set(e, -ENOSPC, "service: more than %d", SERVICE_IDS);
 	return 0;
@@ -183,8 +259,9 @@ static int service_check(struct config_tx *tx, const void *old, const void *now,
 static int service_apply(const void *old, const void *now, struct err *e)
 {
 	const struct service_object *c = now ? now : old;
+	int r = now ? service_set(&c->conf, c->rule, c->n_rules, e) : service_del(&c->conf.key, e);
 
-	return now ? service_set(&c->conf, c->rule, c->n_rules, e) : service_del(&c->conf.key, e);
+	return r || !now ? r : service_probe_set(&c->conf.key, &c->probe, e);
 }
 
 /* Two services may share the address: it leads here until the last one goes. */
@@ -204,7 +281,9 @@ const struct config_kind kind_service = {
 	.key = "service VIP",
 	.options = "[algorithm maglev|random|wrr|leastconn|source] [affinity N:0-2147483647] "
 		   "[source-range PREFIX]... [source-deny PREFIX]... [any-source] [traffic-policy cluster|local] "
-		   "[client-address masquerade|keep] [maglev-size N:251-131071] [slow-start N:0-3600]",
+		   "[client-address masquerade|keep] [maglev-size N:251-131071] [slow-start N:0-3600] "
+		   "[probe none|tcp|http|icmp] [probe-port N:0-65535] [probe-path WORD] [probe-interval TIME] "
+		   "[probe-timeout TIME] [probe-rise N:1-100] [probe-fall N:1-100]",
 	.help = "an address and port whose connections are shared among backends; port 0: all other ports",
 	.size = sizeof(struct service_object),
 	.parse = service_parse,

@@ -13,6 +13,7 @@
 #include "cli/config.h"
 #include "fwd/base/clock.h"
 #include "fwd/fib.h"
+#include "fwd/probe.h"
 #include "fwd/meter.h"
 #include "fwd/worker.h"
 #include "tables/adopt.h"
@@ -253,6 +254,7 @@ COUNT(backend)
 COUNT(service)
 COUNT(service_range)
 COUNT(affinity)
+COUNT(probe)
 
 const struct show_table show_tables[] = {
 	{ "ct", "connections", show_ct, count_ct },
@@ -273,6 +275,7 @@ const struct show_table show_tables[] = {
 	{ "workers", "threads that forward, and what they do now", show_workers, NULL },
 	{ "drops", "dropped packets by reason", show_drops, NULL },
 	{ "services", "services, their backends, and who takes what", show_services, count_service },
+	{ "probes", "who is asked whether it is alive, and the answers", show_probes, count_probe },
 	{ "settings", "settings, their defaults and meaning", show_settings, NULL },
 	{ "version", "this version", show_version, NULL },
 	{ "routes", "the mirrored kernel routes", show_routes, count_fib },

@@ -2,8 +2,11 @@
 /* Rows of services, backends, affinity and source ranges for 'show'. Control thread, RCU online. */
 #include "cli/show.h"
 
+#include <time.h>
+
 #include "cli/grammar.h"
 #include "fwd/base/clock.h"
+#include "fwd/probe.h"
 #include "tables/affinity.h"
 #include "tables/service.h"
 
@@ -65,10 +68,35 @@ static const char *takes(const struct backend *v)
 	return text[v->use];
 }
 
+/* "2026-11-27T23:40:12Z" */
+static void out_time(struct out *o, const char *column, uint64_t second)
+{
+	const time_t t = (time_t)second;
+	struct tm tm;
+	char b[32];
+
+	gmtime_r(&t, &tm);
+	strftime(b, sizeof(b), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	out_str(o, column, b);
+}
+
+/* 'h' NULL: not probed. */
+static void out_health(struct out *o, const struct probe_info *h)
+{
+	out_str(o, "reason", h ? h->reason : NULL);
+	if (h)
+		out_time(o, "since", h->since);
+	else
+		out_str(o, "since", NULL);
+	out_u64(o, "probes", h ? h->sent : 0);
+	out_u64(o, "failed", h ? h->failed : 0);
+}
+
 static void service_row(struct out *o, const struct service *s, uint32_t i)
 {
 	const struct backend_key *k = i ? backend_key_at(i) : NULL;
 	const struct backend *v = i ? backend_at(i) : NULL;
+	struct probe_info h;
 	char b[TEXT];
 
 	out_row(o);
@@ -85,6 +113,8 @@ static void service_row(struct out *o, const struct service *s, uint32_t i)
 	out_u64(o, "chosen", i ? LOAD_RELAXED(&v->chosen) : 0);
 	out_u64(o, "affinity", s->conf.affinity);
 	out_str(o, "traffic_policy", s->conf.local ? "local" : "cluster");
+	out_str(o, "probe", probe_kinds[service_probe(s->id)->kind]);
+	out_health(o, i && probe_of(i, &h) ? &h : NULL);
 }
 
 void show_services(struct out *o)
@@ -99,6 +129,30 @@ void show_services(struct out *o)
 			}
 		if (!any)
 			service_row(o, s, 0);
+	}
+}
+
+void show_probes(struct out *o)
+{
+	struct probe_info h;
+	char b[TEXT];
+
+	for (uint32_t n = 0; probe_at(n, &h) && !out_full(o); n++) {
+		out_row(o);
+		out_str(o, "probe", probe_kinds[h.conf->kind]);
+		if (h.port)
+			out_str(o, "target", addr_port(&h.addr, h.port, b));
+		else
+			out_ip(o, "target", &h.addr);
+		out_str(o, "path", h.conf->kind == PROBE_HTTP ? h.conf->path : NULL);
+		out_str(o, "health", healths[h.health]);
+		out_health(o, &h);
+		out_u64(o, "rtt_us", h.rtt_us);
+		out_u64(o, "interval_ms", h.conf->interval_ms);
+		out_u64(o, "timeout_ms", h.conf->timeout_ms);
+		out_u64(o, "rise", h.conf->rise);
+		out_u64(o, "fall", h.conf->fall);
+		out_u64(o, "backends", h.backends);
 	}
 }
 

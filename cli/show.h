@@ -27,6 +27,7 @@ void show_proxy(struct out *o);
 /* cmd_show_services.c */
 void show_lb(struct out *o);
 void show_services(struct out *o);
+void show_probes(struct out *o);
 void show_affinity(struct out *o);
 void show_source_range(struct out *o);
 /* cmd_show_offload.c */

@@ -31,6 +31,7 @@
 #include "fwd/netlink.h"
 #include "fwd/observe.h"
 #include "fwd/offload.h"
+#include "fwd/probe.h"
 #include "fwd/proxy_sync.h"
 #include "fwd/resolve.h"
 #include "fwd/settings.h"
@@ -81,7 +82,7 @@ static int init_tables(struct err *e)
 	if ((err = endpoint_init(e)) || (err = ipcache_init(e)) || (err = ipmasq_init(e)) || (err = tunnel_init(e)) ||
 	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) || (err = ct_init(0, 0, e)) ||
 	    (err = proxy_init(e)) || (err = service_init(e)) || (err = affinity_init(e)) || (err = frag_init(e)) ||
-	    (err = fib_init(e)) || (err = resolve_init(e)) || (err = observe_init(e)))
+	    (err = fib_init(e)) || (err = resolve_init(e)) || (err = observe_init(e)) || (err = probe_init(e)))
 		return err;
 	ct_on_delete = on_connection_gone;
 	frag_queue_init();
@@ -263,6 +264,7 @@ static void tick(uint64_t now)
 	next_ns = now + TICK_MS * 1000000ull;
 	STORE_RELEASE(&gen_area->alive_until_ns, now);
 	resolve_tick(now);
+	probe_tick(now);
 	control_tick(now);
 	offload_tick(now);
 	meter_tick(now);
@@ -283,7 +285,8 @@ static int loop(int signals, struct err *e)
 {
 	int ep = epoll_create1(EPOLL_CLOEXEC), nl = run.loader ? netlink_fd() : -1;
 	if (ep < 0 || watch(ep, signals) || watch(ep, nl) || watch(ep, server_fd()) ||
-	    watch(ep, workers_request_fd()) || watch(ep, observe_fd()) || watch(ep, health_fd()))
+	    watch(ep, workers_request_fd()) || watch(ep, observe_fd()) || watch(ep, health_fd()) ||
+	    watch(ep, probe_fd()))
 		return err_set(e, -errno, "epoll: %s", strerror(errno));
 	while (!run.stop) {
 		struct epoll_event ev[16];
@@ -299,6 +302,8 @@ static int loop(int signals, struct err *e)
 				server_handle();
 			else if (ev[i].data.fd == health_fd())
 				health_serve();
+			else if (ev[i].data.fd == probe_fd())
+				probe_handle();
 		}
 		control_requests();
 		server_streams();
@@ -371,6 +376,7 @@ static void stop(bool started)
 		workers_stop();
 	offload_fini(started);
 	server_close();
+	probe_fini();
 	observe_fini();
 	health_stop();
 	for (unsigned i = 0; i < PORTS_MAX; i++)

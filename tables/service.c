@@ -13,6 +13,7 @@ enum { LEASTCONN_LOOKS = 32 };
 
 const char *const service_algorithms[] = { "maglev", "random", "wrr", "leastconn", "source" };
 const char *const backend_states[] = { "active", "draining", "down", "maintenance" };
+const char *const probe_kinds[] = { "none", "tcp", "http", "icmp" };
 
 struct service_value {
 	uint32_t id;
@@ -28,7 +29,7 @@ _Static_assert(sizeof(struct backend_key) == 24 && sizeof(struct backend) == 40,
 struct table service_table, service_backends;
 struct lpm service_ranges;
 struct master *service_masters[SERVICE_IDS + 1];
-uint32_t service_highest, service_hash_seed;
+uint32_t service_highest, service_hash_seed, service_changes;
 static struct table vips;
 static struct service *present[SERVICE_IDS + 1]; /* RCU */
 static uint32_t turns[SERVICE_IDS + 1];          /* weighted round robin; atomic */
@@ -70,6 +71,7 @@ void service_fini(void)
 		turns[id] = 0;
 	}
 	service_highest = n_services = 0;
+	service_changes++;
 	lpm_close(&service_ranges);
 	table_close(&vips);
 	table_close(&service_backends);
@@ -282,6 +284,16 @@ uint32_t service_by_key(const struct service_key *k)
 	return i ? ((const struct service_value *)table_value(&service_table, i))->id : 0;
 }
 
+const struct probe_conf *service_probe(uint32_t id)
+{
+	return &service_masters[id]->probe;
+}
+
+uint32_t service_version(void)
+{
+	return service_changes;
+}
+
 uint32_t backend_first(uint32_t service_id)
 {
 	return service_masters[service_id] ? service_masters[service_id]->first : 0;
@@ -302,6 +314,11 @@ uint32_t service_count(void)
 uint32_t backend_count(void)
 {
 	return table_count(&service_backends);
+}
+
+uint32_t backend_index_max(void)
+{
+	return service_backends.pool.capacity;
 }
 
 uint32_t service_range_next(uint32_t after, uint32_t *service_id, struct ipnet *n, struct source_range *r)

@@ -40,6 +40,18 @@ struct service_conf {
 	uint32_t slow_start;  /* seconds a backend that comes (back) takes to its full weight; 0: at once */
 };
 
+/* How a service's backends are asked whether they are alive; who asks is fwd/probe.h. */
+enum probe_kind { PROBE_NONE, PROBE_TCP, PROBE_HTTP, PROBE_ICMP };
+extern const char *const probe_kinds[];
+enum { PROBE_PATH_MAX = 128 };
+struct probe_conf {
+	uint32_t interval_ms, timeout_ms;
+	uint16_t port;             /* host order; 0: the backend's own */
+	uint8_t kind, rise, fall;  /* so many good ones in a row: up; so many bad ones: down */
+	char path[PROBE_PATH_MAX]; /* of http; zeroes behind its end */
+	uint8_t zero[3];
+};
+
 struct source_rule {
 	struct ipnet net;
 	bool allow;
@@ -106,13 +118,15 @@ void backend_give(uint32_t b);
 /* Adds or changes. 'rules' (n of them, copied) say who may use it: the longest prefix decides; who is in none may when no rule
  * allows. -ENOSPC, -EINVAL, -ENOMEM. */
 int service_set(const struct service_conf *c, const struct source_rule *rules, uint32_t n, struct err *e);
+/* Probes of a service that is there; kind PROBE_NONE: none, as in the beginning. -ENOENT. */
+int service_probe_set(const struct service_key *k, const struct probe_conf *p, struct err *e);
 int service_del(const struct service_key *k, struct err *e); /* its backends are to be deleted first; -ENOENT, -EBUSY */
 int backend_set(const struct service_key *k, const struct ipaddr *addr, uint16_t port, uint16_t weight,
 		enum backend_state state, struct err *e);
 int backend_del(const struct service_key *k, const struct ipaddr *addr, uint16_t port, struct err *e);
 /* Builds generations for what changed and swaps them. -ENOMEM: then nothing did. */
 int service_commit(struct err *e);
-/* What a probe found. */
+/* What a probe found; service_commit() makes it count. */
 void backend_health_set(uint32_t b, enum backend_health h);
 /* Endpoints came or went: which backends are local may be another answer. Marks; service_commit follows. */
 void service_endpoints_changed(void);
@@ -123,10 +137,13 @@ void service_tick(uint32_t now_s);
 uint32_t service_next(uint32_t after_id);             /* ids */
 const struct service *service_at(uint32_t id);        /* present generation, NULL when there is none */
 uint32_t service_by_key(const struct service_key *k); /* id, 0 = none */
+const struct probe_conf *service_probe(uint32_t id);  /* of a service that service_next() gave */
+uint32_t service_version(void);                       /* another one after each change of what is configured here */
 uint32_t backend_first(uint32_t service_id);          /* also those that are gone; then ->next */
 uint32_t backend_find(uint32_t service_id, const struct ipaddr *addr, uint16_t port); /* 0: none, or gone */
 uint32_t service_count(void);
 uint32_t backend_count(void);
+uint32_t backend_index_max(void); /* no backend's index is above it */
 struct source_range {
 	uint64_t hits; /* atomic */
 	uint32_t allow, zero;

@@ -107,6 +107,19 @@ int service_set(const struct service_conf *c, const struct source_rule *rules, u
 	m->conf = *c;
 	m->deleted = false;
 	m->dirty = true;
+	service_changes++;
+	return 0;
+}
+
+int service_probe_set(const struct service_key *k, const struct probe_conf *p, struct err *e)
+{
+	uint32_t id;
+	struct master *m = find(k, &id);
+
+	if (!m)
+		return no_service(k, e);
+	m->probe = *p;
+	service_changes++;
 	return 0;
 }
 
@@ -121,6 +134,7 @@ int service_del(const struct service_key *k, struct err *e)
 		if (!backend_at(b)->gone)
 			return err_set(e, -EBUSY, "service: it has backends: delete those first");
 	m->deleted = m->dirty = true;
+	service_changes++;
 	return 0;
 }
 
@@ -152,6 +166,7 @@ int backend_set(const struct service_key *k, const struct ipaddr *addr, uint16_t
 	v->weight = weight;
 	STORE_RELAXED(&v->state, (uint8_t)state);
 	m->dirty = true;
+	service_changes++;
 	return 0;
 }
 
@@ -170,6 +185,7 @@ int backend_del(const struct service_key *k, const struct ipaddr *addr, uint16_t
 	backend_at(b)->gone_at = (uint32_t)rcu_epoch();
 	rcu_request();
 	m->dirty = true;
+	service_changes++;
 	return 0;
 }
 

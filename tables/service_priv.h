@@ -8,6 +8,7 @@
 /* A service as configured. Control thread. */
 struct master {
 	struct service_conf conf;
+	struct probe_conf probe;
 	bool dirty;     /* its generation is to be built anew */
 	bool bump;      /* its connections are to be decided again */
 	bool deleted;   /* and, once committed, no longer in the table; connections of its backends are left */
@@ -22,6 +23,7 @@ struct master {
 };
 extern struct master *service_masters[SERVICE_IDS + 1];
 extern uint32_t service_highest; /* id ever used */
+extern uint32_t service_changes; /* service_version() */
 extern struct table service_table, service_backends;
 extern struct lpm service_ranges;
 

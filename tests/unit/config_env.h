@@ -22,6 +22,7 @@
 #include "tables/ipmasq.h"
 #include "tables/neighbor.h"
 #include "tables/policy.h"
+#include "tables/service.h"
 
 static struct err e;
 static unsigned prepared, endpoint_hooks, prefixes_added, prefixes_deleted, ports_changed, pools_changed,
@@ -75,7 +76,8 @@ static inline int start(void **state)
 	rcu_thread_register();
 	assert_int_equal(frames_init(2048, &e), 0);
 	assert_int_equal(endpoint_init(&e) | ipcache_init(&e) | ipmasq_init(&e) | tunnel_init(&e) | neighbor_init(&e) |
-				 policy_init(&e) | nat_init(&e) | ct_init(1024, 1024, &e) | fib_init(&e),
+				 policy_init(&e) | nat_init(&e) | ct_init(1024, 1024, &e) | fib_init(&e) |
+				 service_init(&e),
 			 0);
 	assert_int_equal(workers_init(1, &e), 0);
 	config_hooks = (struct config_hooks){ .prepare = on_prepare,
@@ -134,7 +136,9 @@ static inline int after(void **state)
 	(void)state;
 	if (config_reload(write_file(""), &e))
 		fail_msg("%s", e.text);
-	assert_int_equal(endpoint_count() + ipcache_count() + tunnel_count() + ipmasq_count() + policy_rule_count(), 0);
+	assert_int_equal(endpoint_count() + ipcache_count() + tunnel_count() + ipmasq_count() + policy_rule_count() +
+				 service_count(),
+			 0);
 	assert_null(port_by_name("p0"));
 	for (unsigned i = 0; i < 3; i++)
 		rcu_poll_deferred();
@@ -209,6 +213,10 @@ static const char everything[] =
 	"add policy endpoint 10 egress allow any\n"
 	"add policy identity 1001 ingress deny cidr 10.9.0.0/16 udp port 53-60 precedence 7 name \"no \\\"dns\\\" "
 	"here\"\n"
-	"add policy host egress allow identity 2 icmpv6 port 128\n";
+	"add policy host egress allow identity 2 icmpv6 port 128\n"
+	"add service 203.0.113.80:80/tcp algorithm wrr source-range 10.0.0.0/8 probe http probe-port 8080 probe-path "
+	"/up?a=1 probe-interval 500ms probe-timeout 3s probe-rise 1 probe-fall 5\n"
+	"add service [2001:db8:80::80]:53/udp probe icmp probe-interval 2m\n"
+	"add backend 203.0.113.80:80/tcp 10.1.0.10:80 weight 3 state draining\n";
 
 #define T(f) cmocka_unit_test_setup_teardown(f, before, after)

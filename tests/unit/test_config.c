@@ -381,6 +381,53 @@ static void test_redirect(void **state)
 	free(text);
 }
 
+static void test_probes(void **state)
+{
+	const struct service_key k = { .vip = *ip("203.0.113.80"), .port = 80, .proto = PROTO_TCP };
+	char *text;
+
+	(void)state;
+	ok("add service 203.0.113.80:80/tcp");
+	ok("add backend 203.0.113.80:80/tcp 10.1.0.10:8080");
+	const struct probe_conf *p = service_probe(service_by_key(&k));
+	const uint32_t version = service_version();
+	assert_int_equal(p->kind, PROBE_NONE);
+	ok("set service 203.0.113.80:80/tcp probe http");
+	assert_int_equal(p->kind, PROBE_HTTP);
+	assert_int_not_equal(service_version(), version);
+	assert_int_equal(p->interval_ms, 2000);
+	assert_int_equal(p->timeout_ms, 1000);
+	assert_int_equal(p->rise, 2);
+	assert_int_equal(p->fall, 3);
+	assert_string_equal(p->path, "/");
+	ok("set service 203.0.113.80:80/tcp probe-path /up probe-interval 100ms probe-timeout 60m probe-fall 1");
+	assert_int_equal(p->kind, PROBE_HTTP); /* what a command does not name stays */
+	assert_int_equal(p->interval_ms, 100);
+	assert_int_equal(p->timeout_ms, 3600000);
+	text = saved();
+	assert_non_null(strstr(text, "add service 203.0.113.80:80/tcp probe http probe-path /up probe-interval 100ms "
+				     "probe-timeout 3600s probe-fall 1\n"));
+	free(text);
+	refused("set service 203.0.113.80:80/tcp probe-path up", "begins with /");
+	refused("set service 203.0.113.80:80/tcp probe-path \"/a b\"", "character 3");
+	refused("set service 203.0.113.80:80/tcp probe-path /a#b", "character 3");
+	refused("set service 203.0.113.80:80/tcp probe-interval 99ms", "500ms");
+	refused("set service 203.0.113.80:80/tcp probe-interval 61m", "500ms");
+	refused("set service 203.0.113.80:80/tcp probe-interval 2", "with its unit");
+	refused("set service 203.0.113.80:80/tcp probe-rise 0", "from 1 to 100");
+	refused("set service 203.0.113.80:80/tcp probe ssh", "none|tcp|http|icmp");
+	refused("add service 203.0.113.80:0/tcp probe tcp", "needs probe-port");
+	ok("add service 203.0.113.80:0/tcp probe tcp probe-port 80");
+	refused("set service 203.0.113.80:0/tcp probe-port 0", "needs probe-port");
+	text = show("show services service=203.0.113.80:80/tcp");
+	assert_non_null(strstr(text, "\"probe\":\"http\",\"reason\":null,\"since\":null,\"probes\":0,\"failed\":0"));
+	free(text);
+	ok("set service 203.0.113.80:80/tcp probe none probe-path / probe-interval 2s probe-timeout 1s probe-fall 3");
+	text = saved();
+	assert_non_null(strstr(text, "add service 203.0.113.80:80/tcp\n"));
+	free(text);
+}
+
 static void test_not_in_this_version(void **state)
 {
 	(void)state;
@@ -419,13 +466,21 @@ static void test_start_settings(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_setting_defaults), T(test_add_twice),
-		T(test_duplicates),       T(test_pool_options),
-		T(test_references),       T(test_file_is_one_transaction),
-		T(test_table_refuses),    T(test_save_and_load),
-		T(test_reload),           T(test_moves),
-		T(test_limits),           T(test_policy_refuses),
-		T(test_redirect),         T(test_not_in_this_version),
+		T(test_setting_defaults),
+		T(test_add_twice),
+		T(test_duplicates),
+		T(test_pool_options),
+		T(test_references),
+		T(test_file_is_one_transaction),
+		T(test_table_refuses),
+		T(test_save_and_load),
+		T(test_reload),
+		T(test_moves),
+		T(test_limits),
+		T(test_policy_refuses),
+		T(test_redirect),
+		T(test_probes),
+		T(test_not_in_this_version),
 		T(test_start_settings),
 	};
 

@@ -24,11 +24,11 @@ static void test_batch(void **state)
 
 static void test_show(void **state)
 {
-	static const char *const names[] = { "ct",       "nat",    "neighbor",     "endpoints", "ipcache",
-					     "lb",       "policy", "proxy",        "tunnel",    "frag",
-					     "affinity", "ipmasq", "source_range", "ports",     "queues",
-					     "workers",  "drops",  "services",     "settings",  "version",
-					     "routes",   "pools",  "vteps",        "tables",    "offload" };
+	static const char *const names[] = { "ct",           "nat",     "neighbor", "endpoints", "ipcache",  "lb",
+					     "policy",       "proxy",   "tunnel",   "frag",      "affinity", "ipmasq",
+					     "source_range", "ports",   "queues",   "workers",   "drops",    "services",
+					     "settings",     "version", "routes",   "pools",     "vteps",    "tables",
+					     "offload",      "probes" };
 	char line[64], *text;
 
 	(void)state;
