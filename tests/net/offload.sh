@@ -42,13 +42,40 @@ stream() {
 	shift 3
 	start_bg_ns "$netns" "$n" iperf3 -c "$h" -t 60 "$@"
 }
-# stops_within SECONDS NS DEVICE WHAT
-stops_within() {
-	local start ms
+# When the device's last kilobyte in a millisecond came (time of day, ns); looks until it is ended.
+cat >"$TMP/last.py" <<-'PY'
+	import signal, sys, time
+	now = last = 0
+	def end(*_):
+	    print(last)
+	    sys.exit()
+	def received():
+	    f.seek(0)
+	    return next(int(line.split(":")[1].split()[0]) for line in f if line.strip().startswith(sys.argv[1] + ":"))
+	f = open("/proc/self/net/dev")
+	signal.signal(signal.SIGTERM, end)
+	print("looks", flush=True)
+	seen = received()
+	while True:
+	    time.sleep(0.001)
+	    now = received()
+	    if now - seen > 1000:
+	        last = time.time_ns()
+	    seen = now
+PY
+# cut SECONDS NS DEVICE WHAT COMMAND...: the command stops the stream that the device receives; says how soon, from its begin
+cut() {
+	local limit=$1 netns=$2 dev=$3 what=$4 start last
+	shift 4
+	start_bg_ns "$netns" last python3 "$TMP/last.py" "$dev"
+	need "grep -q looks $LOG/last.log" 5 "a look at $dev"
 	start=$(date +%s%N)
-	need "stalled $2 $3" "$1" "$4 stops the stream"
-	ms=$((($(date +%s%N) - start) / 1000000))
-	ok "$4: stopped within $ms ms"
+	"$@"
+	need "stalled $netns $dev" "$limit" "$what stops the stream"
+	stop_bg last
+	last=$(tail -n 1 "$LOG/last.log")
+	rm "$LOG/last.log"
+	ok "$what: last packet $(((last - start) / 1000000)) ms after the command was given"
 }
 # check_path NS HOST SRC DST WHERE WHAT [OPTION...]
 check_path() {
@@ -133,13 +160,11 @@ stop_bg nginx.c2
 # ---- changes under traffic ----
 stream rule c1 10.1.0.11
 need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded"
-ctl add policy endpoint 11 ingress deny identity 1001 name no-way
-stops_within 2 c2 eth0 "a rule"
+cut 2 c2 eth0 "a rule" ctl add policy endpoint 11 ingress deny identity 1001 name no-way
 ctl del policy endpoint 11 ingress deny identity 1001
 need "! stalled c2 eth0" 10 "the stream goes on"
 need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded again"
-ctl del endpoint 11
-stops_within 2 c2 eth0 "an endpoint removed"
+cut 2 c2 eth0 "an endpoint removed" ctl del endpoint 11
 ctl add endpoint 11 device lxc2 ipv4 10.1.0.11 ipv6 fd01::11 identity 1002
 need "! stalled c2 eth0" 15 "the stream goes on"
 need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded again"
@@ -150,11 +175,19 @@ stop_bg rule
 
 stream route c1 198.51.100.2
 need "offloaded 10.1.0.10 198.51.100.2 tc" 5 "the stream is offloaded"
-nsip gw route add blackhole 198.51.100.2/32
-stops_within 2 out eth0 "a route moved"
+cut 2 out eth0 "a route moved" nsip gw route add blackhole 198.51.100.2/32
 nsip gw route del blackhole 198.51.100.2/32
 need "! stalled out eth0" 15 "the stream goes on"
 stop_bg route
+
+ctl add service 203.0.113.80:5201/tcp
+ctl add backend 203.0.113.80:5201/tcp 10.1.0.11:5201
+stream service c1 203.0.113.80
+need "offloaded 10.1.0.10 203.0.113.80 tc" 5 "the stream through a service is offloaded"
+cut 2 c2 eth0 "a backend removed" ctl del backend 203.0.113.80:5201/tcp 10.1.0.11:5201
+need "! running service" 10 "its client is told"
+unset "SL_PID[service]"
+ctl del service 203.0.113.80:5201/tcp
 
 stream veth c1 10.1.0.11
 need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded"
@@ -175,9 +208,11 @@ balance_check
 # ---- a dead engine ----
 stream crash c1 10.1.0.11
 need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded"
-sluiced_stop KILL
-! stalled c2 eth0 || fail "the stream ended with the engine"
-stops_within 12 c2 eth0 "kill -9"
+killed() {
+	sluiced_stop KILL
+	! stalled c2 eth0 || fail "the stream ended with the engine"
+}
+cut 12 c2 eth0 "kill -9" killed
 sluiced_restart
 need "! stalled c2 eth0" 20 "the stream goes on after a restart"
 need "offloaded 10.1.0.10 10.1.0.11 tc" 5 "the stream is offloaded again"
