@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Probes of backends in a container (c1), behind VXLAN (rc) and outside (node), in both families: an nginx ends, answers 500, hangs,
 # a container stops to answer pings, while clients outside ask all the time.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 V4=203.0.113.80 V6=2001:db8:80::80
