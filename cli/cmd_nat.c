@@ -17,6 +17,7 @@ struct pool_conf {
 	uint16_t lo, hi;
 	char port[PORT_NAME_MAX];
 	struct ipnet source;
+	struct ipaddr inside; /* static */
 	uint8_t mapping, filter;
 	uint16_t rest;
 	uint32_t max_ports, max_sessions;
@@ -57,6 +58,13 @@ static int parse(const struct parse *p, void *data, struct err *e)
 		if (ip_is4(&c->source.addr) != ip_is4(&c->addr))
 			return err_set(e, -EINVAL, "nat pool %s: its source prefix is of the other family", b);
 	}
+	if ((a = parse_arg(p, "static"))) {
+		c->inside = a->ip;
+		if (ip_is4(&c->inside) != ip_is4(&c->addr) || ip_is_zero(&c->inside) || ip_is_multicast(&c->inside) ||
+		    ip_eq(&c->inside, &c->addr))
+			return err_set(e, -EINVAL,
+				       "nat pool %s: static wants another unicast address of the same family", b);
+	}
 	if ((a = parse_arg(p, "mapping")))
 		c->mapping = choice(a->text, mappings, ARRAY_LEN(mappings));
 	if ((a = parse_arg(p, "filter"))) {
@@ -96,6 +104,8 @@ static void print_options(const void *data, FILE *f)
 		fprintf(f, " ports %u-%u", c->lo, c->hi);
 	if (c->port[0])
 		fprintf(f, " port %s", c->port);
+	if (!ip_is_zero(&c->inside))
+		fprintf(f, " static %s", ip_print(&c->inside, b));
 	if (c->has_source)
 		fprintf(f, " source %s", ipnet_print(&c->source, b));
 	if (c->mapping != NAT_EIM)
@@ -116,6 +126,10 @@ static void occupies(const void *data, config_word_fn *fn, void *arg)
 	char word[80], b[IP_STRLEN];
 
 	snprintf(word, sizeof(word), "address %s", ip_print(&c->addr, b));
+	fn(arg, word);
+	if (ip_is_zero(&c->inside))
+		return;
+	snprintf(word, sizeof(word), "static %s", ip_print(&c->inside, b));
 	fn(arg, word);
 }
 
@@ -182,6 +196,17 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 	(void)old;
 	if (!c)
 		return 0;
+	if (!ip_is_zero(&c->inside) && (c->has_ports || c->has_source || c->mapping != NAT_EIM || c->has_filter ||
+					c->has_rest || c->max_ports || c->max_sessions))
+		return err_set(
+			e, -EINVAL,
+			"nat pool %s: static takes all ports and asks no filter: no option but port goes with it",
+			ip_print(&c->addr, b));
+	if (!ip_is_zero(&c->inside) && kernel_owns(&c->addr))
+		return err_set(
+			e, -EINVAL,
+			"nat pool %s: the box has this address itself and needs its ports; 'static' wants another",
+			ip_print(&c->addr, b));
 	if (c->mapping == NAT_APDM && c->has_filter && c->filter != NAT_APDF)
 		return err_set(
 			e, -EINVAL,
@@ -233,6 +258,7 @@ static int apply(const void *old, const void *now, struct err *e)
 				 .port_hi = c->hi,
 				 .port = -1,
 				 .source = c->source,
+				 .inside = c->inside,
 				 .has_source = c->has_source,
 				 .mapping = c->mapping,
 				 .filter = c->has_filter ? c->filter : filter_default(c),
@@ -269,7 +295,8 @@ static void notify(const void *old_data, const void *now_data)
 const struct config_kind kind_pool = {
 	.name = "nat pool",
 	.key = "nat pool ADDR",
-	.options = "[ports RANGE] [port NAME] [source PREFIX] [mapping eim|apdm] [filter eif|adf|apdf] [rest N:0-3600] "
+	.options = "[ports RANGE] [port NAME] [source PREFIX] [static ADDR] [mapping eim|apdm] [filter eif|adf|apdf] "
+		   "[rest N:0-3600] "
 		   "[max-ports N:0-65535] [max-sessions N:0-1000000]",
 	.help = "an outside address that endpoints are masqueraded to",
 	.size = sizeof(struct pool_conf),

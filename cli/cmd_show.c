@@ -201,6 +201,10 @@ static void show_pools(struct out *o)
 			out_net(o, "source", &p->source);
 		else
 			out_str(o, "source", NULL);
+		if (nat_is_static(p))
+			out_ip(o, "static", &p->inside);
+		else
+			out_str(o, "static", NULL);
 		out_str(o, "mapping", mappings[p->mapping]);
 		out_str(o, "filter", filters[p->filter]);
 		out_u64(o, "rest", p->rest);

@@ -126,6 +126,8 @@ static int add_pools(struct rows *t)
 		fib_lookup(&nat_pools[i].addr, 0, &f);
 		if (f.kind != FIB_LOCAL) /* nobody else would answer */
 			v.flags |= STEER_ARP;
+		if (nat_is_static(&nat_pools[i])) /* an address of the box keeps its traffic: see 'check' of the pool */
+			v.flags = f.kind == FIB_LOCAL ? STEER_PASS : STEER_ALL | STEER_ARP;
 		err = push_host(t, &nat_pools[i].addr, &v);
 	}
 	return err;

@@ -46,11 +46,13 @@ struct conn {
 	uint32_t in;                        /* FLOW_IN_* of the original direction */
 	uint32_t identity, dst_identity;    /* of the original source (pre-SNAT) and destination (post-DNAT) */
 	uint32_t rule_egress, rule_ingress; /* policy rule ids that allowed it, 0 = default */
-	uint32_t mapping; /* of its source: nat.h, 0 = none; the connection holds a reference and a permit */
+	uint32_t
+		mapping; /* of its source: nat.h, 0 = none; with CONN_SNAT it holds a reference and a permit, else it is static */
 	uint16_t writing; /* record_write's lock over both records; 0 when it was made */
 	uint16_t ticket;  /* ct_fifo.c: low bits of its place in the queue */
 	uint32_t decided; /* times a packet of it was decided again */
-	uint32_t dnat;    /* of its destination: backend (CONN_SERVICE) or mapping (CONN_INBOUND_MAP, a reference) */
+	uint32_t
+		dnat; /* of its destination: backend (CONN_SERVICE), mapping (CONN_INBOUND_MAP, a reference) or static */
 	uint16_t carry_packets[2];
 	uint32_t carry_bytes[2]; /* what no longer fits the records' 32 bits, x 2^32 */
 	uint32_t vni[2];         /* identity mode: the VNI each direction was decided with; replay compares it */

@@ -169,17 +169,31 @@ static enum adopt_drop judge_mapping(struct claim *c)
 	const bool dst_same = c->backend || same_end(&f->dst, f->dport, &r->src, r->sport);
 
 	c->mapping = c->inmap = 0;
-	if (!!(o->flags & CONN_SNAT) != !!o->mapping || (o->flags & CONN_INBOUND_MAP && (c->backend || !o->dnat)))
+	if (o->mapping & NAT_STATIC) {
+		if (o->flags & CONN_SNAT || f->sport != r->dport)
+			return ADOPT_DAMAGED;
+		if (!(c->mapping = nat_static(&f->src, &r->dst)))
+			return ADOPT_POOL;
+	}
+	if (o->dnat & NAT_STATIC && !c->backend) {
+		if (o->flags & CONN_INBOUND_MAP || f->dport != r->sport)
+			return ADOPT_DAMAGED;
+		if (!(c->inmap = nat_static(&r->src, &f->dst)))
+			return ADOPT_POOL;
+	}
+	if (!!(o->flags & CONN_SNAT) != nat_is_mapping(o->mapping) ||
+	    (o->flags & CONN_INBOUND_MAP && (c->backend || !o->dnat)))
 		return ADOPT_DAMAGED;
-	if ((!(o->flags & CONN_SNAT) && !src_same) || (!(o->flags & CONN_INBOUND_MAP) && !dst_same))
+	if ((!(o->flags & CONN_SNAT) && !c->mapping && !src_same) ||
+	    (!(o->flags & CONN_INBOUND_MAP) && !c->inmap && !dst_same))
 		return ADOPT_DAMAGED;
 	if (o->flags & CONN_SNAT && !(c->mapping = nat_adopted(o->mapping)))
 		return ADOPT_POOL;
 	if (o->flags & CONN_INBOUND_MAP && !(c->inmap = nat_adopted(o->dnat)))
 		return ADOPT_POOL;
-	if (c->mapping && !is_mapped(c->mapping, o->proto, &f->src, f->sport, &r->dst, r->dport))
+	if (nat_is_mapping(c->mapping) && !is_mapped(c->mapping, o->proto, &f->src, f->sport, &r->dst, r->dport))
 		return ADOPT_DAMAGED;
-	if (c->inmap && !is_mapped(c->inmap, o->proto, &r->src, r->sport, &f->dst, f->dport))
+	if (nat_is_mapping(c->inmap) && !is_mapped(c->inmap, o->proto, &r->src, r->sport, &f->dst, f->dport))
 		return ADOPT_DAMAGED;
 	return ADOPT_OK;
 }
@@ -235,16 +249,16 @@ static bool take_mapping(const struct claim *c)
 	uint16_t port;
 	const struct ipaddr *remote = remote_of(c, &port);
 
-	if (c->inmap && !nat_ref(c->inmap))
+	if (nat_is_mapping(c->inmap) && !nat_ref(c->inmap))
 		return false;
-	if (!c->mapping)
+	if (!nat_is_mapping(c->mapping))
 		return true;
 	if (nat_ref(c->mapping)) {
 		if (!nat_permit(SLOT_CONTROL, c->mapping, remote, port))
 			return true;
 		nat_unref(SLOT_CONTROL, c->mapping);
 	}
-	if (c->inmap)
+	if (nat_is_mapping(c->inmap))
 		nat_unref(SLOT_CONTROL, c->inmap);
 	return false;
 }
@@ -263,9 +277,9 @@ static void give_mapping(const struct claim *c)
 	uint16_t port;
 	const struct ipaddr *remote = remote_of(c, &port);
 
-	if (c->inmap)
+	if (nat_is_mapping(c->inmap))
 		nat_unref(SLOT_CONTROL, c->inmap);
-	if (!c->mapping)
+	if (!nat_is_mapping(c->mapping))
 		return;
 	nat_unpermit(SLOT_CONTROL, c->mapping, remote, port);
 	nat_unref(SLOT_CONTROL, c->mapping);

@@ -62,6 +62,11 @@ const struct nat_key *nat_key_at(uint32_t mapping)
 	return table_key(&mappings, mapping);
 }
 
+unsigned nat_pool_of(uint32_t m)
+{
+	return m & NAT_STATIC ? m & ~NAT_STATIC : mapping_at(m)->pool;
+}
+
 const struct nat_mapping *nat_at(uint32_t mapping)
 {
 	return mapping_at(mapping);

@@ -21,6 +21,7 @@ struct nat_pool {
 	int32_t port;        /* only for packets leaving by this engine port; -1 = any */
 	struct ipnet source; /* only for these sources; has_source */
 	bool has_source;
+	struct ipaddr inside; /* static: its only inside address, all protocols and ports both ways; zero: not static */
 	uint8_t mapping, filter;
 	uint16_t rest;         /* seconds before a port that came free goes to another inside address; 0 = none */
 	uint32_t max_ports;    /* quota of an inside address; 0 = none */
@@ -52,6 +53,17 @@ struct nat_mapping {
 	uint32_t source;  /* row that counts for its inside address (nat_source.c), 0 = made without a quota */
 	uint32_t shared;  /* one connection's, its port may be others', too: not found by key or outside port */
 };
+/* Where a mapping's index stands: bit 31 says that it is the number of a static pool instead. Nothing is kept of those. */
+#define NAT_STATIC 0x80000000u
+INLINE bool nat_is_mapping(uint32_t m)
+{
+	return m && !(m & NAT_STATIC);
+}
+INLINE bool nat_is_static(const struct nat_pool *p)
+{
+	return p->inside.d[0] | p->inside.d[1];
+}
+
 struct nat_remote {
 	struct ipaddr addr;
 	uint16_t port;
@@ -73,7 +85,7 @@ void nat_bits_settle(void);
 int nat_pool_add(const struct nat_pool *conf, struct err *e);
 int nat_pool_del(const struct ipaddr *addr, struct err *e); /* its mappings go with their connections */
 int nat_pool_by_addr(const struct ipaddr *addr);            /* -1 when none */
-/* Pool for a packet from 'src' leaving by engine port 'out': source and port match, then port, then source, then any, among
+/* Pool for a packet from 'src' leaving by engine port 'out': a static one of 'src'; else source and port match, then port, then source, then any, among
  * the pools of the family of 'src'; -1 = none of the family. The longer source prefix wins; among equals each source sticks to
  * one (RFC 4787 REQ-2). */
 int nat_pool_choose(const struct ipaddr *src, uint32_t out);
@@ -115,6 +127,10 @@ uint32_t nat_by_outside(const struct ipaddr *addr, uint8_t proto, uint16_t port)
 /* Connections have that port that are known by their remote only: no mapping owns it. */
 bool nat_is_shared(const struct ipaddr *addr, uint8_t proto, uint16_t port);
 const struct nat_key *nat_key_at(uint32_t mapping);
+/* Pool of a mapping or static pool ('m' not 0). */
+unsigned nat_pool_of(uint32_t m);
+/* The static pool that translates 'inside' to 'outside' and back, as an index with NAT_STATIC; 0: none does. */
+uint32_t nat_static(const struct ipaddr *inside, const struct ipaddr *outside);
 const struct nat_mapping *nat_at(uint32_t mapping);
 
 /* Permits: remote addresses (and ports with APDF; else 'port' is ignored) that a mapping's connections were opened to.

@@ -105,6 +105,8 @@ static int check_conf(const struct nat_pool *conf, struct err *e)
 			       conf->port_hi);
 	if (conf->has_source && ip_is4(&conf->source.addr) != ip_is4(&conf->addr))
 		return err_set(e, -EINVAL, "nat pool %s: its source prefix is of the other family", a);
+	if (nat_is_static(conf) && ip_is4(&conf->inside) != ip_is4(&conf->addr))
+		return err_set(e, -EINVAL, "nat pool %s: its inside address is of the other family", a);
 	if (conf->mapping > NAT_APDM || conf->filter > NAT_APDF)
 		return err_set(e, -EINVAL, "nat pool %s: unknown mapping or filter mode", a);
 	if (nat_pool_by_addr(&conf->addr) >= 0)
@@ -133,6 +135,7 @@ int nat_pool_add(const struct nat_pool *conf, struct err *e)
 	p->port_lo = conf->port_hi ? conf->port_lo : DEFAULT_LO;
 	p->port_hi = conf->port_hi ? conf->port_hi : PORTS - 1;
 	p->port = conf->port;
+	p->inside = conf->inside;
 	p->source = conf->source;
 	p->has_source = conf->has_source;
 	p->mapping = conf->mapping;
@@ -205,6 +208,13 @@ int nat_pool_by_addr(const struct ipaddr *addr)
 	return -1;
 }
 
+uint32_t nat_static(const struct ipaddr *inside, const struct ipaddr *outside)
+{
+	const int i = nat_pool_by_addr(outside);
+	return i >= 0 && nat_is_static(&nat_pools[i]) && ip_eq(&nat_pools[i].inside, inside) ? NAT_STATIC | (uint32_t)i
+											     : 0;
+}
+
 /* The weight of a pool for a source: the highest takes it, so that adding a pool moves only the sources it wins. Not
  * keyed: after a restart the same source gets the same address. */
 static uint32_t weight(const struct ipaddr *src, const struct ipaddr *pool)
@@ -246,10 +256,13 @@ int nat_pool_choose(const struct ipaddr *src, uint32_t out)
 		const struct nat_pool *p = &nat_pools[i];
 		if (LOAD_ACQUIRE(&slots[i].state) != SLOT_ACTIVE || ip_is4(&p->addr) != ip_is4(src))
 			continue;
+		if (nat_is_static(p) && !ip_eq(&p->inside, src))
+			continue;
 		if ((p->port >= 0 && (uint32_t)p->port != out) || (p->has_source && !ipnet_contains(&p->source, src)))
 			continue;
-		uint64_t score = (uint64_t)(p->port >= 0) << 41 | (uint64_t)p->has_source << 40 |
-				 (uint64_t)(p->has_source ? p->source.len : 0) << 32 | weight(src, &p->addr);
+		uint64_t score = (uint64_t)nat_is_static(p) << 42 | (uint64_t)(p->port >= 0) << 41 |
+				 (uint64_t)p->has_source << 40 | (uint64_t)(p->has_source ? p->source.len : 0) << 32 |
+				 weight(src, &p->addr);
 		if (best < 0 || score > best_score) {
 			best_score = score;
 			best = i;

@@ -39,6 +39,12 @@ static enum step begins(struct decision *d)
 	return decide_drop(d, DROP_CT_UNKNOWN_STATE);
 }
 
+/* Opened through a mapping or a static pool. */
+static bool is_inbound(const struct conn *c)
+{
+	return c->flags & CONN_INBOUND_MAP || (!(c->flags & CONN_SERVICE) && c->dnat & NAT_STATIC);
+}
+
 enum step step_ct(struct decision *d)
 {
 	uint8_t key[40];
@@ -56,7 +62,7 @@ enum step step_ct(struct decision *d)
 		return begins(d);
 	}
 	stored_tuples(d);
-	d->inbound = d->conn->flags & CONN_INBOUND_MAP;
+	d->inbound = is_inbound(d->conn);
 	decide_say(d, "ct", "%s of a connection in state %s", d->reply ? "reply" : "packet",
 		   ct_state_names[LOAD_RELAXED(&d->conn->state)]);
 	return STEP_ON;
@@ -64,12 +70,13 @@ enum step step_ct(struct decision *d)
 
 void decide_release_nat(struct decision *d)
 {
-	if (!d->mapping)
+	const uint32_t mapping = d->mapping;
+	d->mapping = 0;
+	if (!nat_is_mapping(mapping))
 		return;
 	const struct tuple *t = &d->wire;
-	nat_unpermit(d->w->slot, d->mapping, d->inmap ? &t->dst : &d->odst, ntohs(d->inmap ? t->dport : d->odport));
-	nat_unref(d->w->slot, d->mapping);
-	d->mapping = 0;
+	nat_unpermit(d->w->slot, mapping, d->inmap ? &t->dst : &d->odst, ntohs(d->inmap ? t->dport : d->odport));
+	nat_unref(d->w->slot, mapping);
 }
 
 static void set_keys(struct decision *d, uint32_t conn)
@@ -117,14 +124,15 @@ static enum step create(struct decision *d)
 	c->rule_egress = d->rule_egress;
 	c->rule_ingress = d->rule_ingress;
 	c->mapping = d->mapping;
-	c->flags = (d->mapping ? CONN_SNAT : 0) | (d->inmap ? CONN_INBOUND_MAP : 0);
+	const bool inmap = nat_is_mapping(d->inmap);
+	c->flags = (nat_is_mapping(d->mapping) ? CONN_SNAT : 0) | (inmap ? CONN_INBOUND_MAP : 0);
 	if (d->proxy_port)
 		c->flags |= CONN_PROXY;
 	if (d->backend) {
 		c->flags |= CONN_SERVICE;
 		c->dnat = d->backend;
 	}
-	int gone = d->inmap ? nat_ref_new(d->w->slot, d->inmap) : 0;
+	int gone = inmap ? nat_ref_new(d->w->slot, d->inmap) : 0;
 	if (gone) {
 		ct_abort(d->ct, d->w->slot, conn);
 		decide_release_nat(d);
@@ -136,7 +144,7 @@ static enum step create(struct decision *d)
 	if (p->proto != PROTO_TCP) {
 		ct_datagram(c, false);
 	} else if (ct_tcp(c, false, p->tcp_flags) == CT_TCP_INVALID) { /* RST or SYN+ACK for nothing */
-		if (d->inmap)
+		if (inmap)
 			nat_unref(d->w->slot, d->inmap);
 		ct_abort(d->ct, d->w->slot, conn);
 		decide_release_nat(d);
@@ -159,7 +167,7 @@ static enum step create(struct decision *d)
 			observe_conn(d->w->slot, d->ct->v6, conn, false);
 		return STEP_ON;
 	}
-	if (d->inmap)
+	if (inmap)
 		nat_unref(d->w->slot, d->inmap);
 	if (d->backend)
 		give_backend(d->backend, &d->wire.src, d->w->now_s);
@@ -247,7 +255,7 @@ void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 	if (cn->flags & CONN_SNAT) {
 		struct tuple t;
 		tuple_of_key(v6, record_key(c, conn * 2 + 1), &t);
-		if (cn->flags & CONN_INBOUND_MAP) { /* hairpin: it talked to the outside address */
+		if (is_inbound(cn)) { /* hairpin: it talked to the outside address */
 			tuple_of_key(v6, record_key(c, conn * 2), &t);
 			tuple_reverse(&t, &t);
 		}

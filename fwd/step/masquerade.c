@@ -22,11 +22,26 @@ static bool from_inside(const struct decision *d)
 	return (d->p->in & 0xff000000) == FLOW_IN_ENDPOINT;
 }
 
+/* One address for another, all protocols and ports; policy says who may come in. */
+static enum step unnat_static(struct decision *d, unsigned pool)
+{
+	char text[IP_STRLEN];
+	const struct ipaddr *inside = &nat_pools[pool].inside;
+	d->inmap = NAT_STATIC | pool;
+	d->inbound = true;
+	d->odst = d->out.dst = *inside;
+	decide_say(d, "nat", "static to %s", ip_print(inside, text));
+	return STEP_ON;
+}
+
 enum step step_unnat(struct decision *d)
 {
 	const struct tuple *t = &d->wire;
-	if ((d->p->in != FLOW_IN_UPLINK && !from_inside(d)) || nat_pool_by_addr(&t->dst) < 0)
+	const int pool = d->p->in == FLOW_IN_UPLINK || from_inside(d) ? nat_pool_by_addr(&t->dst) : -1;
+	if (pool < 0)
 		return STEP_ON;
+	if (nat_is_static(&nat_pools[pool]))
+		return unnat_static(d, (unsigned)pool);
 	uint32_t m = nat_proto_supported(t->proto) ? nat_by_outside(&t->dst, t->proto, ntohs(t->dport)) : 0;
 	if (!m && nat_is_shared(&t->dst, t->proto, ntohs(t->dport))) {
 		decide_say(d, "nat", "no connection of this port is with this remote address and port");
@@ -55,13 +70,19 @@ enum step step_unnat(struct decision *d)
 	return STEP_ON;
 }
 
-/* As if it went out by the port of the other one's pool; when nothing is configured for that, by the same pool. */
+/* As if it went out by the port of the other one's pool, or where its address is routed; when nothing is configured for that,
+ * by the same pool unless that has one address only. */
 static int hairpin_pool(const struct decision *d)
 {
-	const uint8_t other = nat_at(d->inmap)->pool;
-	const int32_t port = nat_pools[other].port;
+	const int other = (int)nat_pool_of(d->inmap);
+	int32_t port = nat_pools[other].port;
+	if (port < 0 && nat_is_static(&nat_pools[other])) {
+		struct fib_result f;
+		fib_lookup(&d->wire.dst, 0, &f);
+		port = f.kind == FIB_UNICAST ? f.nh.port : -1;
+	}
 	int pool = nat_pool_choose(&d->osrc, port < 0 ? UINT32_MAX : (uint32_t)port);
-	return pool < 0 ? other : pool;
+	return pool < 0 && !nat_is_static(&nat_pools[other]) ? other : pool;
 }
 
 /* Pool this connection should leave by, -1 = untranslated. */
@@ -107,7 +128,7 @@ static enum step refused(struct decision *d, int pool, int err)
 static enum step check_hairpin(struct decision *d, const struct ipaddr *outside, uint16_t port)
 {
 	char text[IP_STRLEN];
-	if (!d->inmap || nat_permitted(d->inmap, outside, port))
+	if (!nat_is_mapping(d->inmap) || nat_permitted(d->inmap, outside, port))
 		return STEP_ON;
 	decide_say(d, "nat", "the mapping never talked to the sender's outside address %s, port %u",
 		   ip_print(outside, text), port);
@@ -130,9 +151,24 @@ static enum step rehearse(struct decision *d, const struct nat_key *k, const str
 	return check_hairpin(d, &outside, m ? nat_at(m)->outside_port : k->inside_port);
 }
 
+static enum step masquerade_static(struct decision *d, int pool)
+{
+	char text[IP_STRLEN];
+	const struct nat_pool *p = &nat_pools[pool];
+	decide_say(d, "masquerade", "static to %s, ports stay", ip_print(&p->addr, text));
+	const enum step s = check_hairpin(d, &p->addr, ntohs(inside_port(&d->wire)));
+	if (s == STEP_ON) {
+		d->mapping = NAT_STATIC | (uint32_t)pool;
+		d->out.src = p->addr;
+	}
+	return s;
+}
+
 static enum step masquerade_new(struct decision *d, int pool)
 {
 	char text[IP_STRLEN];
+	if (nat_is_static(&nat_pools[pool]))
+		return masquerade_static(d, pool);
 	if (!nat_proto_supported(d->wire.proto))
 		return decide_drop(d, DROP_NAT_PROTO);
 	const struct tuple *t = &d->wire;
@@ -161,9 +197,19 @@ static enum step masquerade_new(struct decision *d, int pool)
 	return s;
 }
 
-static bool has_pool(uint32_t mapping)
+/* Of a translation that a connection has: is its pool still there, between the same addresses? */
+static bool has_pool(uint32_t mapping, const struct ipaddr *inside, const struct ipaddr *outside)
 {
+	if (mapping & NAT_STATIC)
+		return nat_static(inside, outside) == mapping;
 	return !mapping || !ip_is_zero(&nat_pools[nat_at(mapping)->pool].addr);
+}
+
+static bool has_pools(const struct decision *d)
+{
+	const struct tuple *fwd = d->reply ? &d->out : &d->wire, *rev = d->reply ? &d->wire : &d->out;
+	const struct ipaddr *source = d->reply ? &rev->dst : &rev->src, *dest = d->reply ? &fwd->src : &fwd->dst;
+	return has_pool(d->conn->mapping, &d->osrc, source) && (!d->inbound || has_pool(d->conn->dnat, &d->odst, dest));
 }
 
 enum step step_masquerade(struct decision *d)
@@ -172,10 +218,10 @@ enum step step_masquerade(struct decision *d)
 	if (!d->record)
 		return pool < 0 ? STEP_ON : masquerade_new(d, pool);
 	/* a stored translation that the configuration no longer wants ends the connection; its next packet starts anew */
-	int have = d->conn->mapping ? nat_at(d->conn->mapping)->pool : -1;
+	int have = d->conn->mapping ? (int)nat_pool_of(d->conn->mapping) : -1;
 	if (d->inbound)
 		pool = have; /* as long as there is that pool */
-	if (have == pool && has_pool(d->conn->mapping) && (!d->inbound || has_pool(d->conn->dnat)))
+	if (have == pool && has_pools(d))
 		return STEP_ON;
 	decide_say(d, "masquerade", "the connection's translation is no longer configured: it starts anew");
 	if (d->x)

@@ -43,6 +43,14 @@ pair() {
 pair eim eif eim apdf
 pair eim adf apdm apdf
 
+# static: both ways, and the probe finds ports that stay
+ctl add nat pool 198.51.100.7 static 10.1.0.10
+ns out ping -q -c 3 -i 0.2 -W 2 198.51.100.7 >"$TMP/ping" || fail "ping from outside: $(tail -n 3 "$TMP/ping")"
+probe c1 eim eif
+ctl del nat pool 198.51.100.7
+ctl clear ct
+ok "static: ping from outside"
+
 # hairpin: the probe sends to its own outside address, by another port
 ctl add nat pool 198.51.100.1 port up1 filter eif
 ns c1 timeout 40 turnutils_natdiscovery -H 198.51.100.2 >"$TMP/probe" 2>&1 || fail "hairpin: $(tail -n 3 "$TMP/probe")"

@@ -152,11 +152,56 @@ static void test_quota(void **state)
 	end_all(p);
 }
 
+/* A connection by a static address, from inside and from outside, comes back while the pool is as it was. */
+static void make_static(unsigned p, bool inbound)
+{
+	const struct ipaddr host = ip("10.0.0.1"), out = ip("198.51.100.9"), other = ip("203.0.113.1");
+	uint32_t conn = ct_alloc(&ct4, 0, PROTO_TCP, NOW - 10), present;
+	struct conn *k = ct_conn(&ct4, conn);
+	k->state = CT_ESTABLISHED;
+	k->in = FLOW_IN_UPLINK;
+	*(inbound ? &k->dnat : &k->mapping) = NAT_STATIC | p;
+	if (inbound) {
+		write_key(2 * conn, &other, 3000, &out, 80);
+		write_key(2 * conn + 1, &host, 80, &other, 3000);
+	} else {
+		write_key(2 * conn, &host, 2000, &other, 80);
+		write_key(2 * conn + 1, &other, 80, &out, 2000);
+	}
+	assert_int_equal(ct_publish(&ct4, 0, conn, &present), 0);
+}
+
+static void test_static(void **state)
+{
+	const struct nat_pool as_it_was = { .addr = ip("198.51.100.9"), .port = -1, .inside = ip("10.0.0.1") };
+	(void)state;
+	for (unsigned round = 0; round < 2; round++) {
+		conf = as_it_was;
+		unsigned p = start();
+		adopt_now();
+		make_static(p, false);
+		make_static(p, true);
+		crash();
+		if (round)
+			conf.inside = ip("10.0.0.2");
+		p = start();
+		adopt_now();
+		assert_int_equal(adoption.connections, round ? 0 : 2);
+		assert_int_equal(adoption.drops[ADOPT_POOL], round ? 2 : 0);
+		for (uint32_t i = ct_next(&ct4, 0); i; i = ct_next(&ct4, i))
+			assert_int_equal(ct_conn(&ct4, i)->mapping | ct_conn(&ct4, i)->dnat, NAT_STATIC | p);
+		end_all(p);
+		crash();
+	}
+	start();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_shared_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_quota, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_static, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,6 +148,17 @@ static void test_pool_choose(void **state)
 	assert_int_equal(choose("10.1.2.1", 7), both);
 	assert_int_equal(choose("fd00::1", 7), six);
 	assert_int_equal(choose("fd00::1", 3), -1);
+	/* static: before all others for its own address, by any port, and never for another's */
+	p = (struct nat_pool){ .addr = ip("192.0.2.6"), .port = -1, .inside = ip("10.1.2.9") };
+	int fixed = nat_pool_add(&p, &e);
+	assert_int_equal(choose("10.1.2.9", 7), fixed);
+	assert_int_equal(choose("10.1.2.9", 3), fixed);
+	assert_int_equal(choose("10.1.2.1", 7), both);
+	assert_int_equal(nat_static(&p.inside, &p.addr), NAT_STATIC | (uint32_t)fixed);
+	assert_int_equal(nat_static(&p.addr, &p.inside), 0);
+	p.inside = ip("fd00::1");
+	p.addr = ip("192.0.2.7");
+	assert_int_equal(nat_pool_add(&p, &e), -EINVAL);
 
 	/* equals: a source keeps its pool (RFC 4787 REQ-2), sources spread, a third pool only takes */
 	p = (struct nat_pool){ .addr = ip("198.51.100.1"), .port = 9 };
