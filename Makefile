@@ -5,7 +5,7 @@
 # Debian packages: the one list. Build, tests and lint.
 PACKAGES = gcc make pkg-config clang llvm libclang-rt-14-dev libbpf-dev libxdp-dev liburcu-dev libmnl-dev libelf-dev \
 	zlib1g-dev libjansson-dev libpcap-dev libedit-dev libcmocka-dev linux-libc-dev \
-	bpftool iproute2 ethtool iputils-ping nftables nginx haproxy coturn iperf3 tcpdump hping3 curl python3 jq procps util-linux \
+	bpftool iproute2 ethtool iputils-ping nftables nginx haproxy coturn iperf3 wrk tcpdump hping3 curl python3 jq procps util-linux \
 	clang-format-14 clang-tidy-14 cppcheck shellcheck lua5.4 valgrind
 # What bench-peers measures beside sluice, and plots; nothing else needs them
 BENCH_PACKAGES = dpdk dpdk-dev libdpdk-dev openvswitch-switch-dpdk gnuplot-nox

@@ -272,8 +272,8 @@ static void service_notify(const void *old_data, const void *now_data)
 
 	if (config_hooks.prefix_changed && !old != !now && (now || !service_is_vip(&n.addr)))
 		config_hooks.prefix_changed(now != NULL, &n);
-	if (config_hooks.service_added && !old)
-		config_hooks.service_added(&n.addr);
+	if (config_hooks.service_changed && !old != !now)
+		config_hooks.service_changed(now != NULL, &n.addr);
 }
 
 const struct config_kind kind_service = {

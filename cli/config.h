@@ -77,8 +77,8 @@ struct config_hooks {
 	/* A prefix that leads into the engine: endpoint addresses, tunnel prefixes. For steering and host routes. */
 	void (*prefix_changed)(bool added, const struct ipnet *n);
 	void (*pool_changed)(bool added, int index,
-			     const struct nat_pool *pool); /* deleted: only 'addr' counts, index -1 */
-	void (*service_added)(const struct ipaddr *vip);
+			     const struct nat_pool *pool);             /* deleted: only 'addr' counts, index -1 */
+	void (*service_changed)(bool added, const struct ipaddr *vip); /* added or deleted */
 	void (*vtep_changed)(bool added, const struct vtep *v);
 	/* Opened or closed (port NULL; conf tells which). transit and on-exit are in conf. */
 	void (*port_changed)(bool added, const struct port_conf *conf, struct port *port);

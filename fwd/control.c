@@ -196,11 +196,11 @@ void control_host_routes(bool on)
 	}
 }
 
-/* ---- service addresses ---- */
+/* ---- service and pool addresses ---- */
 
 /* Neighbours that know the address from elsewhere, another gateway for instance, hear who has it now (RFC 5227 3, RFC 4861
  * 7.2.6). Only where it is on the link: else routers lead to it. */
-void control_vip_added(const struct ipaddr *vip)
+void control_announce(const struct ipaddr *vip)
 {
 	uint8_t f[ETH_HLEN_ + IP6_HLEN + 32] = { 0 }, *h = f + ETH_HLEN_, *i = h + IP6_HLEN;
 	struct fib_result r;

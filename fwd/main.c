@@ -162,10 +162,18 @@ static void on_prefix(bool added, const struct ipnet *n)
 
 static void on_pool(bool added, int index, const struct nat_pool *p)
 {
-	(void)added;
 	(void)index;
-	(void)p;
 	steering_dirty();
+	if (added)
+		control_announce(&p->addr);
+}
+
+/* Of two at one address of the box each has a port of its own there. */
+static void on_service(bool added, const struct ipaddr *vip)
+{
+	steering_dirty();
+	if (added)
+		control_announce(vip);
 }
 
 static void on_vtep(bool added, const struct vtep *v)
@@ -203,7 +211,7 @@ static const struct config_hooks hooks = {
 	.endpoint_changed = on_endpoint,
 	.prefix_changed = on_prefix,
 	.pool_changed = on_pool,
-	.service_added = control_vip_added,
+	.service_changed = on_service,
 	.vtep_changed = on_vtep,
 	.port_changed = on_port,
 	.setting_changed = on_setting,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Steering: the whole wanted table is computed from endpoints, tunnels, VTEPs, pools and routes, sorted, and compared with
- * what was written last; only differences reach the kernel. Simple, and never out of step; 64 Ki endpoints take some 20 ms,
+/* Steering: the whole wanted table is computed from endpoints, tunnels, VTEPs, pools, services and routes, sorted, and compared
+ * with what was written last; only differences reach the kernel. Simple, and never out of step; 64 Ki endpoints take some 20 ms,
  * off the packet path. */
 #include "fwd/steering.h"
 
@@ -21,11 +21,20 @@ struct row {
 struct rows {
 	struct row *r;
 	size_t n, room;
+	struct steer_service *service;
+	uint32_t n_services;
 };
 
 static struct loader *loader;
 static struct rows current;
 static bool dirty;
+
+static void free_rows(struct rows *t)
+{
+	free(t->r);
+	free(t->service);
+	*t = (struct rows){ 0 };
+}
 
 void steering_init(struct loader *l)
 {
@@ -35,8 +44,7 @@ void steering_init(struct loader *l)
 
 void steering_fini(void)
 {
-	free(current.r);
-	current = (struct rows){ 0 };
+	free_rows(&current);
 	loader = NULL;
 }
 
@@ -100,19 +108,36 @@ static int add_tunnels(struct rows *t)
 	return err;
 }
 
-/* An address of the box itself stays the kernel's: services there are reached from inside only. */
+/* Of an address of the box itself only the frontends' ports: one for all ports would cut off the box. */
+static int add_own(struct rows *t, const struct service_key *k)
+{
+	const struct steer_val v = { .flags = STEER_SERVICE };
+	if (!k->port)
+		return 0;
+	struct steer_service *s = &t->service[t->n_services++];
+	*s = (struct steer_service){ .port = htons(k->port), .proto = k->proto };
+	memcpy(s->addr, k->vip.b, sizeof(s->addr));
+	return push_host(t, &k->vip, &v);
+}
+
 static int add_vips(struct rows *t)
 {
 	const struct steer_val all = { .flags = STEER_ALL | STEER_ARP };
 	int err = 0;
+	if (!(t->service = calloc(service_count() + 1, sizeof(*t->service))))
+		return -ENOMEM;
 	for (uint32_t id = service_next(0); id && !err; id = service_next(id)) {
 		struct fib_result f;
-		const struct ipaddr *vip = &service_at(id)->conf.key.vip;
-		fib_lookup(vip, 0, &f);
-		if (f.kind != FIB_LOCAL)
-			err = push_host(t, vip, &all);
+		const struct service_key *k = &service_at(id)->conf.key;
+		fib_lookup(&k->vip, 0, &f);
+		err = f.kind == FIB_LOCAL ? add_own(t, k) : push_host(t, &k->vip, &all);
 	}
 	return err;
+}
+
+static int compare_services(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct steer_service));
 }
 
 static int add_pools(struct rows *t)
@@ -202,6 +227,29 @@ static int apply(struct rows *want)
 	return err;
 }
 
+static int apply_services(struct rows *want)
+{
+	uint32_t i = 0, k = 0, kept = 0;
+	int err = 0, one;
+	while (i < want->n_services || k < current.n_services) {
+		int d = i == want->n_services     ? 1
+			: k == current.n_services ? -1
+						  : compare_services(&want->service[i], &current.service[k]);
+		one = 0;
+		if (d > 0)
+			loader_service_del(loader, &current.service[k]);
+		else if (d < 0)
+			one = loader_service_set(loader, &want->service[i]);
+		err = err ? err : one;
+		if (d <= 0 && !one)
+			want->service[kept++] = want->service[i];
+		i += d <= 0;
+		k += d >= 0;
+	}
+	want->n_services = kept;
+	return err;
+}
+
 int steering_sync(struct err *e)
 {
 	struct rows want = { 0 };
@@ -213,14 +261,17 @@ int steering_sync(struct err *e)
 	err = err ? err : add_vips(&want);
 	err = err ? err : add_routes(&want);
 	if (err) {
-		free(want.r);
+		free_rows(&want);
 		return err_set(e, err, "out of memory for the steering table");
 	}
 	if (want.n)
 		qsort(want.r, want.n, sizeof(want.r[0]), compare);
 	merge(&want);
-	err = apply(&want);
-	free(current.r);
+	qsort(want.service, want.n_services, sizeof(want.service[0]), compare_services);
+	err = apply_services(&want);
+	const int err_rows = apply(&want);
+	err = err ? err : err_rows;
+	free_rows(&current);
 	current = want;
 	dirty = false;
 	if (err)

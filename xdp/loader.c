@@ -57,6 +57,7 @@ static const struct {
 	[MAP_STEER_LPM] = { "steer_lpm", OBJ_STEER },
 	[MAP_STEER_BITS] = { "steer_bits", OBJ_STEER },
 	[MAP_STEER_FRAG] = { "steer_frag", OBJ_STEER },
+	[MAP_STEER_SERVICE] = { "steer_service", OBJ_STEER },
 	[MAP_STEER_STATS] = { "steer_stats", OBJ_STEER },
 	[MAP_GEN_AREA] = { "gen_area", OBJ_STEER },
 	[MAP_GATE_BY_IFINDEX] = { "gate_by_ifindex", OBJ_CONTAINER },
@@ -71,11 +72,15 @@ static const struct {
 	[MAP_REPLAY_REMOTE] = { "replay_remote", OBJ_STEER },
 	[MAP_REPLAY_STATS] = { "replay_stats", OBJ_STEER },
 };
-static const enum loader_map left_map[LEFTS] = {
-	[LEFT_IFINDEX] = MAP_GATE_BY_IFINDEX,
-	[LEFT_DEV] = MAP_STEER_DEV,
-	[LEFT_LPM] = MAP_STEER_LPM,
-	[LEFT_ID] = MAP_GATE_BY_ID,
+static const struct {
+	enum loader_map map;
+	size_t key_size;
+} left[LEFTS] = {
+	[LEFT_IFINDEX] = { MAP_GATE_BY_IFINDEX, sizeof(uint32_t) },
+	[LEFT_DEV] = { MAP_STEER_DEV, sizeof(uint32_t) },
+	[LEFT_LPM] = { MAP_STEER_LPM, sizeof(struct steer_key) },
+	[LEFT_SERVICE] = { MAP_STEER_SERVICE, sizeof(struct steer_service) },
+	[LEFT_ID] = { MAP_GATE_BY_ID, sizeof(uint32_t) },
 };
 
 int loader_check_caps(struct err *e)
@@ -315,7 +320,7 @@ unsigned loader_adopt_done(struct loader *l)
 				attach_remove(l, PROG_STEER, ld32(key), NULL);
 				attach_remove(l, PROG_FROM_NETDEV, ld32(key), NULL);
 			}
-			bpf_map_delete_elem(l->map_fd[left_map[w]], key);
+			bpf_map_delete_elem(l->map_fd[left[w].map], key);
 			gone++;
 		}
 		leftovers_free(f);
@@ -361,8 +366,7 @@ int loader_open(struct loader **out, const char *instance, struct err *e)
 	if (!rc)
 		rc = map_memory(l, e);
 	for (int w = 0; !rc && l->adopted && w < LEFTS; w++)
-		rc = leftovers_read(l, &l->left[w], l->map_fd[left_map[w]],
-				    w == LEFT_LPM ? sizeof(struct steer_key) : sizeof(uint32_t), e);
+		rc = leftovers_read(l, &l->left[w], l->map_fd[left[w].map], left[w].key_size, e);
 	if (rc) {
 		loader_close(l, false);
 		return rc;
@@ -462,6 +466,19 @@ int loader_steer_del(struct loader *l, const struct ipnet *prefix)
 	struct steer_key k = steer_key(prefix);
 
 	return map_del(l, MAP_STEER_LPM, &k);
+}
+
+int loader_service_set(struct loader *l, const struct steer_service *k)
+{
+	uint32_t one = 1;
+
+	leftovers_keep(&l->left[LEFT_SERVICE], k);
+	return map_set(l, MAP_STEER_SERVICE, k, &one);
+}
+
+int loader_service_del(struct loader *l, const struct steer_service *k)
+{
+	return map_del(l, MAP_STEER_SERVICE, k);
 }
 
 int loader_steer_dev_set(struct loader *l, uint32_t ifindex, const struct steer_dev *v)

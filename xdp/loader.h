@@ -44,6 +44,7 @@ enum loader_map {
 	MAP_STEER_LPM,
 	MAP_STEER_BITS,
 	MAP_STEER_FRAG,
+	MAP_STEER_SERVICE,
 	MAP_STEER_STATS,
 	MAP_GEN_AREA,
 	MAP_GATE_BY_IFINDEX,
@@ -73,8 +74,8 @@ extern uint32_t loader_replay_flows;
 int loader_open(struct loader **out, const char *instance, struct err *e);
 /* true when loader_open found maps of a predecessor. */
 bool loader_adopted(const struct loader *l);
-/* Call once the configuration stands: deletes entries of steer_lpm, steer_dev, gate_by_ifindex, gate_by_id that were
- * there at loader_open and have not been set since, and takes the programs off the devices they named. Returns how
+/* Call once the configuration stands: deletes entries of steer_lpm, steer_service, steer_dev, gate_by_ifindex, gate_by_id
+ * that were there at loader_open and have not been set since, and takes the programs off the devices they named. Returns how
  * many. */
 unsigned loader_adopt_done(struct loader *l);
 /* clean: detaches everything, removes the gate unless it carries addresses, removes the pins. Else everything stays and
@@ -124,6 +125,8 @@ int loader_can_redirect(uint32_t ifindex);
  * full. */
 int loader_steer_set(struct loader *l, const struct ipnet *prefix, const struct steer_val *v);
 int loader_steer_del(struct loader *l, const struct ipnet *prefix);
+int loader_service_set(struct loader *l, const struct steer_service *k);
+int loader_service_del(struct loader *l, const struct steer_service *k);
 int loader_steer_dev_set(struct loader *l, uint32_t ifindex, const struct steer_dev *v);
 int loader_steer_dev_del(struct loader *l, uint32_t ifindex);
 /* Slot 0 is the gate's. The kernel empties the entry when the socket closes. */

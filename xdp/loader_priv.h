@@ -21,7 +21,7 @@ struct leftovers {
 	bool *kept;
 	size_t n, key_size;
 };
-enum { LEFT_IFINDEX, LEFT_DEV, LEFT_LPM, LEFT_ID, LEFTS };
+enum { LEFT_IFINDEX, LEFT_DEV, LEFT_LPM, LEFT_SERVICE, LEFT_ID, LEFTS };
 
 struct bpf_object;
 enum loader_object { OBJ_STEER, OBJ_CONTAINER, OBJ_HOST, OBJ_OVERLAY, OBJS };

@@ -23,12 +23,31 @@ static __always_inline struct steer_val *find(const __u32 a[4])
 static __always_inline int bit_is_set(const struct steer_val *v, __u32 which, __be16 number)
 {
 	__u32 n = bpf_ntohs(number), index = v->pool * 3 + which;
-	struct steer_bitmap *bits = bpf_map_lookup_elem(&steer_bits, &index);
+	struct steer_bitmap *bits;
 
+	if (!(v->flags & STEER_POOL))
+		return 0;
+	bits = bpf_map_lookup_elem(&steer_bits, &index);
 	return bits && bits->byte[n >> 3 & (STEER_BITMAP_SIZE - 1)] >> (n & 7) & 1;
 }
 
-/* ICMP errors name the packet they are about: one that we sent from the pool address, so its source is what we own. */
+static __always_inline int has_ports(__u8 proto)
+{
+	return proto == P_TCP || proto == P_UDP || proto == P_SCTP;
+}
+
+/* 'a' is the address that 'v' was found for. */
+static __always_inline int port_is_ours(const struct steer_val *v, const __u32 a[4], __u8 proto, __be16 port)
+{
+	struct steer_service k = { .port = port, .proto = proto };
+
+	if (proto != P_SCTP && bit_is_set(v, proto == P_TCP ? STEER_TCP : STEER_UDP, port))
+		return 1;
+	__builtin_memcpy(k.addr, a, 16);
+	return v->flags & STEER_SERVICE && bpf_map_lookup_elem(&steer_service, &k);
+}
+
+/* ICMP errors name the packet they are about: one that we sent from that address, so its source is what we own. */
 static __always_inline int error_is_ours(const struct steer_val *v, const struct pkt *outer, void *end,
 					 __be16 ethertype)
 {
@@ -45,8 +64,8 @@ static __always_inline int error_is_ours(const struct steer_val *v, const struct
 	l4 = pkt_l4(&in, 8, end);
 	if (!l4)
 		return 0;
-	if (in.proto == P_TCP || in.proto == P_UDP)
-		return bit_is_set(v, in.proto == P_TCP ? STEER_TCP : STEER_UDP, *(__be16 *)l4);
+	if (has_ports(in.proto))
+		return port_is_ours(v, in.src, in.proto, *(__be16 *)l4);
 	if ((in.proto == P_ICMP && l4[0] == 8) || (in.proto == P_ICMP6 && l4[0] == 128))
 		return bit_is_set(v, STEER_ICMP, *(__be16 *)(l4 + 4));
 	return 0;
@@ -66,13 +85,13 @@ static __always_inline int icmp_is_ours(const struct steer_val *v, const struct 
 	return 0;
 }
 
-static __always_inline int pool_is_ours(const struct steer_val *v, const struct pkt *p, void *end, __be16 ethertype)
+static __always_inline int l4_is_ours(const struct steer_val *v, const struct pkt *p, void *end, __be16 ethertype)
 {
 	__be16 *ports;
 
-	if (p->proto == P_TCP || p->proto == P_UDP) {
+	if (has_ports(p->proto)) {
 		ports = pkt_l4(p, 4, end);
-		return ports && bit_is_set(v, p->proto == P_TCP ? STEER_TCP : STEER_UDP, ports[1]);
+		return ports && port_is_ours(v, p->dst, p->proto, ports[1]);
 	}
 	if ((p->proto == P_ICMP && ethertype == bpf_htons(ETH_P_IP)) ||
 	    (p->proto == P_ICMP6 && ethertype == bpf_htons(ETH_P_IPV6)))
@@ -80,7 +99,7 @@ static __always_inline int pool_is_ours(const struct steer_val *v, const struct 
 	return 0;
 }
 
-/* Fragments to a pool address. The first one carries the port and is judged by its bit. The later ones carry none:
+/* Fragments to a pool or service address. The first one carries the port and is judged by it. The later ones carry none:
  * - the engine answers ARP for the address (STEER_ARP), so the kernel does not own it: every later one is taken;
  * - the address is shared with the box: a later one is taken when the first of the same datagram was seen and taken,
  *   else passed. Reordered ones are lost to the engine rather than stolen from the kernel. */
@@ -96,7 +115,7 @@ static __always_inline int fragment_is_ours(const struct steer_val *v, const str
 	__builtin_memcpy(k.dst, p->dst, 16);
 	if (p->frag == PKT_LATER)
 		return bpf_map_lookup_elem(&steer_frag, &k) != 0;
-	if (!pool_is_ours(v, p, end, ethertype)) {
+	if (!l4_is_ours(v, p, end, ethertype)) {
 		/* The identification may be in use again: a stale entry would take the kernel's later pieces. */
 		bpf_map_delete_elem(&steer_frag, &k);
 		return 0;
@@ -176,9 +195,9 @@ static __always_inline int is_ours(void *data, void *end, const struct steer_dev
 		return 1;
 	if (v->flags & STEER_VTEP && vtep_is_ours(v, &p, end))
 		return 1;
-	if (!(v->flags & STEER_POOL))
+	if (!(v->flags & (STEER_POOL | STEER_SERVICE)))
 		return 0;
-	return p.frag ? fragment_is_ours(v, &p, end, eth->h_proto) : pool_is_ours(v, &p, end, eth->h_proto);
+	return p.frag ? fragment_is_ours(v, &p, end, eth->h_proto) : l4_is_ours(v, &p, end, eth->h_proto);
 }
 
 SEC("xdp.frags") int sluice_steer(struct xdp_md *ctx)

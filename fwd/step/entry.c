@@ -4,6 +4,7 @@
 #include "fwd/decide.h"
 #include "fwd/gate.h"
 #include "tables/nat.h"
+#include "tables/service.h"
 
 static bool owns(const struct endpoint *ep, const struct ipaddr *a)
 {
@@ -252,13 +253,13 @@ static enum step entry_overlay(struct decision *d, const struct tuple *outer, ui
 	return merge_ecn(d);
 }
 
-/* A VTEP's address may be a pool address too: then only the first fragment tells, and later ones of VXLAN packets find no
+/* A VTEP's address may be a pool's or a service's too: then only the first fragment tells, and later ones of VXLAN packets find no
  * first (175). */
 static bool outer_fragment(const struct pkt *p, const struct tuple *t)
 {
 	if (p->proto != PROTO_UDP || !(p->flags & PKT_FRAG) || !vtep_addr_known(&t->dst))
 		return false;
-	if (nat_pool_by_addr(&t->dst) < 0)
+	if (nat_pool_by_addr(&t->dst) < 0 && !service_is_vip(&t->dst))
 		return true;
 	return !(p->flags & PKT_FRAG_LATER) && p->l4_len >= 4 && vtep_find(&t->dst, rd16(p->l4 + 2)) >= 0;
 }

@@ -30,6 +30,8 @@ enum steer_flag {
 	STEER_POOL = 4,
 	STEER_ARP = 8,   /* ARP requests and neighbour solicitations for this host address: the engine answers */
 	STEER_PASS = 16, /* hole inside a wider prefix: the box's own address; never taken */
+	/* the box's own address with services: what map steer_service names; ICMP errors and fragments as with STEER_POOL */
+	STEER_SERVICE = 32,
 };
 struct steer_val {
 	__u32 flags;
@@ -37,8 +39,18 @@ struct steer_val {
 	__be16 vtep_port[4];
 };
 
-/* map steer_frag: LRU hash, taken first fragments of datagrams to a pool address, value __u32. Later fragments to a pool
- * address: with STEER_ARP (the kernel does not own it) all are taken, without it only those found here. */
+/* map steer_service: hash, value __u32. A frontend at an address of the box itself: the rest of the address stays the
+ * kernel's. */
+#define STEER_SERVICES 65536
+struct steer_service {
+	__u8 addr[16];
+	__be16 port;
+	__u8 proto;
+	__u8 zero;
+};
+
+/* map steer_frag: LRU hash, taken first fragments of datagrams to a pool or service address, value __u32. Later ones to such
+ * an address: with STEER_ARP (the kernel does not own it) all are taken, without it only those found here. */
 struct steer_frag {
 	__u8 src[16], dst[16];
 	__u32 id;    /* as on the wire; IPv4: 16 bits */

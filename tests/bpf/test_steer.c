@@ -18,9 +18,11 @@
 #define SHARED4 "cb 00 71 05"
 #define OWNED4 "cb 00 71 06"
 #define VTEP4 "cb 00 71 07"
+#define BOX4 "cb 00 71 08" /* services: TCP 80, SCTP 99; and pool 5 */
 #define HOLE4 "0a 01 00 63"
 #define ALL6 "20 01 0d b8 00 0a 00 00 00 00 00 00 00 00 00 0a"
 #define POOL6 "20 01 0d b8 00 0b 00 00 00 00 00 00 00 00 00 05"
+#define BOX6 "20 01 0d b8 00 0b 00 00 00 00 00 00 00 00 00 08" /* UDP 53; no pool */
 #define NONE6 "20 01 0d b8 00 0c 00 00 00 00 00 00 00 00 00 05"
 
 static int socket_fd;
@@ -31,6 +33,15 @@ static void allow(const char *prefix, uint32_t flags, uint32_t pool)
 	struct ipnet n = net(prefix);
 
 	assert_int_equal(loader_steer_set(loader, &n, &v), 0);
+}
+
+static void service(const char *addr, uint8_t proto, uint16_t port)
+{
+	struct ipnet n = net(addr);
+	struct steer_service k = { .port = htons(port), .proto = proto };
+
+	memcpy(k.addr, n.addr.b, 16);
+	assert_int_equal(loader_service_set(loader, &k), 0);
 }
 
 static void port_bit(uint32_t pool, enum steer_proto which, unsigned n)
@@ -50,6 +61,14 @@ static int setup(void **state)
 	allow("203.0.113.7", STEER_VTEP, 0);
 	allow("2001:db8:a::/64", STEER_ALL, 0);
 	allow("2001:db8:b::5", STEER_POOL | STEER_ARP, 127);
+	allow("203.0.113.8", STEER_POOL | STEER_SERVICE, 5);
+	allow("2001:db8:b::8", STEER_SERVICE, 0);
+	service("203.0.113.8", PROTO_TCP, 80);
+	service("203.0.113.8", PROTO_SCTP, 99);
+	service("2001:db8:b::8", PROTO_UDP, 53);
+	port_bit(5, STEER_TCP, 0x9c40);
+	port_bit(0, STEER_UDP, 0x9c41); /* somebody else's */
+	port_bit(0, STEER_ICMP, 0x0777);
 	for (unsigned p = 1; p <= 127; p += p == 2 ? 125 : 1) {
 		port_bit(p, STEER_TCP, 0x9c40);
 		port_bit(p, STEER_UDP, 0x9c41);
@@ -147,6 +166,42 @@ static void pool_icmp_errors(void **state)
 	PASSES(ETH6 IP6("3a", POOL6) "05 00 00 00 00 00 05 00 | " INNER6("11", POOL6) "9c 41 00 35 00 00 00 00");
 }
 
+/* Of an address of the box itself the services' ports, and what is about them; the rest is the kernel's. */
+static void own_address(void **state)
+{
+	struct steer_service k = { .port = htons(53), .proto = PROTO_UDP };
+	struct ipnet n = net("2001:db8:b::8");
+
+	(void)state;
+	TAKES(ETH4 IP4("06", "00 00", BOX4) PORTS("9c 40", "00 50") PAD);
+	TAKES(ETH4 IP4("06", "00 00", BOX4) PORTS("00 50", "9c 40") PAD); /* the pool's */
+	TAKES(ETH4 IP4("84", "00 00", BOX4) PORTS("9c 40", "00 63") PAD);
+	TAKES(ETH6 IP6("11", BOX6) PORTS("9c 40", "00 35") PAD);
+	PASSES(ETH4 IP4("06", "00 00", BOX4) PORTS("9c 40", "00 16") PAD);
+	PASSES(ETH4 IP4("06", "00 00", BOX4) PORTS("00 50", "9c 41") PAD);
+	PASSES(ETH4 IP4("11", "00 00", BOX4) PORTS("9c 40", "00 50") PAD);
+	PASSES(ETH4 IP4("84", "00 00", BOX4) PORTS("9c 40", "9c 40") PAD);
+	PASSES(ETH4 IP4("01", "00 00", BOX4) "08 00 00 00 07 77 00 01 " PAD);
+	PASSES(ETH6 IP6("06", BOX6) PORTS("9c 40", "00 35") PAD);
+	PASSES(ETH6 IP6("11", BOX6) PORTS("9c 40", "9c 41") PAD);
+	PASSES(ETH6 IP6("3a", BOX6) "81 00 00 00 07 77 00 01 " PAD);
+#define ERR(type) ETH4 IP4("01", "00 00", BOX4) type " 01 00 00 00 00 00 00 | "
+	TAKES(ERR("03") INNER4("06", "00 00", BOX4) "00 50 9c 40 00 00 00 00");
+	PASSES(ERR("03") INNER4("06", "00 00", BOX4) "00 16 9c 40 00 00 00 00");
+	TAKES(ETH6 IP6("3a", BOX6) "02 00 00 00 00 00 05 00 | " INNER6("11", BOX6) "00 35 9c 41 00 00 00 00");
+	PASSES(ETH6 IP6("3a", BOX6) "02 00 00 00 00 00 05 00 | " INNER6("11", BOX6) "9c 41 00 35 00 00 00 00");
+	/* fragments follow their first one */
+	PASSES(ETH4 IP4("06", "00 64", BOX4) PAD);
+	TAKES(ETH4 IP4("06", "20 00", BOX4) PORTS("9c 40", "00 50") PAD);
+	TAKES(ETH4 IP4("06", "00 64", BOX4) PAD);
+	PASSES(ETH4 IP4("06", "20 00", BOX4) PORTS("9c 40", "00 16") PAD);
+	PASSES(ETH4 IP4("06", "00 64", BOX4) PAD);
+	/* a service goes */
+	memcpy(k.addr, n.addr.b, 16);
+	assert_int_equal(loader_service_del(loader, &k), 0);
+	PASSES(ETH6 IP6("11", BOX6) PORTS("9c 40", "00 35") PAD);
+}
+
 static void fragments(void **state)
 {
 	(void)state;
@@ -242,6 +297,7 @@ int main(void)
 		cmocka_unit_test(pool_ports),
 		cmocka_unit_test(pool_icmp),
 		cmocka_unit_test(pool_icmp_errors),
+		cmocka_unit_test(own_address),
 		cmocka_unit_test(fragments),
 		cmocka_unit_test(extension_headers),
 		cmocka_unit_test(vtep),

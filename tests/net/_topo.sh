@@ -71,7 +71,7 @@ web_start() {
 	cat >"$d/nginx.conf" <<-CONF
 		daemon off; master_process off; pid $d/nginx.pid; error_log $d/logs/error.log;
 		events { worker_connections 1024; }
-		http { access_log $d/logs/access.log; sendfile on; client_body_temp_path $d; proxy_temp_path $d;
+		http { keepalive_requests 10000000; access_log $d/logs/access.log; sendfile on; client_body_temp_path $d; proxy_temp_path $d;
 		 fastcgi_temp_path $d; uwsgi_temp_path $d; scgi_temp_path $d;
 		 server { listen 80; listen [::]:80; root $d/root; } }
 	CONF
