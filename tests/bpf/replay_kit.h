@@ -104,6 +104,19 @@ static inline int setup(void **state)
 		 "add ipcache 10.2.0.0/24 identity 2001 remote 192.0.2.2\n"
 		 "add ipcache 2001:db8:2::/64 identity 2002 remote 192.0.2.2\n"
 		 "add ipcache 10.4.0.0/24 identity 2004 remote 192.0.2.4\n");
+	/* in a container, behind a tunnel, behind an uplink */
+	commands("add service 203.0.113.80:53/udp\nadd backend 203.0.113.80:53/udp 10.1.0.11:5353\n"
+		 "add service 203.0.113.80:80/tcp\nadd backend 203.0.113.80:80/tcp 10.1.0.11:8080\n"
+		 "add service 203.0.113.80:54/udp\nadd backend 203.0.113.80:54/udp 10.2.0.7:54\n"
+		 "add service 203.0.113.80:55/udp\nadd backend 203.0.113.80:55/udp 203.0.113.70:5555\n"
+		 "add service [2001:db8:f0::80]:53/udp\n"
+		 "add backend [2001:db8:f0::80]:53/udp [2001:db8:1::11]:5353\n"
+		 "add service [2001:db8:f0::80]:80/tcp\n"
+		 "add backend [2001:db8:f0::80]:80/tcp [2001:db8:1::11]:8080\n"
+		 "add service [2001:db8:f0::80]:54/udp\n"
+		 "add backend [2001:db8:f0::80]:54/udp [2001:db8:2::7]:54\n"
+		 "add service [2001:db8:f0::80]:55/udp\n"
+		 "add backend [2001:db8:f0::80]:55/udp [2001:db8:c::70]:5555\n");
 	assert_int_equal(box_local("192.0.2.1", port_named("up0"), &e), 0);
 	route("192.0.2.0/24", "up0", NULL);
 	route("0.0.0.0/0", "up0", "192.0.2.254");
@@ -336,6 +349,8 @@ static inline void same_bytes(const char *name, const struct frame *got, const s
 #define C10_6 "ip 2001:db8:1::10 > 2001:db8:c::7"
 #define OUT "ip 203.0.113.7 > 198.51.100.1"
 #define OUT_6 "ip 2001:db8:c::7 > 2001:db8:a::1"
+#define CLIENT "ip 203.0.113.9 > 203.0.113.80"
+#define CLIENT_6 "ip 2001:db8:c::9 > 2001:db8:f0::80"
 #define VX(vni)                                                                                                        \
 	"ip 192.0.2.2 > 192.0.2.1 id=9 | udp 50000 > 8472 csum=0 | vxlan vni=" vni                                     \
 	" | eth 02:00:00:00:00:01 > 02:e9:00:00:00:01 | "
@@ -441,6 +456,85 @@ static const struct scenario scenarios[] = {
 	{ "a container to the box",
 	  { { 10, "ip 10.1.0.10 > 192.0.2.1 | udp 4 > 5 | data 7" },
 	    { 10, "ip 10.1.0.10 > 192.0.2.1 | udp 4 > 5 | data 8" } },
+	  "gate" },
+	/* services: clients outside, and the answers; the backend in a container, behind a tunnel, behind an uplink */
+	{ "service udp",
+	  { { UP0, CLIENT " | udp 4000 > 53 | data 7" }, { UP0, CLIENT " | udp 4000 > 53 | data 8" } },
+	  "gate" },
+	{ "service udp without checksum",
+	  { { UP0, CLIENT " | udp 4003 > 53 | data 7" }, { UP0, CLIENT " | udp 4003 > 53 csum=0 | data 8" } },
+	  "gate" },
+	{ "service udp, answer",
+	  { { UP0, CLIENT " | udp 4001 > 53 | data 7" },
+	    { 11, "ip 10.1.0.11 > 203.0.113.9 | udp 5353 > 4001 | data 8" },
+	    { 11, "ip 10.1.0.11 > 203.0.113.9 | udp 5353 > 4001 | data 9" } },
+	  "up0" },
+	{ "service tcp",
+	  { { UP0, CLIENT " | tcp 4002 > 80 S seq=1" },
+	    { 11, "ip 10.1.0.11 > 203.0.113.9 | tcp 8080 > 4002 SA seq=7 ack=2" },
+	    { UP0, CLIENT " | tcp 4002 > 80 A seq=2 ack=8" },
+	    { UP0, CLIENT " tos=185 | tcp 4002 > 80 PA seq=2 ack=8 | data 99" } },
+	  "gate" },
+	{ "service udp 6",
+	  { { UP0, CLIENT_6 " | udp 4000 > 53 | data 7" }, { UP0, CLIENT_6 " | udp 4000 > 53 | data 8" } },
+	  "gate" },
+	{ "service udp 6, answer",
+	  { { UP0, CLIENT_6 " | udp 4001 > 53 | data 7" },
+	    { 11, "ip 2001:db8:1::11 > 2001:db8:c::9 | udp 5353 > 4001 | data 8" },
+	    { 11, "ip 2001:db8:1::11 > 2001:db8:c::9 | udp 5353 > 4001 | data 9" } },
+	  "up0" },
+	{ "service tcp 6",
+	  { { UP0, CLIENT_6 " | tcp 4002 > 80 S seq=1" },
+	    { 11, "ip 2001:db8:1::11 > 2001:db8:c::9 | tcp 8080 > 4002 SA seq=7 ack=2" },
+	    { UP0, CLIENT_6 " | tcp 4002 > 80 A seq=2 ack=8" },
+	    { UP0, CLIENT_6 " | tcp 4002 > 80 PA seq=2 ack=8 | data 99" } },
+	  "gate" },
+	{ "service tcp 6, answer",
+	  { { UP0, CLIENT_6 " | tcp 4004 > 80 S seq=1" },
+	    { 11, "ip 2001:db8:1::11 > 2001:db8:c::9 | tcp 8080 > 4004 SA seq=7 ack=2" },
+	    { UP0, CLIENT_6 " | tcp 4004 > 80 A seq=2 ack=8" },
+	    { 11, "ip 2001:db8:1::11 > 2001:db8:c::9 | tcp 8080 > 4004 PA seq=8 ack=2 | data 999" },
+	    { 11, "ip 2001:db8:1::11 > 2001:db8:c::9 | tcp 8080 > 4004 PA seq=8 ack=2 | data 998" } },
+	  "up0" },
+	{ "service behind a tunnel",
+	  { { UP0, CLIENT " | udp 4000 > 54 | data 7" }, { UP0, CLIENT " | udp 4000 > 54 | data 8" } },
+	  "up0" },
+	{ "service behind a tunnel, answer",
+	  { { UP0, CLIENT " | udp 4001 > 54 | data 7" },
+	    { UP0, VX("2001") "ip 10.2.0.7 > 203.0.113.9 | udp 54 > 4001 | data 8" },
+	    { UP0, VX("2001") "ip 10.2.0.7 > 203.0.113.9 | udp 54 > 4001 | data 9" } },
+	  "up0" },
+	{ "service behind a tunnel 6",
+	  { { UP0, CLIENT_6 " | udp 4000 > 54 | data 7" }, { UP0, CLIENT_6 " | udp 4000 > 54 | data 8" } },
+	  "up0" },
+	{ "service behind a tunnel 6, answer",
+	  { { UP0, CLIENT_6 " | udp 4001 > 54 | data 7" },
+	    { UP0, VX("2002") "ip 2001:db8:2::7 > 2001:db8:c::9 | udp 54 > 4001 | data 8" },
+	    { UP0, VX("2002") "ip 2001:db8:2::7 > 2001:db8:c::9 | udp 54 > 4001 | data 9" } },
+	  "up0" },
+	{ "service behind an uplink",
+	  { { UP0, CLIENT " | udp 41000 > 55 | data 7" }, { UP0, CLIENT " | udp 41000 > 55 | data 8" } },
+	  "up0" },
+	{ "service behind an uplink, answer",
+	  { { UP0, CLIENT " | udp 41001 > 55 | data 7" },
+	    { UP0, "ip 203.0.113.70 > 198.51.100.1 | udp 5555 > 41001 | data 8" },
+	    { UP0, "ip 203.0.113.70 > 198.51.100.1 | udp 5555 > 41001 | data 9" } },
+	  "up0" },
+	{ "service behind an uplink 6",
+	  { { UP0, CLIENT_6 " | udp 41000 > 55 | data 7" }, { UP0, CLIENT_6 " | udp 41000 > 55 | data 8" } },
+	  "up0" },
+	{ "service behind an uplink 6, answer",
+	  { { UP0, CLIENT_6 " | udp 41001 > 55 | data 7" },
+	    { UP0, "ip 2001:db8:c::70 > 2001:db8:a::1 | udp 5555 > 41001 | data 8" },
+	    { UP0, "ip 2001:db8:c::70 > 2001:db8:a::1 | udp 5555 > 41001 | data 9" } },
+	  "up0" },
+	{ "service, client and backend are containers",
+	  { { 10, "ip 10.1.0.10 > 203.0.113.80 | udp 4000 > 53 | data 7" },
+	    { 10, "ip 10.1.0.10 > 203.0.113.80 | udp 4000 > 53 | data 8" } },
+	  "gate" },
+	{ "service 6, a container by way of itself",
+	  { { 11, "ip 2001:db8:1::11 > 2001:db8:f0::80 | udp 4000 > 53 | data 7" },
+	    { 11, "ip 2001:db8:1::11 > 2001:db8:f0::80 | udp 4000 > 53 | data 8" } },
 	  "gate" },
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A frame that the engine replays comes out of the BPF program with equal bytes: NAT, routed, tunnels on and off, IPv4, IPv6,
- * TCP, UDP. */
+/* A frame that the engine replays comes out of the BPF program with equal bytes: NAT, routed, tunnels on and off, services and
+ * their answers, IPv4, IPv6, TCP, UDP. */
 #include "tests/bpf/replay_kit.h"
 
 static void equal_bytes(void **state)

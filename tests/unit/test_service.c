@@ -264,6 +264,82 @@ static void test_health(void **state)
 	assert_int_equal(service_choose(find(), &a, 1, 0, false), 0);
 }
 
+/* Of 1000 new connections, how many the backend gets. */
+static unsigned portion(unsigned backend)
+{
+	unsigned n = 0;
+	for (uint32_t i = 0; i < 10000; i++) {
+		struct ipaddr c = addr(5000 + i);
+		n += which(service_choose(find(), &c, 1, 0, false)) == backend;
+	}
+	return (n + 5) / 10;
+}
+
+static void at(uint32_t s)
+{
+	clock_set(s * NS_PER_S);
+	service_tick(s);
+}
+
+/* From a sixteenth of its weight at 'from' to all of it 32 s later, by and by. */
+static void check_ramp(uint32_t from)
+{
+	unsigned last = 0, steps = 0;
+	assert_in_range(portion(2), 20, 40);
+	for (uint32_t s = 0; s <= 40; s++) {
+		at(from + s);
+		const unsigned now = portion(2);
+		assert_true(now >= last);
+		steps += now > last;
+		last = now;
+		if (s == 16) /* half of it: 8 of 16 + 16 + 8 */
+			assert_in_range(now, 180, 220);
+		if (s == 31)
+			assert_true(now < 333);
+		if (s >= 32)
+			assert_in_range(now, 318, 348);
+	}
+	assert_true(steps >= 12);
+}
+
+/* A backend that comes, or comes back, does not get its full share at once; those of a new service do. */
+static void test_slow_start(void **state)
+{
+	static const uint16_t weight[] = { 1, 1, 1 };
+	(void)state;
+	conf.slow_start = 32;
+	at(1000);
+	configure(LB_MAGLEV, weight, 2);
+	assert_in_range(portion(1), 480, 520);
+	at(1001);
+	configure(LB_MAGLEV, weight, 3);
+	check_ramp(1001);
+	struct ipaddr third = addr(3);
+	const uint32_t b = backend_find(find()->id, &third, 80);
+	backend_health_set(b, HEALTH_DOWN);
+	at(1100);
+	assert_int_equal(portion(2), 0);
+	backend_health_set(b, HEALTH_UP);
+	at(1200);
+	check_ramp(1200);
+	assert_int_equal(backend_set(&conf.key, &third, 80, 1, BACKEND_MAINTENANCE, &e) | service_commit(&e), 0);
+	assert_int_equal(portion(2), 0);
+	at(1300);
+	assert_int_equal(backend_set(&conf.key, &third, 80, 1, BACKEND_ACTIVE, &e) | service_commit(&e), 0);
+	check_ramp(1300);
+	/* told otherwise, it is at its weight with the next change */
+	at(1400);
+	backend_health_set(b, HEALTH_DOWN);
+	at(1401);
+	backend_health_set(b, HEALTH_UP);
+	at(1402);
+	assert_true(portion(2) < 50);
+	conf.slow_start = 0;
+	assert_int_equal(service_set(&conf, NULL, 0, &e) | service_commit(&e), 0);
+	assert_in_range(portion(2), 318, 348);
+	clock_set(0);
+}
+
 static void test_affinity(void **state)
 {
 	(void)state;
@@ -295,6 +371,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_algorithms, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_health, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_slow_start, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_affinity, setup, teardown),
 	};
 	hash_init(1);
