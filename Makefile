@@ -66,8 +66,9 @@ ARCHIVES = $(LAYERS:%=$(B)/lib%.a)
 obj = $(patsubst %,$(B)/obj/%.o,$(basename $(1)))
 
 # ---- tests, narrowed by T ----
-# An exact name wins over names that merely contain it.
-pick = $(if $(T),$(or $(filter $(T) test_$(T) fuzz_$(T),$(1)),$(foreach n,$(1),$(if $(findstring $(T),$(n)),$(n)))),$(1))
+# An exact name wins over names that merely contain it; SUITE/NAME and NAME:FUNCTION are what their program is called.
+t = $(notdir $(firstword $(subst :, ,$(T))))
+pick = $(if $(T),$(or $(filter $(t) test_$(t) fuzz_$(t),$(1)),$(foreach n,$(1),$(if $(findstring $(t),$(n)),$(n)))),$(1))
 UNIT = $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 BPFTEST = $(patsubst tests/bpf/%.c,%,$(wildcard tests/bpf/test_*.c))
 FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -89,7 +90,7 @@ RUN = tests/run.sh $(if $(T),-t '$(T)')
 J = $(if $(findstring jobserver,$(MAKEFLAGS))$(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 SUB = +@$(MAKE) --no-print-directory $(J)
 
-.PHONY: all deps check unit golden net bpf fuzz fuzz-corpus san tsan guard guard-renew lint format bench bench-core \
+.PHONY: all deps check unit golden net bpf fuzz fuzz-corpus san tsan guard guard-renew lint format conformance bench bench-core \
 	bench-scale bench-tables bench-io bench-kernel bench-peers demo install clean help _all _tests _san _tsan _fuzz _bench FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -105,6 +106,7 @@ help:
 	@echo 'guard-renew  what a replayed packet may cost (tests/guard.baseline) becomes what it costs now'
 	@echo 'fuzz         each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'format       clang-format in place'
+	@echo 'conformance  docs/conformance.md out of docs/conformance.rows'
 	@echo 'bench-core bench-scale bench-tables bench-io bench-kernel   measurements'
 	@echo 'bench-peers  sluice beside OVS, testpmd and the kernel; installs them; ARGS=full, ARGS=memory, ARGS=devices'
 	@echo 'demo         a gateway between namespaces, with real traffic'
@@ -225,6 +227,8 @@ fuzz: build/.deps
 		-artifact_prefix=build-fuzz/crash/$$f- build-fuzz/corpus/$$f $$(ls -d tests/fuzz/corpus/$$f 2>/dev/null); done
 format: build/.deps
 	@bash -c '. tests/lint/_lib.sh; sources "*.c" "*.h"' | xargs -r clang-format-14 -i
+conformance:
+	@tests/conformance.sh >docs/conformance.md.new && mv docs/conformance.md.new docs/conformance.md
 
 # ---- measure, show ----
 # Runs it, keeps its results in $(B)/bench/NAME.json, draws them: NAME METHOD -- COMMAND

@@ -3,7 +3,7 @@
 # run.sh [-t NAME] SUITE...: runs built tests one after the other; called by the Makefile, from the repository root.
 # Suites: lint unit golden guard bpf net fuzz san tsan. A test is a command: 0 passed, 77 skipped, anything else failed.
 # One line a test, its output in build/log/NAME.log, the end of that shown on failure.
-# -t: only the test called NAME (with or without its suite), else those whose name contains NAME.
+# -t: only the test called NAME (with or without its suite; NAME:FUNCTION is its program), else those whose name contains NAME.
 # Unit tests come first, alone: some have threads that yield to each other. Then sanitizer, fuzz and clang-tidy runs go
 # beside the others and are printed after them.
 # Last line: "N passed, M failed, K skipped". Exit 1 on a failure, a skip not in tests/skips.txt, or no test at all.
@@ -12,7 +12,7 @@ B=${B:-build}
 filter=
 while getopts t: o; do
 	case $o in
-	t) filter=$OPTARG ;;
+	t) filter=${OPTARG%%:*} ;;
 	*) exit 2 ;;
 	esac
 done
