@@ -85,11 +85,19 @@ bool icmp_forbidden(const struct pkt *p, enum icmp_kind kind)
 	return f.kind == FIB_BROADCAST;
 }
 
-bool icmp_source(bool v6, uint16_t port, struct ipaddr *src)
+/* An address of the device that the answer leaves by; 'ifindex' 0: it has none. */
+static bool device_addr(uint32_t ifindex, bool v6, struct ipaddr *src)
 {
-	if (ports[PORT_GATE] && fib_port_addr(icmp_host_ifindex, v6, src))
-		return true;
-	if (port >= PORT_FIRST && port < PORTS_MAX && ports[port] && fib_port_addr(ports[port]->ifindex, v6, src))
+	return ifindex && fib_port_addr(ifindex, v6, src);
+}
+
+bool icmp_source(bool v6, const struct route *r, struct ipaddr *src)
+{
+	const uint16_t port = r->adj ? adj_at(r->adj)->port : r->port;
+	const struct port *by = port >= PORT_FIRST && port < PORTS_MAX ? ports[port] : NULL;
+	const uint32_t host = ports[PORT_GATE] ? icmp_host_ifindex : 0, uplink = by ? by->ifindex : 0;
+	const bool network = r->kind == ROUTE_PORT;
+	if (device_addr(network ? uplink : host, v6, src) || device_addr(network ? host : uplink, v6, src))
 		return true;
 	for (unsigned i = PORT_FIRST; i < PORTS_MAX; i++)
 		if (ports[i] && fib_port_addr(ports[i]->ifindex, v6, src))
@@ -159,7 +167,7 @@ void icmp_error_by(struct worker *w, const struct pkt *p, enum icmp_kind kind, u
 	const bool v6 = p->flags & PKT_IP6;
 	if (icmp_forbidden(p, kind))
 		return;
-	if (!icmp_source(v6, r->adj ? adj_at(r->adj)->port : r->port, &src) || !take_token(w, kinds[kind].class))
+	if (!icmp_source(v6, r, &src) || !take_token(w, kinds[kind].class))
 		return;
 	if (!r->adj) { /* this answer is lost; the next one will find the neighbour */
 		worker_request(w, &(struct request){ .kind = REQUEST_RESOLVE, .key = r->key });
