@@ -105,6 +105,29 @@ static void find_ends(struct decision *d)
 		d->src_identity = entry_identity(d->conn->in, &d->osrc, d->conn->identity);
 }
 
+enum step decide_still_wanted(struct decision *d, uint32_t r)
+{
+	static struct explain dry;
+	struct decision as = *d;
+	enum step s;
+	as.x = &dry;
+	as.record = r;
+	as.conn = ct_conn(d->ct, r >> 1);
+	/* who sent this packet need be at no end of the connection: identities are the connection's, as a reply has them */
+	as.sender = NULL;
+	as.reply = true;
+	decide_stored_tuples(&as);
+	if ((s = step_service(&as)) == STEP_ON) {
+		find_ends(&as);
+		step_route(&as.odst, (uint32_t)d->p->hash, as.src_identity, &as.from);
+		as.dst_identity = as.from.identity;
+		if ((s = step_policy(&as)) == STEP_ON)
+			s = step_masquerade(&as);
+	}
+	d->drop = as.drop;
+	return s;
+}
+
 static uint64_t original_hash(const struct decision *d)
 {
 	const uint32_t original = d->record & ~1u;

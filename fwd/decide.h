@@ -102,6 +102,10 @@ enum step decide_drop(struct decision *d, enum drop reason);
 __attribute__((format(printf, 3, 4))) void decide_say_line(const struct decision *d, const char *step, const char *fmt,
 							   ...);
 
+/* What d->record, d->conn and d->reply say: osrc, odst, odport, out, inbound. */
+void decide_stored_tuples(struct decision *d);
+/* Would the connection of record 'r' be let on today? Dry. For what is about it without being a packet of it: an ICMP error. */
+enum step decide_still_wanted(struct decision *d, uint32_t r);
 /* Gives back what step_masquerade took for a connection that does not come to be. */
 void decide_release_nat(struct decision *d);
 /* ct_on_delete: gives back the connection's NAT mapping and permit. */

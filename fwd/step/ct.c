@@ -17,8 +17,14 @@ static const void *record_key(const struct ct *c, uint32_t r)
 	return c->v6 ? (const void *)&ct_flow6(r)->key : (const void *)&ct_flow4(r)->key;
 }
 
-/* What record 'r' of an existing connection sends: the reverse of its sibling's key. */
-static void stored_tuples(struct decision *d)
+/* Opened through a mapping or a static pool. */
+static bool is_inbound(const struct conn *c)
+{
+	return c->flags & CONN_INBOUND_MAP || (!(c->flags & CONN_SERVICE) && c->dnat & NAT_STATIC);
+}
+
+/* What a record sends is the reverse of its sibling's key. */
+void decide_stored_tuples(struct decision *d)
 {
 	struct tuple fwd, rev;
 	tuple_of_key(d->ct->v6, record_key(d->ct, d->record & ~1u), &fwd);
@@ -27,6 +33,7 @@ static void stored_tuples(struct decision *d)
 	d->odst = rev.src;
 	d->odport = rev.sport;
 	tuple_reverse(d->reply ? &fwd : &rev, &d->out);
+	d->inbound = is_inbound(d->conn);
 }
 
 /* May a packet of no known connection begin one? What an RST or SYN+ACK may not, the TCP machine says. */
@@ -37,12 +44,6 @@ static enum step begins(struct decision *d)
 		return STEP_ON;
 	decide_say(d, "ct", "no SYN, and no connection that it belongs to: 'set ct pickup allow' takes it up");
 	return decide_drop(d, DROP_CT_UNKNOWN_STATE);
-}
-
-/* Opened through a mapping or a static pool. */
-static bool is_inbound(const struct conn *c)
-{
-	return c->flags & CONN_INBOUND_MAP || (!(c->flags & CONN_SERVICE) && c->dnat & NAT_STATIC);
 }
 
 enum step step_ct(struct decision *d)
@@ -61,8 +62,7 @@ enum step step_ct(struct decision *d)
 		decide_say(d, "ct", "new");
 		return begins(d);
 	}
-	stored_tuples(d);
-	d->inbound = is_inbound(d->conn);
+	decide_stored_tuples(d);
 	decide_say(d, "ct", "%s of a connection in state %s", d->reply ? "reply" : "packet",
 		   ct_state_names[LOAD_RELAXED(&d->conn->state)]);
 	return STEP_ON;

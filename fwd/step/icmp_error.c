@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Step ICMP error: an error belongs to the connection whose packet it quotes (RFC 5508 REQ-4, RFC 5927 4). It is translated
- * like that connection, outside and inside, and passes policy as its packets do; it neither refreshes nor ends anything.
+ * like that connection, outside and inside, and passes while its packets would, by today's rules, pools and backends; it neither
+ * refreshes nor ends anything.
  *
  * The quoted packet travelled the other way, so the *reverse* of the quoted tuple is the key of the direction in which the
  * error travels. With 8 quoted bytes of L4 everything works (RFC 792); more is translated when it is there. */
@@ -237,13 +238,16 @@ enum step step_icmp_error(struct decision *d)
 		return decide_drop(d, DROP_INVALID_SOURCE);
 	}
 	decide_say(d, "ct", "related to a connection");
+	enum step s = decide_still_wanted(d, r);
+	if (s != STEP_ON)
+		return s;
 	/* 'sibling' is the quoted packet as we first saw it; its sender is where the error goes */
 	struct ipaddr src = d->wire.src;
 	const struct conn *cn = ct_conn(c, r >> 1);
 	const bool from_inside = cn->flags & (r & 1 ? CONN_INBOUND_MAP : CONN_SNAT);
 	if (ip_eq(&src, &key.src) || from_inside)
 		src = sibling.dst; /* the end itself, or an inside router, shows the address the outside knows: RFC 5508 REQ-5 */
-	enum step s = forward(d, &sibling.src, cn->flags & CONN_PROXY && !(r & 1) ? r >> 1 : 0);
+	s = forward(d, &sibling.src, cn->flags & CONN_PROXY && !(r & 1) ? r >> 1 : 0);
 	if (s != STEP_ON || d->x)
 		return s;
 	rewrite_quoted(&q, &sibling, p->flags & PKT_IP6);

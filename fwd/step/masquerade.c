@@ -225,7 +225,7 @@ enum step step_masquerade(struct decision *d)
 		return STEP_ON;
 	decide_say(d, "masquerade", "the connection's translation is no longer configured: it starts anew");
 	if (d->x)
-		return STEP_ON;
+		return d->reply ? decide_drop(d, DROP_NAT_NO_MAPPING) : STEP_ON;
 	ct_delete(d->ct, d->w->slot, d->record >> 1);
 	return d->reply ? decide_drop(d, DROP_NAT_NO_MAPPING) : STEP_AGAIN;
 }

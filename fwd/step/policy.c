@@ -13,19 +13,18 @@ struct side {
 	bool from_host; /* opened by way of the box's kernel */
 };
 
-static uint16_t policy_port(const struct decision *d)
+/* The type of an echo stands for the port; that of the original direction. */
+static uint16_t policy_port(const struct decision *d, uint8_t proto)
 {
-	const struct pkt *p = d->p;
-	if (p->flags & PKT_ICMP_ECHO) /* the type stands for the port; of the original direction */
-		return p->proto == PROTO_ICMP ? 8 : 128;
-	return ntohs(d->odport);
+	return proto == PROTO_ICMP ? 8 : proto == PROTO_ICMP6 ? 128 : ntohs(d->odport);
 }
 
 static enum step check(struct decision *d, const struct side *s, uint32_t *rule)
 {
 	static const char *const verdicts[] = { "allowed", "refused", "redirected" };
 	struct policy_result r;
-	policy_check(s->set, s->direction, s->identity, s->peer, d->p->proto, policy_port(d), &r);
+	const uint8_t proto = d->conn ? d->conn->proto : d->p->proto; /* an ICMP error is judged as its connection */
+	policy_check(s->set, s->direction, s->identity, s->peer, proto, policy_port(d, proto), &r);
 	*rule = r.rule;
 	const struct policy_rule *row = r.rule ? policy_rule_at(r.rule) : NULL;
 	const char *name = row && row->name[0] ? row->name : "";
