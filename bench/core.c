@@ -12,11 +12,14 @@
  * flood: a SYN flood into a full table, each SYN evicts another.
  * age-none, age-few, age-all: cycles for each connection that ageing looks at while so many have expired, and on a line of its
  * own the longest call, as a worker makes them. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bench/image.h"
 #include "fwd/base/clock.h"
@@ -71,7 +74,7 @@ static double fill(const struct kit_case *c, uint32_t flows)
 			port[n] = PORT_GATE;
 		}
 		spent += send_frames(n);
-		rcu_quiescent();
+		rcu_poll_deferred();
 	}
 	if (w->decided - decided != flows || w->port[PORT_GATE].dropped.packets != dropped || w->n_held)
 		kit_die(c->name, "first packets were dropped, held or not decided");
@@ -89,6 +92,7 @@ static void run_decide(const struct kit_case *c, uint32_t flows)
 		if (r >= 0)
 			round[r] = cycles;
 		kit_clear(w, c->v6);
+		kit_settle();
 	}
 	if (c->snat)
 		kit_pools(false);
@@ -107,6 +111,7 @@ static void run(const struct kit_case *c, uint32_t flows)
 	if (c->both || c->reply)
 		for (uint32_t f = 0; f < flows; f++)
 			kit_one(w, b, kit_build_reply(w, b, c, f), kit_in_port(c, true));
+	kit_settle();
 	static struct images m;
 	images_make(&m, w, c, flows);
 	for (int r = 0; r < ROUNDS; r++) {
@@ -242,6 +247,30 @@ static bool wanted(const char *what, const char *prefix, const char *name)
 	return !what || strcmp(what, name) == 0 || (strncmp(what, prefix, n) == 0 && strcmp(what + n, name) == 0);
 }
 
+static void setup(uint32_t flows, bool services)
+{
+	hash_init(0);
+	rcu_thread_register();
+	kit_setup(1, MAX(1100000u, flows + flows / 16));
+	w = workers[0];
+	if (services) /* one that is there costs others a look */
+		kit_services();
+	for (int i = 0; i < FRAMES; i++)
+		frames[i] = frame_get(&w->frames);
+}
+
+/* A process each: tables that were large for the one before stay so. */
+static bool is_child(void)
+{
+	int status;
+	pid_t pid = fork();
+	if (pid > 0 && (waitpid(pid, &status, 0) != pid || status))
+		exit(1);
+	if (pid < 0)
+		kit_die("fork", strerror(errno));
+	return pid == 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const uint32_t sizes[] = { 1024, 64 * 1024, 1000 * 1000 };
@@ -249,32 +278,34 @@ int main(int argc, char **argv)
 	const uint32_t flows = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
 	kit_program = "bench-core";
 	kit_pin(1);
-	hash_init(0);
-	rcu_thread_register();
-	kit_setup(1, MAX(1100000u, flows + flows / 16));
-	w = workers[0];
-	if (what && strstr(what, "service")) /* one that is there costs others a look */
-		kit_services();
-	for (int i = 0; i < FRAMES; i++)
-		frames[i] = frame_get(&w->frames);
 	for (unsigned i = 0; i < ARRAY_LEN(cases); i++)
 		for (unsigned k = 0; k < (flows ? 1 : ARRAY_LEN(sizes)); k++) {
 			const uint32_t n = flows ? flows : sizes[k];
-			if (cases[i].service && !what)
+			const bool replays = wanted(what, "", cases[i].name),
+				   decides = n > 10000 && wanted(what, "decide-", cases[i].name);
+			if ((cases[i].service && !what) || !(replays || decides) || !is_child())
 				continue;
-			if (wanted(what, "", cases[i].name))
+			setup(flows, cases[i].service);
+			if (replays)
 				run(&cases[i], n);
-			if (n > 10000 && wanted(what, "decide-", cases[i].name))
+			if (decides)
 				run_decide(&cases[i], n);
+			return 0;
 		}
-	if (wanted(what, "", "flood"))
+	if (wanted(what, "", "flood") && is_child()) {
+		setup(flows, false);
 		run_flood(flows ? flows : 1000 * 1000);
+		return 0;
+	}
 	static const struct {
 		const char *name;
 		uint32_t few;
 	} ages[] = { { "age-none", 0 }, { "age-few", 100 }, { "age-all", 1 } };
 	for (unsigned i = 0; i < ARRAY_LEN(ages); i++)
-		if (wanted(what, "", ages[i].name))
+		if (wanted(what, "", ages[i].name) && is_child()) {
+			setup(flows, false);
 			run_age(ages[i].name, flows ? flows : 1000 * 1000, ages[i].few);
+			return 0;
+		}
 	return 0;
 }

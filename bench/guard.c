@@ -48,6 +48,7 @@ static void run(struct worker *w, const struct kit_case *c, uint8_t *const frame
 		kit_one(w, frame[0], kit_build_reply(w, frame[0], c, f), kit_in_port(c, true));
 	}
 	uint64_t before = w->replayed;
+	kit_settle();
 	replay(w, c, frame);
 	if (w->replayed - before != N)
 		kit_die(c->name, "not every packet was replayed");

@@ -365,6 +365,12 @@ double kit_hz(void)
 	return v = (double)(clock_cycles() - c0) * 1e9 / (double)(clock_ns() - t0);
 }
 
+void kit_settle(void)
+{
+	while (hidx_grow(&ct4.idx, 4096) || hidx_grow(&ct6.idx, 4096))
+		rcu_poll_deferred();
+}
+
 void kit_clear(struct worker *w, bool v6)
 {
 	struct ct *ct = ct_of(v6);

@@ -47,4 +47,5 @@ uint32_t kit_build_reply(struct worker *w, uint8_t *b, const struct kit_case *c,
 uint16_t kit_in_port(const struct kit_case *c, bool reply);
 /* One packet through the engine; it must go out. */
 void kit_one(struct worker *w, uint8_t *f, uint32_t len, uint16_t port);
+void kit_settle(void);                     /* what the index of connections still has to move to its larger level */
 void kit_clear(struct worker *w, bool v6); /* deletes all connections */

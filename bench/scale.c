@@ -47,6 +47,7 @@ void scale_flows(uint32_t n)
 		if (f % 1024 == 0)
 			rcu_poll_deferred();
 	}
+	kit_settle();
 	frame_put(&w->frames, b);
 	n_flows = n;
 }

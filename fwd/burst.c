@@ -240,7 +240,7 @@ INLINE uint32_t classify(struct worker *w, struct pkt *p, const struct shared *s
 
 INLINE void pass_classify(struct worker *w, struct pkt *p, unsigned n, const struct shared *sh, bool gate)
 {
-	const struct hidx i4 = ct4.idx, i6 = ct6.idx;
+	const struct hidx_level i4 = *hidx_lowest(&ct4.idx), i6 = *hidx_lowest(&ct6.idx);
 	/* where tunnels end here, inner headers lie in the second line; fetching the line in front, where outer ones go, gained
 	 * nothing */
 	const uint32_t second = !gate && sh->vxlan_ports ? CACHE_LINE : 0;
@@ -259,22 +259,24 @@ INLINE void pass_classify(struct worker *w, struct pkt *p, unsigned n, const str
 			__builtin_prefetch(next->data + second);
 		p[i].slow = classify(w, &p[i], sh, gate) != 0;
 		if (likely(!p[i].slow))
-			hidx_prefetch(p[i].flags & PKT_IP6 ? &i6 : &i4, p[i].hash);
+			hidx_level_prefetch(p[i].flags & PKT_IP6 ? &i6 : &i4, p[i].hash);
 	}
 }
 
 /* ---- pass 2: which record ---- */
 INLINE void pass_match(struct pkt *p, unsigned n)
 {
+	const struct hidx_level i4 = *hidx_lowest(&ct4.idx), i6 = *hidx_lowest(&ct6.idx);
+
 	for (unsigned i = 0; i < n; i++) {
 		if (unlikely(p[i].slow))
 			continue;
 		if (p[i].flags & PKT_IP6) {
-			p[i].record = hidx_first(&ct6.idx, p[i].hash);
+			p[i].record = hidx_level_first(&i6, p[i].hash);
 			__builtin_prefetch(ct_flow6(p[i].record));
 			__builtin_prefetch((uint8_t *)ct_flow6(p[i].record) + CACHE_LINE);
 		} else {
-			p[i].record = hidx_first(&ct4.idx, p[i].hash);
+			p[i].record = hidx_level_first(&i4, p[i].hash);
 			__builtin_prefetch(ct_flow4(p[i].record));
 		}
 	}

@@ -49,8 +49,8 @@ static int open_family(struct ct *c, bool v6, uint32_t max_tcp, uint32_t max_oth
 	r = ct_fifo_open(c, e);
 	if (r)
 		return r;
-	return hidx_open(&c->idx, (uint32_t)records, c->flows, c->flow_size,
-			 v6 ? sizeof(struct flow_key6) : sizeof(struct flow_key4), e);
+	return hidx_open_growing(&c->idx, (uint32_t)records, c->flows, c->flow_size,
+				 v6 ? sizeof(struct flow_key6) : sizeof(struct flow_key4), e);
 }
 
 static void close_family(struct ct *c)
@@ -269,6 +269,6 @@ double ct_bytes_each(const struct ct *c)
 	/* the pool: free stack, list links, states */
 	const uint64_t pool = (uint64_t)c->conns.capacity * (2 * sizeof(uint32_t) + 1);
 	const uint64_t all = (uint64_t)c->conns.capacity * (sizeof(struct conn) + 2 * c->flow_size) + pool +
-			     (c->idx.mask + 1) * sizeof(struct bucket) + ct_fifo_bytes(c);
+			     c->idx.n_buckets * sizeof(struct bucket) + ct_fifo_bytes(c);
 	return (double)all / ((double)c->max_tcp + c->max_other);
 }

@@ -30,7 +30,10 @@ static const uint8_t tcp_timeout[CT_STATES] = {
 	[CT_REFUSED] = CT_T_TCP_TRANSITORY,
 };
 
-enum { WORK_DELETE = 20 }; /* a look costs up to 100 cycles, a deletion with its NAT state up to 2000 */
+enum {
+	WORK_DELETE = 20,
+	GROW_BUCKETS = 32
+}; /* a look costs up to 100 cycles, a deletion with its NAT state up to 2000 */
 /* FLOOD_PART: young embryonic connections, as a part of the quota, that mean a flood: nobody else has to go for it.
  * FUTILE_MAX: samples without a victim before the next second is waited for. */
 enum { FLOOD_PART = 4, FUTILE_MAX = 8 };
@@ -105,6 +108,7 @@ bool ct_age(struct ct *c, unsigned slot, unsigned n, unsigned budget, uint32_t n
 	const uint32_t work_max = MAX(budget, (unsigned)CT_AGE_WORK);
 	uint32_t i = hands[c->v6][slot].age, looks = MIN(budget, last - before), work = 0;
 
+	hidx_grow(&c->idx, GROW_BUCKETS);
 	while (looks && work < work_max) {
 		uint32_t due[AHEAD];
 		unsigned n_due = 0;

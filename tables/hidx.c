@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <sched.h>
 
+#include "fwd/base/rcu.h"
 #include "tables/table.h"
 
 enum {
@@ -19,6 +20,21 @@ enum {
 	SPINS = 200,      /* then the lock holder is not running: yield */
 	PUT_RETRIES = 100 /* after a lost try-lock */
 };
+
+/* ---- levels ---- */
+INLINE unsigned lowest(uint32_t state)
+{
+	return state & 0xff;
+}
+INLINE unsigned highest(uint32_t state)
+{
+	return state >> 8;
+}
+INLINE bool is_state(const struct hidx *h, uint32_t state)
+{
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return LOAD_RELAXED(&h->state) == state;
+}
 
 /* Slots as a bit mask: bit 2 * slot, as movemask of 16-bit lanes leaves it. */
 INLINE uint32_t match(const struct bucket *b, uint16_t tag)
@@ -34,9 +50,9 @@ INLINE unsigned slot_of(uint32_t m)
 	return (unsigned)__builtin_ctz(m) / 2;
 }
 
-INLINE uint64_t other(const struct hidx *h, uint64_t bucket, uint16_t tag)
+INLINE uint64_t other(const struct hidx_level *l, uint64_t bucket, uint16_t tag)
 {
-	return bucket ^ (((uint64_t)(tag >> 1) * 0x5bd1e995 | 1) & h->mask);
+	return bucket ^ (((uint64_t)(tag >> 1) * 0x5bd1e995 | 1) & l->mask);
 }
 
 INLINE bool key_eq(const uint8_t *a, const uint8_t *b, uint32_t len)
@@ -65,16 +81,31 @@ INLINE uint32_t search(const struct hidx *h, const struct bucket *b, uint16_t ta
 	return 0;
 }
 
-uint32_t hidx_find(const struct hidx *h, const void *key, uint64_t hash)
+INLINE uint32_t find_in(const struct hidx *h, const struct hidx_level *l, const void *key, uint64_t hash)
 {
-	uint64_t home = hash & h->mask;
+	uint64_t home = hash & l->mask;
 	uint16_t tag = hidx_tag(hash);
-	uint32_t i = search(h, &h->b[home], tag, key);
+	uint32_t i = search(h, &l->b[home], tag, key);
 
 	/* 'ovf' after the tags: see the head of this file */
-	if (likely(i || !LOAD_ACQUIRE(&h->b[home].ovf)))
+	if (likely(i || !LOAD_ACQUIRE(&l->b[home].ovf)))
 		return i;
-	return search(h, &h->b[other(h, home, tag)], tag, key);
+	return search(h, &l->b[other(l, home, tag)], tag, key);
+}
+
+uint32_t hidx_find(const struct hidx *h, const void *key, uint64_t hash)
+{
+	for (;;) {
+		const uint32_t s = LOAD_ACQUIRE(&h->state);
+		for (unsigned k = lowest(s); k <= highest(s); k++) {
+			uint32_t i = find_in(h, &h->level[k], key, hash);
+			if (i)
+				return i;
+		}
+		/* what was moved up meanwhile may have been missed only if there is a level more than we saw */
+		if (likely(is_state(h, s)))
+			return 0;
+	}
 }
 
 static bool trylock(struct bucket *b)
@@ -165,12 +196,12 @@ static bool is_held(const struct held *k, const struct bucket *b)
 
 /* Frees a slot of the locked bucket 'x' by moving one of its home entries to that one's alternate bucket, which may
  * make room in the same way 'depth' levels deep. The slot, or -1. */
-static int make_room(const struct hidx *h, struct bucket *x, struct held *held, unsigned depth)
+static int make_room(const struct hidx_level *l, struct bucket *x, struct held *held, unsigned depth)
 {
 	for (int i = 0; i < BUCKET_SLOTS; i++) {
 		if (x->alt >> i & 1)
 			continue;
-		struct bucket *y = &h->b[other(h, (uint64_t)(x - h->b), x->tag[i])];
+		struct bucket *y = &l->b[other(l, (uint64_t)(x - l->b), x->tag[i])];
 		if (is_held(held, y))
 			continue; /* full, else the caller had used it */
 		if (!trylock(y)) {
@@ -180,7 +211,7 @@ static int make_room(const struct hidx *h, struct bucket *x, struct held *held, 
 		int f = slot_free(y);
 		if (f < 0 && depth) {
 			held->b[held->n++] = y;
-			f = make_room(h, y, held, depth - 1);
+			f = make_room(l, y, held, depth - 1);
 			held->n--;
 		}
 		if (f >= 0) {
@@ -196,18 +227,18 @@ static int make_room(const struct hidx *h, struct bucket *x, struct held *held, 
 }
 
 /* Both buckets are locked and the home bucket is full. */
-static int put_crowded(const struct hidx *h, struct bucket *home, struct bucket *alt, uint16_t tag, uint32_t idx)
+static int put_crowded(const struct hidx_level *l, struct bucket *home, struct bucket *alt, uint16_t tag, uint32_t idx)
 {
 	struct held held = { .b = { home, alt }, .n = 2 };
 	int s = slot_free(alt);
 
 	for (unsigned depth = 0; s < 0 && depth < 2; depth++) {
-		s = make_room(h, home, &held, depth);
+		s = make_room(l, home, &held, depth);
 		if (s >= 0) {
 			slot_put(home, s, tag, idx, false);
 			return 0;
 		}
-		s = make_room(h, alt, &held, depth);
+		s = make_room(l, alt, &held, depth);
 	}
 	if (s < 0)
 		return held.contended ? -EAGAIN : -ENOSPC;
@@ -216,18 +247,29 @@ static int put_crowded(const struct hidx *h, struct bucket *home, struct bucket 
 	return 0;
 }
 
-/* One attempt: -EAGAIN when another writer was in the way. */
-static int put(const struct hidx *h, uint64_t hash, uint32_t idx, uint32_t *present)
+/* One more level for what comes from now on. */
+static void start_growing(struct hidx *h, uint32_t state)
 {
+	__atomic_compare_exchange_n(&h->state, &state, state + 0x100, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/* One attempt on level 'k': -EAGAIN when another writer was in the way, -ESTALE when the state is not 's' any more. */
+static int put(struct hidx *h, uint32_t s, unsigned k, uint64_t hash, uint32_t idx, uint32_t *present)
+{
+	const struct hidx_level *l = &h->level[k];
 	const uint8_t *key = entry_key(h, idx);
 	uint16_t tag = hidx_tag(hash);
-	struct bucket *home = &h->b[hash & h->mask];
-	struct bucket *alt = &h->b[other(h, hash & h->mask, tag)];
+	struct bucket *home = &l->b[hash & l->mask];
+	struct bucket *alt = &l->b[other(l, hash & l->mask, tag)];
 	bool both = false;
-	int r, s;
+	int r, slot;
 
 	lock(home);
 	for (;;) {
+		if (!is_state(h, s)) {
+			r = -ESTALE;
+			break;
+		}
 		uint32_t i = search(h, home, tag, key);
 		if (!i && home->ovf)
 			i = search(h, alt, tag, key);
@@ -236,14 +278,19 @@ static int put(const struct hidx *h, uint64_t hash, uint32_t idx, uint32_t *pres
 			r = -EEXIST;
 			break;
 		}
-		s = slot_free(home);
-		if (s >= 0) {
-			slot_put(home, s, tag, idx, false);
+		slot = slot_free(home);
+		if (slot >= 0) {
+			slot_put(home, slot, tag, idx, false);
 			r = 0;
 			break;
 		}
+		if (both && k + 1 < h->n_levels && slot_free(alt) < 0) {
+			start_growing(h, s);
+			r = -ESTALE;
+			break;
+		}
 		if (both) {
-			r = put_crowded(h, home, alt, tag, idx);
+			r = put_crowded(l, home, alt, tag, idx);
 			break;
 		}
 		lock_other(home, alt); /* the home lock may have been let go: look again */
@@ -255,28 +302,55 @@ static int put(const struct hidx *h, uint64_t hash, uint32_t idx, uint32_t *pres
 	return r;
 }
 
+/* Holder of the key in level 'k', which gets no new ones: absent once is absent for good. */
+static uint32_t present_below(const struct hidx *h, unsigned k, uint64_t hash, const uint8_t *key)
+{
+	const struct hidx_level *l = &h->level[k];
+	struct bucket *home = &l->b[hash & l->mask];
+
+	lock(home);
+	uint32_t i = find_in(h, l, key, hash);
+	unlock(home);
+	return i;
+}
+
+/* Into the highest level, if the key is in none. */
+static int put_new(struct hidx *h, uint64_t hash, uint32_t idx, uint32_t *present)
+{
+	const uint32_t s = LOAD_ACQUIRE(&h->state);
+
+	for (unsigned k = lowest(s); k < highest(s); k++)
+		if ((*present = present_below(h, k, hash, entry_key(h, idx))))
+			return -EEXIST;
+	return put(h, s, highest(s), hash, idx, present);
+}
+
 int hidx_insert(struct hidx *h, uint64_t hash, uint32_t idx, uint32_t *present)
 {
 	uint32_t dummy;
-	for (unsigned n = 0; n < PUT_RETRIES; n++) {
-		int r = put(h, hash, idx, present ? present : &dummy);
+	for (unsigned n = 0; n < PUT_RETRIES;) {
+		int r = put_new(h, hash, idx, present ? present : &dummy);
+		if (r == -ESTALE)
+			continue;
 		if (r != -EAGAIN)
 			return r;
+		n++;
 		_mm_pause();
 	}
 	return -ENOSPC;
 }
 
-int hidx_replace(struct hidx *h, uint64_t hash, uint32_t old, uint32_t idx)
+static int replace_in(struct hidx *h, unsigned k, uint64_t hash, uint32_t old, uint32_t idx)
 {
+	const struct hidx_level *l = &h->level[k];
 	uint16_t tag = hidx_tag(hash);
-	struct bucket *b = &h->b[hash & h->mask], *home = b;
+	struct bucket *b = &l->b[hash & l->mask], *home = b;
 
 	lock(home);
 	int s = slot_find(b, tag, old);
 	if (s < 0 && home->ovf) {
 		/* a guest stays where it is while its home is locked */
-		b = &h->b[other(h, hash & h->mask, tag)];
+		b = &l->b[other(l, hash & l->mask, tag)];
 		s = slot_find(b, tag, old);
 	}
 	if (s >= 0)
@@ -285,46 +359,148 @@ int hidx_replace(struct hidx *h, uint64_t hash, uint32_t old, uint32_t idx)
 	return s >= 0 ? 0 : -ENOENT;
 }
 
-int hidx_remove(struct hidx *h, uint64_t hash, uint32_t idx)
+/* Takes it out of level 'k'; with 'up' it is linked in the highest level of 's' first, whose error is the result. */
+static int take_out(struct hidx *h, unsigned k, uint64_t hash, uint32_t idx, bool up, uint32_t s)
 {
+	const struct hidx_level *l = &h->level[k];
 	uint16_t tag = hidx_tag(hash);
-	struct bucket *home = &h->b[hash & h->mask];
-	struct bucket *alt = &h->b[other(h, hash & h->mask, tag)];
-	bool both = false, found;
+	struct bucket *home = &l->b[hash & l->mask];
+	struct bucket *alt = &l->b[other(l, hash & l->mask, tag)], *at = home;
+	uint32_t present;
+	bool both = false;
+	int r = -ENOENT;
 
 	lock(home);
-	int s = slot_find(home, tag, idx);
-	if (s < 0 && home->ovf) {
+	int slot = slot_find(home, tag, idx);
+	if (slot < 0 && home->ovf) {
 		lock_other(home, alt);
 		both = true;
-		s = slot_find(home, tag, idx);
-	}
-	found = s >= 0;
-	if (found)
-		slot_clear(home, s);
-	if (both) {
-		s = found ? -1 : slot_find(alt, tag, idx);
-		if (s >= 0) {
-			slot_clear(alt, s);
-			ovf_sub(home);
-			found = true;
+		slot = slot_find(home, tag, idx);
+		if (slot < 0) {
+			at = alt;
+			slot = slot_find(alt, tag, idx);
 		}
-		unlock(alt);
 	}
+	if (slot >= 0)
+		r = up ? put(h, s, highest(s), hash, idx, &present) : 0;
+	if (slot >= 0 && !r) {
+		slot_clear(at, slot);
+		if (at == alt)
+			ovf_sub(home);
+	}
+	if (both)
+		unlock(alt);
 	unlock(home);
-	return found ? 0 : -ENOENT;
+	return r;
 }
 
-int hidx_open(struct hidx *h, uint32_t n, const void *entries, uint32_t entry_size, uint32_t key_len, struct err *e)
+/* The two below go upward, as entries do: what was moved meanwhile is met on a higher level, or there is one more. */
+int hidx_replace(struct hidx *h, uint64_t hash, uint32_t old, uint32_t idx)
+{
+	for (;;) {
+		const uint32_t s = LOAD_ACQUIRE(&h->state);
+		for (unsigned k = lowest(s); k <= highest(s); k++)
+			if (!replace_in(h, k, hash, old, idx))
+				return 0;
+		if (is_state(h, s))
+			return -ENOENT;
+	}
+}
+
+int hidx_remove(struct hidx *h, uint64_t hash, uint32_t idx)
+{
+	for (;;) {
+		const uint32_t s = LOAD_ACQUIRE(&h->state);
+		for (unsigned k = lowest(s); k <= highest(s); k++)
+			if (!take_out(h, k, hash, idx, false, s))
+				return 0;
+		if (is_state(h, s))
+			return -ENOENT;
+	}
+}
+
+/* All entries in bucket 'b' of the lowest level, guests too. False: not now. */
+static bool move_up(struct hidx *h, uint32_t s, const struct bucket *b)
+{
+	for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+		if (!LOAD_ACQUIRE(&b->tag[i]))
+			continue;
+		/* an entry that was unlinked meanwhile keeps its key for a grace period */
+		const uint32_t idx = LOAD_ACQUIRE(&b->idx[i]);
+		int r = take_out(h, lowest(s), hash_key(entry_key(h, idx), h->key_len), idx, true, s);
+		if (r && r != -ENOENT)
+			return false;
+	}
+	return true;
+}
+
+/* Nothing is moved before all are done who do not know the state yet: they may still put entries into a lower level, or
+ * displace some there. */
+static bool may_move(struct hidx *h, uint32_t s)
+{
+	const uint64_t now = rcu_epoch();
+
+	if (h->known != s) {
+		h->known = s;
+		h->known_since = now;
+	}
+	if (now >= h->known_since + 2)
+		return true;
+	rcu_request();
+	return false;
+}
+
+bool hidx_grow(struct hidx *h, unsigned n)
+{
+	uint32_t s = LOAD_ACQUIRE(&h->state);
+
+	if (likely(lowest(s) == highest(s)))
+		return false;
+	if (__atomic_exchange_n(&h->moving, 1, __ATOMIC_ACQUIRE))
+		return true;
+	const struct hidx_level *l = &h->level[lowest(s)];
+	/* the state is as it was: the last who held the lock may have gone on to the next level */
+	if (is_state(h, s) && may_move(h, s)) {
+		for (; n && h->cursor <= l->mask && move_up(h, s, &l->b[h->cursor]); n--)
+			h->cursor++;
+		if (h->cursor > l->mask &&
+		    __atomic_compare_exchange_n(&h->state, &s, s + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			h->cursor = 0;
+	}
+	STORE_RELEASE(&h->moving, 0);
+	return true;
+}
+
+static int open_levels(struct hidx *h, uint32_t n, unsigned levels, const void *entries, uint32_t entry_size,
+		       uint32_t key_len, struct err *e)
 {
 	uint64_t buckets = 2; /* alternate and home differ */
 
 	while (buckets * FILL_NUM < n)
 		buckets *= 2;
 	*h = (struct hidx){ .mask = buckets - 1, .entries = entries, .entry_size = entry_size, .key_len = key_len };
-	int r = arena_open(&h->arena, NULL, 0, buckets, buckets * sizeof(struct bucket), e);
-	h->b = r ? NULL : h->arena.base;
+	for (uint64_t k = buckets; h->n_levels < levels && k >= 2; k /= HIDX_STEP) {
+		h->n_levels++;
+		h->n_buckets += k;
+	}
+	int r = arena_open(&h->arena, NULL, 0, buckets, h->n_buckets * sizeof(struct bucket), e);
+	struct bucket *b = h->b = r ? NULL : h->arena.base;
+	for (unsigned k = h->n_levels; k-- > 0 && b; buckets /= HIDX_STEP) {
+		h->level[k] = (struct hidx_level){ b, buckets - 1 };
+		b += buckets;
+	}
 	return r;
+}
+
+int hidx_open(struct hidx *h, uint32_t n, const void *entries, uint32_t entry_size, uint32_t key_len, struct err *e)
+{
+	return open_levels(h, n, 1, entries, entry_size, key_len, e);
+}
+
+int hidx_open_growing(struct hidx *h, uint32_t n, const void *entries, uint32_t entry_size, uint32_t key_len,
+		      struct err *e)
+{
+	return open_levels(h, n, HIDX_LEVELS, entries, entry_size, key_len, e);
 }
 
 void hidx_close(struct hidx *h)

@@ -88,9 +88,26 @@ struct bucket {
 };
 _Static_assert(sizeof(struct bucket) == 64, "one line");
 
-struct hidx {
+/* A growing index starts with 1/64 of its buckets, so that few entries lie in few pages and lines, and takes more when one
+ * does not find room at once: HIDX_LEVELS arrays, each HIDX_STEP times the one before. What lies in the lower ones is moved
+ * up by hidx_grow(). A look-up goes upward from the lowest that may hold something to the highest; an entry is copied up
+ * before it goes below, so it is never missed. It does not shrink. */
+enum { HIDX_LEVELS = 3, HIDX_STEP = 8 };
+struct hidx_level {
 	struct bucket *b;
 	uint64_t mask;
+};
+struct hidx {
+	struct bucket *b; /* of all levels, the largest first */
+	uint64_t mask;    /* of the largest */
+	uint64_t n_buckets;
+	struct hidx_level level[HIDX_LEVELS];
+	uint32_t n_levels;
+	uint32_t state;         /* lowest level in use | highest << 8; only grows */
+	uint32_t moving;        /* lock of who moves, over the next three */
+	uint32_t known;         /* state that he saw last, */
+	uint64_t known_since;   /* and rcu_epoch() when he saw it first */
+	uint64_t cursor;        /* buckets of the lowest level that are done */
 	const uint8_t *entries; /* keys are the first key_len bytes of each entry */
 	uint32_t entry_size, key_len;
 	struct arena arena; /* always anonymous: rebuilt on adoption */
@@ -98,6 +115,12 @@ struct hidx {
 
 /* 'n' entries at most will be indexed. key_len is a multiple of 8. */
 int hidx_open(struct hidx *h, uint32_t n, const void *entries, uint32_t entry_size, uint32_t key_len, struct err *e);
+/* The same, growing. Its hashes must be hash_key() of the keys; writers must be RCU online. */
+int hidx_open_growing(struct hidx *h, uint32_t n, const void *entries, uint32_t entry_size, uint32_t key_len,
+		      struct err *e);
+/* Moves what lies in the next 'n' buckets of the lowest level up, once a grace period after growth has passed. Any thread,
+ * now and then; one at a time does it. True: there is more to do. */
+bool hidx_grow(struct hidx *h, unsigned n);
 void hidx_close(struct hidx *h);
 /* Entry index or 0. 'hash' = hash_key(key, key_len). */
 uint32_t hidx_find(const struct hidx *h, const void *key, uint64_t hash);
@@ -123,18 +146,31 @@ INLINE uint16_t hidx_tag(uint64_t hash)
 {
 	return (uint16_t)(hash >> 48) | 1;
 }
+/* Where to look first: good for a burst, as a guess. */
+INLINE const struct hidx_level *hidx_lowest(const struct hidx *h)
+{
+	return &h->level[LOAD_ACQUIRE(&h->state) & 0xff];
+}
+INLINE void hidx_level_prefetch(const struct hidx_level *l, uint64_t hash)
+{
+	__builtin_prefetch(&l->b[hash & l->mask]);
+}
 INLINE void hidx_prefetch(const struct hidx *h, uint64_t hash)
 {
-	__builtin_prefetch(&h->b[hash & h->mask]);
+	hidx_level_prefetch(hidx_lowest(h), hash);
 }
 /* First tag match of the home bucket, 0 if none: a guess that the caller confirms by comparing the key, falling back to
  * hidx_find. Entry 0 exists in every pool and matches no key: it is filled with 0xff. */
-INLINE uint32_t hidx_first(const struct hidx *h, uint64_t hash)
+INLINE uint32_t hidx_level_first(const struct hidx_level *l, uint64_t hash)
 {
-	const struct bucket *b = &h->b[hash & h->mask];
+	const struct bucket *b = &l->b[hash & l->mask];
 	const __m256i want = _mm256_set1_epi16((short)hidx_tag(hash));
 	uint32_t m = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi16(bucket_tags(b), want)) & 0xfffff;
 	return m ? LOAD_ACQUIRE(&b->idx[(unsigned)__builtin_ctz(m) / 2]) : 0;
+}
+INLINE uint32_t hidx_first(const struct hidx *h, uint64_t hash)
+{
+	return hidx_level_first(hidx_lowest(h), hash);
 }
 
 /* ---- table ---- */

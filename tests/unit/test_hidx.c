@@ -27,7 +27,7 @@ static uint64_t key_hash(const struct entry *e)
 static unsigned count_slots(const struct hidx *h, unsigned *guests, unsigned *marks)
 {
 	unsigned n = 0, g = 0, m = 0;
-	for (uint64_t i = 0; i <= h->mask; i++) {
+	for (uint64_t i = 0; i < h->n_buckets; i++) {
 		for (unsigned s = 0; s < BUCKET_SLOTS; s++)
 			n += h->b[i].tag[s] != 0;
 		g += (unsigned)__builtin_popcount(h->b[i].alt);
@@ -41,14 +41,14 @@ static unsigned count_slots(const struct hidx *h, unsigned *guests, unsigned *ma
 
 /* Random operations on an index that is kept far fuller than a pool would fill it; the twin is 'linked', by key
  * number. */
-static void twin(unsigned n_keys, unsigned n_index, unsigned ops, unsigned *most, unsigned *refused)
+static void twin(unsigned n_keys, unsigned n_index, bool growing, unsigned ops, unsigned *most, unsigned *refused)
 {
 	struct entry *e = calloc(2 * n_keys + 1, sizeof(*e)); /* two entries a key, for replacement */
 	uint32_t *linked = calloc(n_keys, sizeof(*linked)), n_linked = 0;
 	unsigned guests, marks;
 	struct hidx h;
 
-	assert_int_equal(hidx_open(&h, n_index, e, sizeof(*e), 16, NULL), 0);
+	assert_int_equal((growing ? hidx_open_growing : hidx_open)(&h, n_index, e, sizeof(*e), 16, NULL), 0);
 	for (unsigned i = 1; i <= 2 * n_keys; i++)
 		e[i].key[0] = e[i].key[1] = (i - 1) / 2;
 	*most = *refused = 0;
@@ -86,6 +86,10 @@ static void twin(unsigned n_keys, unsigned n_index, unsigned ops, unsigned *most
 			}
 		}
 		assert_int_equal(hidx_find(&h, e[a].key, hash), linked[k]);
+		if (growing && n % 32 == 0) { /* so seldom that what comes meanwhile takes another level */
+			hidx_grow(&h, 1);
+			rcu_poll_deferred();
+		}
 		if (n % (ops / 20) == 0) {
 			for (k = 0; k < n_keys; k++)
 				assert_int_equal(hidx_find(&h, e[2 * k + 1].key, key_hash(&e[2 * k + 1])), linked[k]);
@@ -109,15 +113,82 @@ static void test_twin(void **state)
 	unsigned most, refused;
 	(void)state;
 	srandom(5);
-	twin(3000, 3000, 200000, &most, &refused);
+	twin(3000, 3000, false, 200000, &most, &refused);
 	assert_int_equal(refused, 0);
 	/* 64 buckets, 640 slots, 700 keys: displacement and refusals all the time */
-	twin(700, 384, 300000, &most, &refused);
+	twin(700, 384, false, 300000, &most, &refused);
 	assert_true(most > 600 && refused > 0);
 	/* 2 buckets: everything is each other's alternate */
-	twin(24, 2, 50000, &most, &refused);
+	twin(24, 2, false, 50000, &most, &refused);
 	assert_int_equal(most, 20);
 	assert_true(refused > 0);
+	/* levels of 8, 64 and 512 buckets */
+	twin(2500, 3000, true, 300000, &most, &refused);
+	assert_true(most > 1000 && refused == 0);
+	/* of 8, 64 and 512, twice as many keys as slots in the largest */
+	twin(10000, 3000, true, 300000, &most, &refused);
+	assert_true(most > 4800 && refused > 0);
+}
+
+static bool is_empty(const struct hidx_level *l)
+{
+	static const uint16_t none[BUCKET_SLOTS];
+	for (uint64_t b = 0; b <= l->mask; b++)
+		if (memcmp(l->b[b].tag, none, sizeof(none)) != 0)
+			return false;
+	return true;
+}
+
+/* Level by level: where entries lie, and that nothing is moved before a grace period. */
+static void test_grow(void **state)
+{
+	(void)state;
+	enum { N = 3000 };
+	struct entry *e = calloc(N + 1, sizeof(*e));
+	struct hidx h;
+	uint32_t i = 1, first;
+	assert_int_equal(hidx_open_growing(&h, N, e, sizeof(*e), 16, NULL), 0);
+	assert_int_equal(h.level[0].mask + 1, 8);
+	assert_int_equal(h.level[2].mask + 1, 512);
+	for (; h.state == 0; i++) {
+		e[i].key[0] = i;
+		assert_int_equal(hidx_insert(&h, key_hash(&e[i]), i, NULL), 0);
+	}
+	assert_int_equal(h.state, 0x100);
+	assert_in_range(i, 20, 80);
+	assert_true(hidx_grow(&h, 100) && hidx_grow(&h, 100)); /* starts to wait */
+	assert_int_equal(h.cursor, 0);
+	first = i;
+	for (unsigned k = 0; k < 4; k++)
+		rcu_poll_deferred();
+	assert_int_equal(hidx_remove(&h, key_hash(&e[1]), 1), 0);         /* from below */
+	assert_int_equal(hidx_remove(&h, key_hash(&e[i - 1]), i - 1), 0); /* from above */
+	assert_true(hidx_grow(&h, 3));
+	assert_int_equal(h.cursor, 3);
+	for (uint32_t k = 1; k < first; k++) {
+		uint32_t present = 0, is = k != 1 && k != first - 1 ? k : 0;
+		assert_int_equal(hidx_find(&h, e[k].key, key_hash(&e[k])), is);
+		if (is)
+			assert_int_equal(hidx_insert(&h, key_hash(&e[k]), k, &present), -EEXIST);
+		assert_int_equal(present, is);
+	}
+	assert_true(hidx_grow(&h, 5));
+	assert_int_equal(h.state, 0x101);
+	assert_false(hidx_grow(&h, 5));
+	assert_true(is_empty(&h.level[0]));
+	for (; i <= N; i++) { /* nobody moves anything: the third level takes all */
+		e[i].key[0] = i;
+		assert_int_equal(hidx_insert(&h, key_hash(&e[i]), i, NULL), 0);
+	}
+	assert_int_equal(h.state, 0x201);
+	while (hidx_grow(&h, 7))
+		rcu_poll_deferred();
+	assert_int_equal(h.state, 0x202);
+	assert_true(is_empty(&h.level[0]) && is_empty(&h.level[1]));
+	for (uint32_t k = 2; k <= N; k++)
+		assert_int_equal(hidx_find(&h, e[k].key, key_hash(&e[k])), k == first - 1 ? 0 : k);
+	hidx_close(&h);
+	free(e);
 }
 
 /* Load before the first refusal, and that a full pool (60 %) is never refused, for many sizes and hash keys. */
@@ -293,6 +364,7 @@ enum { T_BUCKETS = 256, T_STAY = 1350, T_CHURN = 1000, T_CLAIM = 40, WRITERS = 2
 static struct hidx crowd;
 static struct entry crowd_entries[1 + T_STAY + WRITERS * T_CHURN + WRITERS * T_CLAIM];
 static int stop;
+static uint32_t n_stay;
 static uint64_t n_ops[WRITERS + READERS], n_refused;
 static int claimed[T_CLAIM]; /* writers inside: more than one is a duplicate */
 
@@ -301,10 +373,11 @@ static void *reader(void *arg)
 	uint64_t n = 0;
 	rcu_thread_register();
 	while (!LOAD_RELAXED(&stop)) {
-		for (uint32_t i = 1; i <= T_STAY; i++)
+		const uint32_t there = LOAD_ACQUIRE(&n_stay);
+		for (uint32_t i = 1; i <= there; i++)
 			if (hidx_find(&crowd, crowd_entries[i].key, key_hash(&crowd_entries[i])) != i)
 				abort(); /* a false miss */
-		n += T_STAY;
+		n += there;
 		STORE_RELAXED((uint64_t *)arg, n);
 		rcu_quiescent();
 		sched_yield();
@@ -338,6 +411,8 @@ static void *writer(void *arg)
 			}
 			if ((hidx_find(&crowd, e->key, hash) == first + c) != in[c])
 				abort();
+			if (k % 100 == 0)
+				hidx_grow(&crowd, 2);
 			/* a key that both writers want: the winner holds it alone */
 			c = (unsigned)rand_r(&seed) % T_CLAIM;
 			hash = key_hash(&crowd_entries[claim + c]);
@@ -369,11 +444,8 @@ static void *writer(void *arg)
 	return NULL;
 }
 
-static void test_threads(void **state)
+static void start(pthread_t t[WRITERS + READERS])
 {
-	(void)state;
-	pthread_t t[WRITERS + READERS];
-	unsigned guests, marks;
 	/* entries of both writers are keyed apart, but for the claimed ones */
 	for (uint32_t i = 1; i < ARRAY_LEN(crowd_entries); i++) {
 		uint32_t k = i;
@@ -381,31 +453,78 @@ static void test_threads(void **state)
 			k = T_STAY + WRITERS * T_CHURN + 1 + (i - 1 - T_STAY - WRITERS * T_CHURN) % T_CLAIM;
 		crowd_entries[i].key[0] = k;
 	}
-	assert_int_equal(hidx_open(&crowd, T_BUCKETS * 6, crowd_entries, sizeof(struct entry), 16, NULL), 0);
-	assert_int_equal(crowd.mask + 1, T_BUCKETS);
-	for (uint32_t i = 1; i <= T_STAY; i++)
-		assert_int_equal(hidx_insert(&crowd, key_hash(&crowd_entries[i]), i, NULL), 0);
+	stop = 0;
+	n_refused = 0;
+	memset(n_ops, 0, sizeof(n_ops));
 	for (uintptr_t w = 0; w < WRITERS; w++)
 		pthread_create(&t[w], NULL, writer, (void *)w);
 	for (unsigned r = 0; r < READERS; r++)
 		pthread_create(&t[WRITERS + r], NULL, reader, &n_ops[WRITERS + r]);
+}
+
+/* By work done, not by time: the machine may be busy. */
+static void finish(pthread_t t[WRITERS + READERS], uint64_t ops)
+{
+	unsigned guests, marks;
 	rcu_offline();
-	/* by work done, not by time: the machine may be busy */
 	for (unsigned k = 0; k < WRITERS + READERS; k++)
-		while (LOAD_RELAXED(&n_ops[k]) < 200000)
+		while (LOAD_RELAXED(&n_ops[k]) < ops)
 			usleep(1000);
 	STORE_RELAXED(&stop, 1);
 	for (unsigned k = 0; k < WRITERS + READERS; k++)
 		pthread_join(t[k], NULL);
 	rcu_online();
-	print_message("writers %lu + %lu, refused %lu, readers %lu + %lu\n", (unsigned long)n_ops[0],
-		      (unsigned long)n_ops[1], (unsigned long)n_refused, (unsigned long)n_ops[2],
-		      (unsigned long)n_ops[3]);
 	for (uint32_t i = 1; i <= T_STAY; i++)
 		assert_int_equal(hidx_remove(&crowd, key_hash(&crowd_entries[i]), i), 0);
 	assert_int_equal(count_slots(&crowd, &guests, &marks), 0);
 	assert_true(guests == 0 && marks == 0);
 	hidx_close(&crowd);
+}
+
+static void stay(uint32_t i)
+{
+	assert_int_equal(hidx_insert(&crowd, key_hash(&crowd_entries[i]), i, NULL), 0);
+	STORE_RELEASE(&n_stay, i);
+}
+
+static void test_threads(void **state)
+{
+	(void)state;
+	pthread_t t[WRITERS + READERS];
+	assert_int_equal(hidx_open(&crowd, T_BUCKETS * 6, crowd_entries, sizeof(struct entry), 16, NULL), 0);
+	assert_int_equal(crowd.mask + 1, T_BUCKETS);
+	for (uint32_t i = 1; i < ARRAY_LEN(crowd_entries); i++)
+		crowd_entries[i].key[0] = i;
+	for (uint32_t i = 1; i <= T_STAY; i++)
+		stay(i);
+	start(t);
+	finish(t, 200000);
+}
+
+/* The index grows twice meanwhile, and all three sorts of threads move entries. */
+static void test_threads_growing(void **state)
+{
+	(void)state;
+	for (unsigned round = 0; round < 12; round++) {
+		pthread_t t[WRITERS + READERS];
+		n_stay = 0;
+		assert_int_equal(
+			hidx_open_growing(&crowd, 16 * T_BUCKETS * 6, crowd_entries, sizeof(struct entry), 16, NULL),
+			0);
+		assert_int_equal(crowd.level[0].mask + 1, T_BUCKETS / 4);
+		start(t);
+		for (uint32_t i = 1; i <= T_STAY; i++) {
+			stay(i);
+			if (i % (8 << round % 4) == 0) {
+				rcu_poll_deferred();
+				hidx_grow(&crowd, 4);
+			}
+		}
+		while (hidx_grow(&crowd, 4))
+			rcu_poll_deferred();
+		finish(t, 2000);
+		assert_int_equal(n_refused, 0);
+	}
 }
 
 /* One table, several writers that replace the same rows: readers see a whole value, nothing leaks. */
@@ -464,9 +583,16 @@ static void test_setters(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_twin),    cmocka_unit_test(test_load),    cmocka_unit_test(test_saturation),
-		cmocka_unit_test(test_first),   cmocka_unit_test(test_table),   cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_threads), cmocka_unit_test(test_setters),
+		cmocka_unit_test(test_twin),
+		cmocka_unit_test(test_grow),
+		cmocka_unit_test(test_load),
+		cmocka_unit_test(test_saturation),
+		cmocka_unit_test(test_first),
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_threads_growing),
+		cmocka_unit_test(test_setters),
 	};
 	hash_init(1);
 	rcu_thread_register();

@@ -170,7 +170,7 @@ static uint32_t live(void)
 static uint32_t linked(void)
 {
 	uint32_t n = 0;
-	for (uint64_t i = 0; i <= ct4.idx.mask; i++)
+	for (uint64_t i = 0; i < ct4.idx.n_buckets; i++)
 		for (unsigned k = 0; k < BUCKET_SLOTS; k++)
 			n += ct4.idx.b[i].tag[k] != 0;
 	return n;
