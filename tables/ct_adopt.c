@@ -156,6 +156,25 @@ static bool is_mapped(uint32_t mapping, uint8_t proto, const struct ipaddr *insi
 	       same_end(outside, outside_port, &m->outside, m->outside_port);
 }
 
+/* Ends that a static pool stands at, in 'mapping' and 'inmap'. */
+static enum adopt_drop judge_static(struct claim *c)
+{
+	const struct side *f = &c->fwd, *r = &c->rev;
+	const struct conn *o = c->conn;
+
+	if (o->mapping & NAT_STATIC) {
+		if (o->flags & CONN_SNAT || f->sport != r->dport)
+			return ADOPT_DAMAGED;
+		if (!(c->mapping = nat_static(&f->src, &r->dst)))
+			return ADOPT_POOL;
+	}
+	if (!(o->dnat & NAT_STATIC) || c->backend)
+		return ADOPT_OK;
+	if (o->flags & CONN_INBOUND_MAP || f->dport != r->sport)
+		return ADOPT_DAMAGED;
+	return (c->inmap = nat_static(&r->src, &f->dst)) ? ADOPT_OK : ADOPT_POOL;
+}
+
 /* The reply key is the reverse of what is sent: of the forward key, unless a mapping or a service stands at that end. */
 static enum adopt_drop judge_mapping(struct claim *c)
 {
@@ -169,18 +188,9 @@ static enum adopt_drop judge_mapping(struct claim *c)
 	const bool dst_same = c->backend || same_end(&f->dst, f->dport, &r->src, r->sport);
 
 	c->mapping = c->inmap = 0;
-	if (o->mapping & NAT_STATIC) {
-		if (o->flags & CONN_SNAT || f->sport != r->dport)
-			return ADOPT_DAMAGED;
-		if (!(c->mapping = nat_static(&f->src, &r->dst)))
-			return ADOPT_POOL;
-	}
-	if (o->dnat & NAT_STATIC && !c->backend) {
-		if (o->flags & CONN_INBOUND_MAP || f->dport != r->sport)
-			return ADOPT_DAMAGED;
-		if (!(c->inmap = nat_static(&r->src, &f->dst)))
-			return ADOPT_POOL;
-	}
+	const enum adopt_drop why = judge_static(c);
+	if (why)
+		return why;
 	if (!!(o->flags & CONN_SNAT) != nat_is_mapping(o->mapping) ||
 	    (o->flags & CONN_INBOUND_MAP && (c->backend || !o->dnat)))
 		return ADOPT_DAMAGED;

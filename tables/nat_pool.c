@@ -260,7 +260,7 @@ int nat_pool_choose(const struct ipaddr *src, uint32_t out)
 			continue;
 		if ((p->port >= 0 && (uint32_t)p->port != out) || (p->has_source && !ipnet_contains(&p->source, src)))
 			continue;
-		uint64_t score = (uint64_t)nat_is_static(p) << 42 | (uint64_t)(p->port >= 0) << 41 |
+		uint64_t score = (nat_is_static(p) ? 1ull << 42 : 0) | (uint64_t)(p->port >= 0) << 41 |
 				 (uint64_t)p->has_source << 40 | (uint64_t)(p->has_source ? p->source.len : 0) << 32 |
 				 weight(src, &p->addr);
 		if (best < 0 || score > best_score) {

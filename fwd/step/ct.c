@@ -107,6 +107,23 @@ static void give_backend(uint32_t b, const struct ipaddr *client, uint32_t seen)
 	backend_give(b); /* last: then it may go */
 }
 
+/* What it is opened through from outside. 0, or as nat_ref_new(). */
+static int take_inmap(const struct decision *d, struct conn *c)
+{
+	const int gone = nat_is_mapping(d->inmap) ? nat_ref_new(d->w->slot, d->inmap) : 0;
+	if (gone || !d->inmap)
+		return gone;
+	c->dnat = d->inmap;
+	c->flags |= nat_is_mapping(d->inmap) ? CONN_INBOUND_MAP : 0;
+	return 0;
+}
+
+static void give_inmap(const struct decision *d)
+{
+	if (nat_is_mapping(d->inmap))
+		nat_unref(d->w->slot, d->inmap);
+}
+
 static enum step create(struct decision *d)
 {
 	struct pkt *p = d->p;
@@ -124,28 +141,24 @@ static enum step create(struct decision *d)
 	c->rule_egress = d->rule_egress;
 	c->rule_ingress = d->rule_ingress;
 	c->mapping = d->mapping;
-	const bool inmap = nat_is_mapping(d->inmap);
-	c->flags = (nat_is_mapping(d->mapping) ? CONN_SNAT : 0) | (inmap ? CONN_INBOUND_MAP : 0);
+	c->flags = nat_is_mapping(d->mapping) ? CONN_SNAT : 0;
 	if (d->proxy_port)
 		c->flags |= CONN_PROXY;
 	if (d->backend) {
 		c->flags |= CONN_SERVICE;
 		c->dnat = d->backend;
 	}
-	int gone = inmap ? nat_ref_new(d->w->slot, d->inmap) : 0;
+	const int gone = take_inmap(d, c);
 	if (gone) {
 		ct_abort(d->ct, d->w->slot, conn);
 		decide_release_nat(d);
 		return decide_drop(d, gone == -EDQUOT ? DROP_NAT_QUOTA : DROP_NAT_NO_MAPPING);
 	}
-	if (d->inmap)
-		c->dnat = d->inmap;
 	set_keys(d, conn);
 	if (p->proto != PROTO_TCP) {
 		ct_datagram(c, false);
 	} else if (ct_tcp(c, false, p->tcp_flags) == CT_TCP_INVALID) { /* RST or SYN+ACK for nothing */
-		if (inmap)
-			nat_unref(d->w->slot, d->inmap);
+		give_inmap(d);
 		ct_abort(d->ct, d->w->slot, conn);
 		decide_release_nat(d);
 		return decide_drop(d, DROP_CT_STATE);
@@ -167,8 +180,7 @@ static enum step create(struct decision *d)
 			observe_conn(d->w->slot, d->ct->v6, conn, false);
 		return STEP_ON;
 	}
-	if (inmap)
-		nat_unref(d->w->slot, d->inmap);
+	give_inmap(d);
 	if (d->backend)
 		give_backend(d->backend, &d->wire.src, d->w->now_s);
 	ct_abort(d->ct, d->w->slot, conn);
