@@ -111,11 +111,13 @@ enum step decide_still_wanted(struct decision *d, uint32_t r)
 	struct decision as = *d;
 	enum step s;
 	as.x = &dry;
-	as.record = r;
-	as.conn = ct_conn(d->ct, r >> 1);
-	/* who sent this packet need be at no end of the connection: identities are the connection's, as a reply has them */
-	as.sender = NULL;
+	/* as a reply: who sent this packet need be at no end of the connection, and a reply's identities are the connection's */
+	as.record = r | 1;
 	as.reply = true;
+	as.conn = ct_conn(d->ct, r >> 1);
+	as.sender = NULL;
+	tuple_of_key(d->ct->v6, d->ct->v6 ? (const void *)&ct_flow6(r | 1)->key : (const void *)&ct_flow4(r | 1)->key,
+		     &as.wire);
 	decide_stored_tuples(&as);
 	if ((s = step_service(&as)) == STEP_ON) {
 		find_ends(&as);

@@ -102,6 +102,7 @@ enum step decide_drop(struct decision *d, enum drop reason);
 __attribute__((format(printf, 3, 4))) void decide_say_line(const struct decision *d, const char *step, const char *fmt,
 							   ...);
 
+bool decide_is_inbound(const struct conn *c); /* opened through a mapping or a static pool */
 /* What d->record, d->conn and d->reply say: osrc, odst, odport, out, inbound. */
 void decide_stored_tuples(struct decision *d);
 /* Would the connection of record 'r' be let on today? Dry. For what is about it without being a packet of it: an ICMP error. */

@@ -17,8 +17,7 @@ static const void *record_key(const struct ct *c, uint32_t r)
 	return c->v6 ? (const void *)&ct_flow6(r)->key : (const void *)&ct_flow4(r)->key;
 }
 
-/* Opened through a mapping or a static pool. */
-static bool is_inbound(const struct conn *c)
+bool decide_is_inbound(const struct conn *c)
 {
 	return c->flags & CONN_INBOUND_MAP || (!(c->flags & CONN_SERVICE) && c->dnat & NAT_STATIC);
 }
@@ -33,7 +32,7 @@ void decide_stored_tuples(struct decision *d)
 	d->odst = rev.src;
 	d->odport = rev.sport;
 	tuple_reverse(d->reply ? &fwd : &rev, &d->out);
-	d->inbound = is_inbound(d->conn);
+	d->inbound = decide_is_inbound(d->conn);
 }
 
 /* May a packet of no known connection begin one? What an RST or SYN+ACK may not, the TCP machine says. */
@@ -267,7 +266,7 @@ void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 	if (cn->flags & CONN_SNAT) {
 		struct tuple t;
 		tuple_of_key(v6, record_key(c, conn * 2 + 1), &t);
-		if (is_inbound(cn)) { /* hairpin: it talked to the outside address */
+		if (decide_is_inbound(cn)) { /* hairpin: it talked to the outside address */
 			tuple_of_key(v6, record_key(c, conn * 2), &t);
 			tuple_reverse(&t, &t);
 		}

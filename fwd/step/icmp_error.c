@@ -244,7 +244,7 @@ enum step step_icmp_error(struct decision *d)
 	/* 'sibling' is the quoted packet as we first saw it; its sender is where the error goes */
 	struct ipaddr src = d->wire.src;
 	const struct conn *cn = ct_conn(c, r >> 1);
-	const bool from_inside = cn->flags & (r & 1 ? CONN_INBOUND_MAP : CONN_SNAT);
+	const bool from_inside = r & 1 ? decide_is_inbound(cn) : cn->mapping != 0;
 	if (ip_eq(&src, &key.src) || from_inside)
 		src = sibling.dst; /* the end itself, or an inside router, shows the address the outside knows: RFC 5508 REQ-5 */
 	s = forward(d, &sibling.src, cn->flags & CONN_PROXY && !(r & 1) ? r >> 1 : 0);
