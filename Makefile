@@ -36,6 +36,7 @@ B ?= build
 VARIANT = -O3
 endif
 
+DEPS = build/.deps$(if $(DPDK),-dpdk)
 ifeq ($(origin CC),default)
 CC = gcc
 endif
@@ -48,8 +49,9 @@ BPF_CFLAGS = -target bpf -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Wno
 	-I. -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null || echo x86_64-linux-gnu)
 LIBS = -lxdp -lbpf -lmnl -lpcap -ljansson -lurcu-qsbr -lelf -lz -lm
 ifdef DPDK
+CPPFLAGS += -DSLUICE_DPDK=1
 # Its -march would undo ours
-ALL_CFLAGS += $(filter-out -march=%,$(shell pkg-config --cflags libdpdk)) -DSLUICE_DPDK=1
+RTE_CPPFLAGS := $(patsubst -I%,-isystem %,$(filter-out -march=%,$(shell pkg-config --cflags libdpdk)))
 LIBS += $(shell pkg-config --libs libdpdk)
 endif
 
@@ -57,7 +59,8 @@ endif
 SRC_base = $(wildcard fwd/base/*.c)
 SRC_tables = $(wildcard tables/*.c)
 SRC_xdp_sluice = $(filter-out %.bpf.c,$(wildcard xdp/*.c)) $(wildcard xdp/*.S)
-SRC_fwd = $(filter-out fwd/main.c $(if $(DPDK),,fwd/port/dpdk.c),$(wildcard fwd/*.c fwd/step/*.c fwd/port/*.c))
+SRC_fwd = $(filter-out fwd/main.c $(if $(DPDK),,fwd/port/dpdk%),\
+	$(wildcard fwd/*.c fwd/step/*.c fwd/port/*.c))
 SRC_cli = $(filter-out cli/client.c cli/edit.c,$(wildcard cli/*.c))
 SRC_support = $(wildcard tests/support/*.c bench/kit.c bench/image.c bench/scale_churn.c)
 LAYERS = cli fwd xdp_sluice tables base
@@ -74,6 +77,7 @@ BPFTEST = $(patsubst tests/bpf/%.c,%,$(wildcard tests/bpf/test_*.c))
 FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCHES = $(filter-out %.bpf kit image scale_churn,$(patsubst bench/%.c,%,$(wildcard bench/*.c)))
 HAVE_GOLDEN = $(wildcard tests/golden/golden.c)
+DPDK_BIN = $(addprefix $(B)/dpdk/,$(call pick,test_port) golden)
 UNIT_BIN = $(patsubst %,$(B)/unit/%,$(call pick,$(UNIT)))
 BPFTEST_BIN = $(patsubst %,$(B)/bpf/%,$(call pick,$(BPFTEST)))
 REPLAY_BIN = $(patsubst %,$(B)/fuzz/replay_%,$(call pick,$(FUZZERS)))
@@ -90,11 +94,12 @@ RUN = tests/run.sh $(if $(T),-t '$(T)')
 J = $(if $(findstring jobserver,$(MAKEFLAGS))$(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 SUB = +@$(MAKE) --no-print-directory $(J)
 
-.PHONY: all deps check unit golden net bpf fuzz fuzz-corpus san tsan guard guard-renew lint format conformance bench bench-core \
-	bench-scale bench-tables bench-io bench-kernel bench-peers demo install clean help _all _tests _san _tsan _fuzz _bench FORCE
+.PHONY: all deps check unit golden net bpf fuzz fuzz-corpus san tsan guard guard-renew lint format conformance check-dpdk \
+	bench bench-core bench-scale bench-tables bench-io bench-kernel bench-peers demo install clean help _all _tests _dpdk \
+	_san _tsan _fuzz _bench FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
-all: build/.deps
+all: $(DEPS)
 	$(SUB) _all
 
 help:
@@ -104,6 +109,7 @@ help:
 	@echo 'unit golden bpf net fuzz-corpus san guard lint   one part of check'
 	@echo 'tsan         all tests with threads under ThreadSanitizer; check has two of them'
 	@echo 'guard-renew  what a replayed packet may cost (tests/guard.baseline) becomes what it costs now'
+	@echo 'check-dpdk   the DPDK port in a build of its own (needs libdpdk-dev): net_ring, golden packets, real peers'
 	@echo 'fuzz         each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'format       clang-format in place'
 	@echo 'conformance  docs/conformance.md out of docs/conformance.rows'
@@ -114,8 +120,8 @@ help:
 	@echo 'variants     SAN=1 TSAN=1 FUZZ=1 DPDK=1 CC=clang B=DIR'
 
 # ---- packages ----
-deps: build/.deps
-build/.deps: Makefile tests/deps.sh
+deps: $(DEPS)
+$(DEPS): Makefile tests/deps.sh
 	@mkdir -p build
 	@tests/deps.sh '$(PACKAGES) $(if $(DPDK),libdpdk-dev)'
 	@touch $@
@@ -125,6 +131,7 @@ Q = $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-5s %s\n' $(1) $(2))
 _all: $(PROGRAMS) $(BPF)
 _tests: _all $(UNIT_BIN) $(GOLDEN_BIN) $(BPFTEST_BIN) $(B)/bench/guard
+_dpdk: _all $(DPDK_BIN)
 _san: $(UNIT_BIN) $(GOLDEN_BIN) $(REPLAY_BIN)
 _tsan: $(TSAN_TESTS:%=$(B)/unit/%)
 _fuzz: $(FUZZ_BIN)
@@ -140,6 +147,8 @@ $(B)/obj/%.o: %.c $(B)/.flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+# 'private': these flags are not those of what a target depends on
+$(B)/obj/fwd/port/dpdk.o $(B)/obj/fwd/port/dpdk_%.o $(B)/obj/tests/dpdk/%.o: private CPPFLAGS += $(RTE_CPPFLAGS)
 # An assembler file carries the BPF objects (.incbin "xdp/NAME.o")
 $(B)/obj/%.o: %.S $(BPF) $(B)/.flags
 	@mkdir -p $(@D)
@@ -180,6 +189,14 @@ $(B)/bpf/%: $(B)/obj/tests/bpf/%.o $(B)/libsupport.a $(ARCHIVES)
 $(B)/golden: $(call obj,$(wildcard tests/golden/*.c)) $(B)/libsupport.a $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(Q)$(link) -lcmocka $(LIBS)
+$(B)/dpdk/test_%: $(B)/obj/tests/dpdk/test_%.o $(B)/obj/tests/dpdk/wire.o $(B)/libsupport.a $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(link) -lcmocka $(LIBS) -lrte_net_ring
+$(B)/dpdk/golden: $(call obj,$(wildcard tests/golden/*.c) tests/dpdk/golden_wire.c tests/dpdk/wire.c) $(B)/libsupport.a $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(link) -lcmocka $(LIBS) -lrte_net_ring
 $(B)/bench/%: $(B)/obj/bench/%.o $(B)/libsupport.a $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -199,33 +216,37 @@ $(B)/fuzz/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libsupport.a $(ARCHIVES)
 	$(Q)$(link) -fsanitize=fuzzer -lcmocka $(LIBS)
 
 # ---- test ----
-check: build/.deps
+check: $(DEPS)
 	$(SUB) _tests
 	$(SUB) SAN=1 B=build-san _san
 	$(SUB) TSAN=1 B=build-tsan TSAN_TESTS='$(TSAN_CHECK)' _tsan
 	@B=$(B) TSAN_TESTS='$(TSAN_CHECK)' $(RUN) lint unit golden guard bpf net fuzz san tsan
-unit golden guard bpf net: build/.deps
+unit golden guard bpf net: $(DEPS)
 	$(SUB) _tests
 	@B=$(B) $(RUN) $@
-san: build/.deps
+check-dpdk:
+	$(SUB) DPDK=1 deps
+	$(SUB) DPDK=1 _dpdk
+	@B=build-dpdk $(RUN) dpdk
+san: $(DEPS)
 	$(SUB) SAN=1 B=build-san _san
 	@B=$(B) $(RUN) san
-tsan: build/.deps
+tsan: $(DEPS)
 	$(SUB) TSAN=1 B=build-tsan _tsan
 	@B=$(B) TSAN_TESTS='$(TSAN_TESTS)' $(RUN) tsan
-fuzz-corpus: build/.deps
+fuzz-corpus: $(DEPS)
 	$(SUB) SAN=1 B=build-san _san
 	@B=$(B) $(RUN) fuzz
 guard-renew: bench
 	@B=$(B) tests/guard.sh -r
-lint: build/.deps
+lint: $(DEPS)
 	@B=$(B) $(RUN) lint
-fuzz: build/.deps
+fuzz: $(DEPS)
 	$(SUB) FUZZ=1 B=build-fuzz _fuzz
 	@set -e; for f in $(call pick,$(FUZZERS)); do echo "== $$f"; mkdir -p build-fuzz/corpus/$$f build-fuzz/crash; \
 		build-fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
 		-artifact_prefix=build-fuzz/crash/$$f- build-fuzz/corpus/$$f $$(ls -d tests/fuzz/corpus/$$f 2>/dev/null); done
-format: build/.deps
+format: $(DEPS)
 	@bash -c '. tests/lint/_lib.sh; sources "*.c" "*.h"' | xargs -r clang-format-14 -i
 conformance:
 	@tests/conformance.sh >docs/conformance.md.new && mv docs/conformance.md.new docs/conformance.md
@@ -233,7 +254,7 @@ conformance:
 # ---- measure, show ----
 # Runs it, keeps its results in $(B)/bench/NAME.json, draws them: NAME METHOD -- COMMAND
 KEEP_RESULT = bench/result.py run
-bench: build/.deps
+bench: $(DEPS)
 	$(SUB) _bench
 bench-core: bench
 	@B=$(B) $(KEEP_RESULT) core 'one core, bursts of 64, median of 9 rounds' -- $(B)/bench/core $(ARGS)

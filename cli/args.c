@@ -276,6 +276,7 @@ static const struct arg_type arg_types[] = {
 	{ "VIP", "ADDR:PORT/PROTO such as 10.96.0.1:80/tcp", parse_vip, NULL },
 	{ "FILE", "a file name", parse_word, NULL },
 	{ "WORD", "a word", parse_word, NULL },
+	{ "DEVARGS", "a DPDK device such as 0000:03:00.0 or net_tap0,iface=x", parse_word, NULL },
 	{ "TEXT", "a text, in \"\" when it has blanks", parse_text, NULL },
 	{ "FIELD=VALUE", "a column and the value it must have", parse_filter, NULL },
 };

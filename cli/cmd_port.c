@@ -42,18 +42,24 @@ static int parse(const struct parse *p, void *data, struct err *e)
 
 	if ((r = set_text(p, "port", c->name, sizeof(c->name), e)) ||
 	    (r = set_text(p, "device", c->device, sizeof(c->device), e)) ||
-	    (r = set_text(p, "in", c->in, sizeof(c->in), e)) || (r = set_text(p, "out", c->out, sizeof(c->out), e)))
+	    (r = set_text(p, "dpdk", c->devargs, sizeof(c->devargs), e)) ||
+	    (r = set_text(p, "tap", c->tap, sizeof(c->tap), e)) || (r = set_text(p, "in", c->in, sizeof(c->in), e)) ||
+	    (r = set_text(p, "out", c->out, sizeof(c->out), e)))
 		return r;
 	if (parse_has(p, "device"))
 		strcpy(c->kind, "xdp");
 	else if (parse_has(p, "pcap"))
 		strcpy(c->kind, "pcap");
+	else if (parse_has(p, "dpdk"))
+		strcpy(c->kind, "dpdk");
 	else if (parse_has(p, "mem"))
 		strcpy(c->kind, "mem");
 	if (strcmp(c->kind, "xdp"))
 		c->device[0] = 0;
 	if (strcmp(c->kind, "pcap"))
 		c->in[0] = c->out[0] = 0;
+	if (strcmp(c->kind, "dpdk"))
+		c->devargs[0] = c->tap[0] = 0;
 	if ((a = parse_arg(p, "queues")))
 		c->queues = (uint32_t)a->n;
 	set_choice(p, "mode", modes, ARRAY_LEN(modes), &c->mode);
@@ -83,6 +89,11 @@ static void print_options(const void *data, FILE *f)
 		word_print(f, c->in);
 		fputs(" out ", f);
 		word_print(f, c->out);
+	} else if (!strcmp(c->kind, "dpdk")) {
+		fputs(" dpdk ", f);
+		word_print(f, c->devargs);
+		if (c->tap[0])
+			fprintf(f, " tap %s", c->tap);
 	} else {
 		fprintf(f, " %s", c->kind);
 	}
@@ -109,6 +120,14 @@ static void occupies(const void *data, config_word_fn *fn, void *arg)
 		snprintf(word, sizeof(word), "device %s", c->device);
 		fn(arg, word);
 	}
+	if (c->tap[0]) {
+		snprintf(word, sizeof(word), "device %s", c->tap);
+		fn(arg, word);
+	}
+	if (c->devargs[0]) { /* its name; options follow */
+		snprintf(word, sizeof(word), "DPDK device %.*s", (int)strcspn(c->devargs, ","), c->devargs);
+		fn(arg, word);
+	}
 	if (c->out[0]) {
 		snprintf(word, sizeof(word), "file %s", c->out);
 		fn(arg, word);
@@ -119,8 +138,8 @@ static void occupies(const void *data, config_word_fn *fn, void *arg)
 static bool same_device(const struct port_conf *a, const struct port_conf *b)
 {
 	return strcmp(a->kind, b->kind) == 0 && strcmp(a->device, b->device) == 0 && strcmp(a->in, b->in) == 0 &&
-	       strcmp(a->out, b->out) == 0 && a->queues == b->queues && a->mode == b->mode &&
-	       a->checksum == b->checksum && a->on_exit == b->on_exit;
+	       strcmp(a->out, b->out) == 0 && strcmp(a->devargs, b->devargs) == 0 && strcmp(a->tap, b->tap) == 0 &&
+	       a->queues == b->queues && a->mode == b->mode && a->checksum == b->checksum && a->on_exit == b->on_exit;
 }
 
 /* Keeps the index, so that pools and adjacencies go on meaning this port. */
@@ -173,10 +192,12 @@ static void notify(const void *old_data, const void *now_data)
 const struct config_kind kind_port = {
 	.name = "port",
 	.key = "port NAME",
-	.options = "(device DEV|pcap in FILE out FILE|mem) [queues N:1-64] [mode native|generic|auto] "
+	.options = "(device DEV|dpdk DEVARGS [tap DEV]|pcap in FILE out FILE|mem) [queues N:1-64] [mode "
+		   "native|generic|auto] "
 		   "[checksum auto|trust|complete] [on-exit drop|pass] [transit on|off] "
 		   "[source-validation off|strict|loose]",
-	.help = "where frames enter and leave: a network device (AF_XDP), capture files, or memory (tests)",
+	.help = "where frames enter and leave: a network device (AF_XDP), a DPDK device, capture files, or memory "
+		"(tests)",
 	.size = sizeof(struct port_conf),
 	.parse = parse,
 	.print_key = print_key,

@@ -15,6 +15,7 @@
 enum { START = 1, DECIDE = 2 };
 #define U32 "u32"
 #define BOOL "off|on"
+#define TEXT "TEXT"
 #define WORDS_OR(words) words "|N"
 
 static const struct setting {
@@ -33,11 +34,17 @@ static const struct setting {
 
 struct setting_value {
 	uint32_t row, value;
+	char text[sizeof(settings.dpdk_eal_args)]; /* all texts are of that size */
 };
 
 static bool is_number(const struct setting *s)
 {
 	return !strcmp(s->type, U32);
+}
+
+static bool is_text(const struct setting *s)
+{
+	return !strcmp(s->type, TEXT);
 }
 
 /* Some words, or else a number. */
@@ -88,7 +95,12 @@ static int run_set(struct call *c, struct err *e)
 	struct setting_value v = { .row = (uint32_t)(s - rows) };
 	char word[32] = "";
 
-	if (a->type) { /* no keyword */
+	if (is_text(s)) {
+		if (strlen(a->text) >= sizeof(v.text))
+			return err_set(e, -ENAMETOOLONG, "set %s: longer than %zu characters", s->name,
+				       sizeof(v.text) - 1);
+		snprintf(v.text, sizeof(v.text), "%s", a->text);
+	} else if (a->type) { /* no keyword */
 		v.value = (uint32_t)a->n;
 	} else {
 		for (; strcmp(word, a->text); v.value++)
@@ -112,6 +124,8 @@ void settings_generate(void (*add)(const struct command *c))
 			snprintf(pattern, sizeof(pattern), "set %s %s:%u-%u", s->name, s->type, s->min, s->max);
 		else
 			snprintf(pattern, sizeof(pattern), "set %s %s", s->name, s->type);
+		if (is_text(s))
+			snprintf(value, sizeof(value), "none");
 		snprintf(unit, sizeof(unit), "%s%s", *s->unit ? " " : "", s->unit);
 		snprintf(help, sizeof(help), "%s (default %s%s%s)", s->help, value, unit,
 			 s->flags & START ? ", at start only" : "");
@@ -123,7 +137,10 @@ void settings_generate(void (*add)(const struct command *c))
 void settings_default(void)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
-		write_value(&rows[i], rows[i].value);
+		if (is_text(&rows[i]))
+			*(char *)rows[i].target = 0;
+		else
+			write_value(&rows[i], rows[i].value);
 }
 
 void show_settings(struct out *o)
@@ -138,6 +155,9 @@ void show_settings(struct out *o)
 		if (is_number(s)) {
 			out_u64(o, "value", read_value(s));
 			out_u64(o, "default", s->value);
+		} else if (is_text(s)) {
+			out_str(o, "value", s->target);
+			out_str(o, "default", "");
 		} else {
 			out_str(o, "value", now);
 			out_str(o, "default", usual);
@@ -159,21 +179,32 @@ static void print_options(const void *data, FILE *f)
 	const struct setting_value *v = data;
 	char word[32];
 
+	if (is_text(&rows[v->row])) {
+		fputc(' ', f);
+		word_print(f, v->text);
+		return;
+	}
 	print_value(&rows[v->row], v->value, word);
 	fprintf(f, " %s", word);
 }
 
 static int apply(const void *old, const void *now, struct err *e)
 {
+	static const struct setting_value none;
+	const struct setting_value *n = now;
 	const struct setting *s = &rows[((const struct setting_value *)(now ? now : old))->row];
-	uint32_t value = now ? ((const struct setting_value *)now)->value : s->value;
+	const uint32_t value = n ? n->value : s->value;
+	const char *text = n ? n->text : none.text;
 
-	if (value == read_value(s))
+	if (is_text(s) ? !strcmp(text, s->target) : value == read_value(s))
 		return 0;
 	if (s->flags & START && config_is_started)
 		return err_set(e, -EBUSY, "set %s: works at start only: change the configuration file and restart",
 			       s->name);
-	write_value(s, value);
+	if (is_text(s))
+		memcpy(s->target, text, sizeof(none.text));
+	else
+		write_value(s, value);
 	if (s->flags & DECIDE)
 		gen_bump_extra();
 	return 0;

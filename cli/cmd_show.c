@@ -37,7 +37,8 @@ static void show_ports(struct out *o)
 		struct port_stats s = p ? port_stats_sum(ports[i]) : (struct port_stats){ 0 };
 		out_row(o);
 		out_str(o, "name", p ? p->conf.name : "control");
-		out_str(o, "device", p && p->conf.device[0] ? p->conf.device : NULL);
+		const char *device = p && p->conf.devargs[0] ? p->conf.devargs : p ? p->conf.device : "";
+		out_str(o, "device", device[0] ? device : NULL);
 		out_str(o, "mode", p && p->mode_text && *p->mode_text ? p->mode_text : NULL);
 		out_bool(o, "zero_copy", p && p->zero_copy);
 		out_u64(o, "queues", p ? p->n_queues : 0);

@@ -294,6 +294,8 @@ static void port_devices(void)
 	for (unsigned i = PORT_FIRST; i < PORTS_MAX; i++)
 		if (ports[i] && ports[i]->ops == &port_ops_xdp)
 			port_device(ports[i]);
+		else if (ports[i] && ports[i]->ops && ports[i]->ops->tick)
+			ports[i]->ops->tick(ports[i]);
 }
 
 void control_link(uint32_t ifindex, const char *name, bool present, bool up, uint32_t mtu, const struct mac *mac)

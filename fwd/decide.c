@@ -257,6 +257,8 @@ static enum step connection(struct decision *d)
 		return s;
 	if (!d->record && !d->backend && (s = step_unnat(d)) != STEP_ON)
 		return s;
+	if ((s = step_box_rest(d)) != STEP_ON)
+		return s;
 	find_ends(d);
 	if ((s = find_routes(d)) != STEP_ON)
 		return s;
@@ -286,6 +288,8 @@ static enum step run(struct decision *d)
 	if ((s = step_l2(d)) != STEP_ON)
 		return s;
 	tuple_of_pkt(p, &d->wire);
+	if ((s = step_box(d)) != STEP_ON)
+		return s;
 	if ((s = check_addresses(d)) != STEP_ON || (s = step_options(d)) != STEP_ON)
 		return s;
 	if (p->flags & PKT_FRAG && (s = step_frag(d)) != STEP_ON)
@@ -410,7 +414,7 @@ void decide_explain(struct worker *w, struct pkt *p, struct explain *x)
 		decide_say(&d, "verdict", "forwarded");
 		break;
 	default:
-		decide_say(&d, "verdict", "answered by the gateway");
+		decide_say(&d, "verdict", d.left ? "left to the kernel" : "answered by the gateway");
 		break;
 	}
 }

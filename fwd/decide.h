@@ -63,6 +63,7 @@ struct decision {
 	bool inbound;                  /* opened through a mapping */
 	uint32_t backend;              /* of a service, 0 = none */
 	const struct service *service; /* its service, as it was looked up: the next look may find none */
+	bool left;                     /* to the kernel, which is on the link beside us */
 	bool hairpin;                  /* the client is its own backend */
 	bool no_backend;               /* dropped for want of one */
 	bool again;                    /* decided before, but a key of the new connection was taken */
@@ -119,6 +120,10 @@ enum step step_entry(struct decision *d);
 uint32_t entry_identity(uint32_t in, const struct ipaddr *src, uint32_t claimed);
 /* ARP and ND of a sender that is known: answered, learned from, or dropped. STEP_ON when 'p' is neither. */
 enum step step_l2(struct decision *d);
+/* What comes for the box itself where the kernel is on the link beside us: STEP_DONE. The first looks at the address alone, the
+ * second, behind services and NAT, takes what those do not claim. */
+enum step step_box(struct decision *d);
+enum step step_box_rest(struct decision *d);
 /* IPv4 options: malformed ones, and source routes unless told otherwise (RFC 7126). */
 enum step step_options(struct decision *d);
 enum step step_icmp_error(struct decision *d); /* related by the embedded tuple */

@@ -90,7 +90,8 @@ static void look_at_queues(struct port *p, uint64_t now_ns)
 			log_error("port %s: %s does not give back %u frames sent on queue %u for %llu s: the driver "
 				  "hangs, or "
 				  "the other end takes nothing",
-				  p->conf.name, p->conf.device, s.unsent, q, STALL_NS / NS_PER_S);
+				  p->conf.name, p->conf.device[0] ? p->conf.device : p->mode_text, s.unsent, q,
+				  STALL_NS / NS_PER_S);
 		if (change < 0)
 			log_info("port %s: queue %u sends again", p->conf.name, q);
 	}

@@ -21,6 +21,8 @@ struct settings {
 	uint32_t icmp_rate[ICMP_CLASSES], icmp_burst; /* fwd/icmp.c; each worker on its own */
 	uint8_t offload;                              /* enum offload: fwd/export.h */
 	uint32_t offload_flows;                       /* at start only: records a family */
+	bool dpdk_sleep;                              /* workers with DPDK queues sleep when idle */
+	char dpdk_eal_args[256];                      /* read once, when the EAL starts */
 	uint32_t frag_timeout, frag_queue_seconds, frag_queue_bytes, frag_queue_source; /* fwd/frag.h */
 };
 extern struct settings settings;

@@ -3,7 +3,7 @@
  *
  * The control thread starts, pauses and stops workers and is the only one to change ports[] and the lists of owned queues,
  * while they stand still. A worker that found nothing SPIN_LOOPS times goes RCU-offline and sleeps in poll(2) on its
- * sockets and its eventfd. */
+ * sockets and its eventfd, unless it owns a queue that wakes nobody (DPDK). */
 #include "fwd/worker.h"
 
 #include <errno.h>
@@ -193,7 +193,10 @@ static void *worker_main(void *arg)
 		loop(w, &moved);
 		empty = moved ? 0 : empty + 1;
 		if (empty >= SPIN_LOOPS) {
-			go_to_sleep(w);
+			if (w->priv->spins && !LOAD_RELAXED(&settings.dpdk_sleep))
+				sched_yield(); /* others on this CPU need not wait for the end of our slice */
+			else
+				go_to_sleep(w);
 			empty = SPIN_LOOPS; /* one look, then sleep again unless something moved */
 		}
 	}
@@ -378,9 +381,10 @@ static void own(struct worker *w, struct port_queue *q)
 	int fd = q->port->ops->wait_fd(q);
 	q->owner = w->id;
 	v->queue[v->n_queues++] = q;
+	v->spins |= q->port->ops->spins;
 	if (fd >= 0)
 		v->fds[v->n_fds++] = (struct pollfd){ .fd = fd, .events = POLLIN };
-	else
+	if (fd < 0 || q->port->ops->spins)
 		v->must_poll = true;
 }
 
@@ -409,7 +413,7 @@ void workers_assign(void)
 		struct worker_private *v = workers[i]->priv;
 		v->n_queues = 0;
 		v->n_fds = 1;
-		v->must_poll = false;
+		v->must_poll = v->spins = false;
 	}
 	for (unsigned i = 0; i < PORTS_MAX && n_workers; i++) {
 		struct port *p = ports[i];

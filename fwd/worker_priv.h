@@ -38,7 +38,8 @@ struct worker_private {
 	bool age_more;   /* the last one ended early */
 	uint32_t epoch;  /* neighbor_epoch when the hold queue was looked at last */
 	bool pending;    /* a port still has to send what it took */
-	bool must_poll;  /* owns a queue without a pollable fd */
+	bool must_poll;  /* owns a queue whose packets wake nobody */
+	bool spins;      /* owns one that says so */
 	unsigned n_queues;
 	struct port_queue *queue[MAX_QUEUES]; /* owned; control writes while workers are paused */
 	struct pollfd fds[MAX_QUEUES + 1];    /* [0] is wake_fd */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # run.sh [-t NAME] SUITE...: runs built tests one after the other; called by the Makefile, from the repository root.
-# Suites: lint unit golden guard bpf net fuzz san tsan. A test is a command: 0 passed, 77 skipped, anything else failed.
+# Suites: lint unit golden guard bpf net fuzz san tsan dpdk. A test is a command: 0 passed, 77 skipped, anything else failed.
 # One line a test, its output in build/log/NAME.log, the end of that shown on failure.
 # -t: only the test called NAME (with or without its suite; NAME:FUNCTION is its program), else those whose name contains NAME.
 # Unit tests come first, alone: some have threads that yield to each other. Then sanitizer, fuzz and clang-tidy runs go
@@ -62,6 +62,17 @@ suite_net() {
 			# '# workers: N' in a scenario: only with so many. 1: no sluiced in it; 2: what it tests is no matter of one
 			grep -q "^# workers: $((3 - w))\$" "$f" && continue
 			add "net/$(basename "$f" .sh)/w$w" 180 env B="$B" WORKERS=$w bash "$f"
+		done
+	done
+}
+suite_dpdk() {
+	local f w files
+	programs dpdk tests/dpdk "$B/dpdk" 120
+	mapfile -t files < <(find tests/golden -name '*.pkt' ! -name 'jumbo*' | LC_ALL=C sort)
+	add dpdk/golden 900 "$B/dpdk/golden" "${files[@]}"
+	for f in tests/dpdk/[!_]*.sh; do
+		for w in 1 2; do
+			add "dpdk/$(basename "$f" .sh)/w$w" 180 env B="$B" WORKERS=$w bash "$f"
 		done
 	done
 }

@@ -10,7 +10,14 @@
 
 struct port *ports[PORTS_MAX];
 
-static const struct port_ops *const kinds[] = { &port_ops_xdp, &port_ops_mem, &port_ops_pcap };
+static const struct port_ops *const kinds[] = {
+	&port_ops_xdp,
+	&port_ops_mem,
+	&port_ops_pcap,
+#ifdef SLUICE_DPDK
+	&port_ops_dpdk,
+#endif
+};
 
 const struct port_ops *port_ops_by_kind(const char *kind)
 {
@@ -67,8 +74,10 @@ static int check_conf(const struct port_conf *conf, int fixed_index, struct err 
 		return err_set(e, -EINVAL, "a port needs a name");
 	if (port_by_name(conf->name))
 		return err_set(e, -EEXIST, "port %s exists", conf->name);
+	if (!control && !port_ops_by_kind(conf->kind) && strcmp(conf->kind, "dpdk") == 0)
+		return err_set(e, -ENOTSUP, "port %s: built without DPDK: make DPDK=1", conf->name);
 	if (!control && !port_ops_by_kind(conf->kind))
-		return err_set(e, -EINVAL, "port %s: unknown kind '%s' (xdp, pcap, mem)", conf->name, conf->kind);
+		return err_set(e, -EINVAL, "port %s: unknown kind '%s' (xdp, dpdk, pcap, mem)", conf->name, conf->kind);
 	if (conf->queues > QUEUES_MAX)
 		return err_set(e, -EINVAL, "port %s: at most %d queues", conf->name, QUEUES_MAX);
 	return 0;

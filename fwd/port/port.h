@@ -20,6 +20,8 @@ struct port_conf {
 	char kind[8];           /* "xdp", "mem", "pcap", "dpdk" */
 	char device[16];        /* xdp */
 	char in[256], out[256]; /* pcap files */
+	char devargs[256];      /* dpdk: PCI address or driver, with options */
+	char tap[16];           /* dpdk: its face in the kernel */
 	uint32_t queues;        /* 0 = all the device has */
 	uint8_t mode, checksum, on_exit;
 	bool transit;
@@ -64,6 +66,11 @@ struct port_ops {
 	 * still wait for the device: the worker does not sleep for long. */
 	bool (*poll)(struct port_queue *q, struct frame_cache *c);
 	int (*wait_fd)(struct port_queue *q); /* pollable for rx, or -1 */
+	bool spins; /* no packet wakes who waits: its workers do not sleep ('set dpdk idle') */
+	/* kernel_beside: hands over a frame that is for the box; NULL: the kernel has its own copy. Any worker. */
+	void (*to_kernel)(struct port *p, const uint8_t *frame, uint32_t len);
+	/* Once a second, control thread. May be NULL. */
+	void (*tick)(struct port *p);
 	/* Adds to '*s'. Control thread. May be NULL. */
 	void (*stats)(struct port_queue *q, struct port_stats *s);
 };
@@ -80,7 +87,8 @@ struct port {
 	bool reopen;           /* its device outgrew that */
 	bool up;               /* carrier and admin up; netlink keeps it */
 	bool zero_copy;
-	uint8_t rx_csum; /* pkt_csum given to received packets */
+	bool kernel_beside; /* the kernel is on this link, too: what is for the box does not go by the gate (step box) */
+	uint8_t rx_csum;    /* pkt_csum given to received packets */
 	const char *mode_text;
 	struct port_queue queue[QUEUES_MAX];
 	uint16_t tx_queue[33]; /* by worker: the queue it sends on (own or somebody's) */
@@ -92,7 +100,7 @@ extern struct port *ports[PORTS_MAX]; /* NULL = unused; control writes while wor
 struct loader;
 extern struct loader *port_loader;
 
-extern const struct port_ops port_ops_xdp, port_ops_mem, port_ops_pcap;
+extern const struct port_ops port_ops_xdp, port_ops_mem, port_ops_pcap, port_ops_dpdk; /* the last with DPDK=1 only */
 const struct port_ops *port_ops_by_kind(const char *kind);
 
 /* Control thread. port_open: allocates index (>= PORT_FIRST; gate and control have fixed ones), opens. Pauses workers

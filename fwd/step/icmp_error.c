@@ -224,11 +224,9 @@ enum step step_icmp_error(struct decision *d)
 	struct pkt *p = d->p;
 	struct quoted q;
 	struct tuple key, sibling;
-	if (!read_quoted(p, &q))
-		return decide_drop(d, DROP_ICMP_UNRELATED);
-	const uint32_t r = find_related(d, &q);
-	if (!r)
-		return decide_drop(d, DROP_ICMP_UNRELATED);
+	const uint32_t r = read_quoted(p, &q) ? find_related(d, &q) : 0;
+	if (!r) /* about a packet of the box itself, maybe */
+		return step_box_rest(d) == STEP_ON ? decide_drop(d, DROP_ICMP_UNRELATED) : STEP_DONE;
 	const struct ct *c = d->ct;
 	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r)->key : (const void *)&ct_flow4(r)->key, &key);
 	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r ^ 1)->key : (const void *)&ct_flow4(r ^ 1)->key,

@@ -9,7 +9,8 @@
  *	route PREFIX blackhole|unreachable|prohibit|throw|broadcast	a route that leads nowhere
  *	local ADDR port NAME|host	an address of the box
  *	neigh NAME ADDR MAC|failed|gone	what the kernel says about a neighbour on a port
- *	port NAME down|up|veth|mtu N	the device; what comes by a veth may have an unfinished checksum
+ *	port NAME down|up|veth|beside|mtu N	the device; what comes by a veth may have an unfinished checksum; beside: the
+ *					kernel is on the link, too
  *	clock +SECONDS
  *	in NAME PACKET			in gate from endpoint N PACKET		in host PACKET
  *	in gate from proxy PORT PACKET	nobody listens there; out gate to proxy PORT PACKET

@@ -191,8 +191,10 @@ static void do_port(struct golden *g, char *words)
 		p->up = !strcmp(what, "up");
 	else if (what && !strcmp(what, "veth"))
 		p->rx_csum = PKT_CSUM_MAYBE_PARTIAL;
+	else if (what && !strcmp(what, "beside"))
+		p->kernel_beside = true;
 	else
-		golden_fail(g, "port NAME down|up|veth|mtu N was expected");
+		golden_fail(g, "port NAME down|up|veth|beside|mtu N was expected");
 	resolve_port_changed(p->index);
 	changed(g);
 }

@@ -17,6 +17,6 @@ bpf/bpf_(helpers|endian|tracing|core_read)\.h (xdp|bench)/.*\.bpf\.[ch]|tests/bp
 libmnl/ fwd/netlink.*\.c|xdp/[a-z0-9_]*\.[ch]|tests/.*
 pcap fwd/port/pcap\.c|bench/.*|tests/.*
 (histedit|editline/readline)\.h cli/edit\.c
-rte_ fwd/port/dpdk\.c|bench/tables_peers\.h|bench/peers/flows\.c
+rte_ fwd/port/dpdk[a-z_]*\.c|tests/dpdk/.*|bench/tables_peers\.h|bench/peers/flows\.c
 cmocka\.h tests/.*
 ROWS

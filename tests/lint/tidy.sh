@@ -23,5 +23,5 @@ tidy_one() {
 	fi
 }
 export -f tidy_one
-sources 'fwd/*.c' 'tables/*.c' 'cli/*.c' 'xdp/*.c' | grep -v '\.bpf\.c$\|fwd/port/dpdk\.c' |
+sources 'fwd/*.c' 'tables/*.c' 'cli/*.c' 'xdp/*.c' | grep -v '\.bpf\.c$\|fwd/port/dpdk' |
 	xargs -r -P 2 -I{} bash -c 'tidy_one {}' || rc=1

@@ -8,7 +8,15 @@
 #include "fwd/worker.h"
 
 enum { BOX_FRAME_MAX = 16384 };
-extern const struct mac box_host_mac; /* of sluice_host */
+/* Another kind of port in place of mem ports (but the gate), and the far side of its wire. */
+struct box_wire {
+	const char *kind;
+	char *(*translate)(const char *commands, struct err *e); /* the caller frees; NULL: refused */
+	int (*put)(struct port *p, const void *frame, uint32_t len);
+	uint32_t (*take)(struct port *p, void *buf); /* BOX_FRAME_MAX bytes */
+};
+extern const struct box_wire *box_wire; /* NULL: mem ports */
+extern const struct mac box_host_mac;   /* of sluice_host */
 
 struct box_limits {
 	uint32_t frames, ct_tcp, ct_other; /* 0: plenty for a test */

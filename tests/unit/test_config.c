@@ -449,6 +449,22 @@ static void test_not_in_this_version(void **state)
 	refused("add endpoint 10 device a ipv4 10.1.0.10 identity 7 attach macvlan-bridge", "not in this version");
 }
 
+/* Words of the configuration are the same with and without DPDK; only opening is not. */
+static void test_dpdk_words(void **state)
+{
+	(void)state;
+	ok("set dpdk eal-args \"--no-huge -m 64\"");
+	assert_string_equal(settings.dpdk_eal_args, "--no-huge -m 64");
+	ok("set dpdk eal-args \"\"");
+	assert_string_equal(settings.dpdk_eal_args, "");
+	ok("set dpdk idle sleep");
+	assert_true(settings.dpdk_sleep);
+	ok("set dpdk idle spin");
+#ifndef SLUICE_DPDK
+	refused("add port p9 dpdk net_null0", "port p9: built without DPDK: make DPDK=1");
+#endif
+}
+
 /* Rows of settings.def name the defaults a second time. */
 static void test_setting_defaults(void **state)
 {
@@ -494,6 +510,7 @@ int main(void)
 		T(test_redirect),
 		T(test_probes),
 		T(test_not_in_this_version),
+		T(test_dpdk_words),
 		T(test_start_settings),
 	};
 
