@@ -108,6 +108,10 @@ bool decide_is_inbound(const struct conn *c); /* opened through a mapping or a s
 void decide_stored_tuples(struct decision *d);
 /* Would the connection of record 'r' be let on today? Dry. For what is about it without being a packet of it: an ICMP error. */
 enum step decide_still_wanted(struct decision *d, uint32_t r);
+/* 'ct tcp strict': a new connection's first segment, and every later one (STEP_ON, or a drop). Windows move. '*aside': it goes
+ * on, but is nothing for the TCP machine. */
+void decide_window_begin(const struct decision *d, uint32_t conn);
+enum step decide_window(struct decision *d, bool *aside);
 /* Gives back what step_masquerade took for a connection that does not come to be. */
 void decide_release_nat(struct decision *d);
 /* ct_on_delete: gives back the connection's NAT mapping and permit. */

@@ -69,6 +69,9 @@ bool export_is_eligible(const struct ct *c, uint32_t conn, union export_record k
 	*why = "proto";
 	if (cn->proto != PROTO_TCP && cn->proto != PROTO_UDP)
 		return false;
+	*why = "strict";
+	if (ct_is_strict(cn))
+		return false;
 	*why = "state";
 	if (!ct_replayable(cn) || LOAD_RELAXED(&cn->state) == CT_REFUSED)
 		return false;

@@ -39,7 +39,7 @@
 #include "fwd/worker.h"
 #include "tables/adopt.h"
 #include "tables/affinity.h"
-#include "tables/ct.h"
+#include "tables/ct_window.h"
 #include "tables/ipmasq.h"
 #include "tables/nat.h"
 #include "tables/policy.h"
@@ -129,7 +129,7 @@ static int prepare(struct err *e)
 	int err;
 	if (!run.no_kernel && (err = open_loader(e)))
 		return err;
-	if ((err = frames_init(FRAMES_PER_WORKER * settings.worker_count, e)) ||
+	if ((err = ct_window_open(e)) || (err = frames_init(FRAMES_PER_WORKER * settings.worker_count, e)) ||
 	    (err = workers_init(settings.worker_count, e)))
 		return err;
 	if (!run.loader)

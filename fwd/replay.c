@@ -89,7 +89,7 @@ void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t ad
 		f->in = in;
 		memcpy(f->dep, dep, sizeof(f->dep));
 	}
-	if (gen_stable(begin))
+	if (gen_stable(begin) && !ct_is_strict(ct_conn(c, r >> 1)))
 		STORE_RELEASE(gensum, sum);
 	STORE_RELEASE(writing, 0);
 }

@@ -5,7 +5,7 @@
  * linked in the order of their bytes, so two publishers never wait for each other; until both are linked the records
  * carry 'in' 0, which no ingress has, so nobody replays them; and what was linked for a moment goes back through limbo
  * like a deleted one. */
-#include "tables/ct.h"
+#include "tables/ct_window.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -81,6 +81,7 @@ int ct_init(uint32_t max_tcp, uint32_t max_other, struct err *e)
 
 void ct_fini(void)
 {
+	ct_window_close();
 	close_family(&ct4);
 	close_family(&ct6);
 }
@@ -269,6 +270,6 @@ double ct_bytes_each(const struct ct *c)
 	/* the pool: free stack, list links, states */
 	const uint64_t pool = (uint64_t)c->conns.capacity * (2 * sizeof(uint32_t) + 1);
 	const uint64_t all = (uint64_t)c->conns.capacity * (sizeof(struct conn) + 2 * c->flow_size) + pool +
-			     c->idx.n_buckets * sizeof(struct bucket) + ct_fifo_bytes(c);
+			     c->idx.n_buckets * sizeof(struct bucket) + ct_fifo_bytes(c) + c->windows.size;
 	return (double)all / ((double)c->max_tcp + c->max_other);
 }

@@ -35,6 +35,7 @@ enum ct_timeout {
 };
 extern uint32_t ct_timeouts[CT_TIMEOUTS]; /* seconds; defaults 8000 240 240 300 120 60; settable live */
 extern const char *const ct_state_names[CT_STATES];
+extern bool ct_strict; /* TCP windows are tracked: ct_window.h; set at start only */
 
 /* Cold line of a connection. Written by the creator, then by workers on state changes only. */
 struct conn {
@@ -74,6 +75,7 @@ struct ct {
 	bool v6;
 	struct pool conns;
 	struct arena arena, fifo; /* fifo: ct_fifo.c's */
+	struct arena windows;     /* ct_window.c's */
 	uint8_t *flows;           /* record r at flows + r * flow_size */
 	uint32_t flow_size;       /* 64 or 128 */
 	struct hidx idx;
@@ -135,10 +137,17 @@ bool ct_age(struct ct *c, unsigned slot, unsigned n, unsigned budget, uint32_t n
  * or rst-seen connection answers CT_TCP_REOPEN: delete it and start anew. */
 enum ct_tcp_verdict { CT_TCP_OK, CT_TCP_REOPEN, CT_TCP_INVALID };
 enum ct_tcp_verdict ct_tcp(struct conn *c, bool reply, uint8_t flags);
+/* Is each of its packets held to a window? */
+INLINE bool ct_is_strict(const struct conn *c)
+{
+	return LOAD_RELAXED(&ct_strict) && c->proto == PROTO_TCP;
+}
 /* May its packets be replayed? Those of a TCP connection that opens or ends all go by the machine, also plain ACKs and data: an
  * ACK establishes it, data restores one that saw an RST. */
 INLINE bool ct_replayable(const struct conn *c)
 {
+	if (ct_is_strict(c))
+		return false;
 	uint8_t s = LOAD_RELAXED(&c->state);
 	return c->proto != PROTO_TCP || s == CT_ESTABLISHED || s == CT_FIN_WAIT;
 }

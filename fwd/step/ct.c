@@ -162,6 +162,7 @@ static enum step create(struct decision *d)
 		decide_release_nat(d);
 		return decide_drop(d, DROP_CT_STATE);
 	}
+	decide_window_begin(d, conn);
 	if (d->backend) /* before somebody can delete it */
 		take_backend(d);
 	int err = d->proxy_port ? proxy_add(d->w->slot, d->ct->v6, conn, d->proxy_port) : 0;
@@ -217,14 +218,30 @@ static void leave_backend(struct decision *d, struct conn *c)
 	give_backend(c->dnat, &t.src, d->w->now_s);
 }
 
+/* What the TCP machine will say, on a copy. */
+static enum ct_tcp_verdict verdict(const struct decision *d)
+{
+	struct conn c = { .proto = PROTO_TCP };
+	if (d->conn) {
+		c.state = LOAD_RELAXED(&d->conn->state);
+		c.fin_seen = LOAD_RELAXED(&d->conn->fin_seen);
+	}
+	restore(&c);
+	return ct_tcp(&c, d->reply, d->p->tcp_flags);
+}
+
 static enum step refresh(struct decision *d)
 {
 	struct pkt *p = d->p;
 	struct conn *c = d->conn;
+	bool aside = false;
+	enum step s;
 	restore(c);
+	if (ct_is_strict(c) && verdict(d) == CT_TCP_OK && (s = decide_window(d, &aside)) != STEP_ON)
+		return s;
 	if (p->proto != PROTO_TCP) {
 		ct_datagram(c, d->reply);
-	} else {
+	} else if (!aside) {
 		switch (ct_tcp(c, d->reply, p->tcp_flags)) {
 		case CT_TCP_REOPEN:
 			ct_delete(d->ct, d->w->slot, d->record >> 1);
@@ -275,12 +292,13 @@ void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 	}
 }
 
-/* What TCP will say, on a copy. */
 static enum step rehearse(struct decision *d)
 {
-	struct conn c = d->conn ? *d->conn : (struct conn){ .proto = d->p->proto };
-	restore(&c);
-	if (d->p->proto != PROTO_TCP || ct_tcp(&c, d->reply, d->p->tcp_flags) != CT_TCP_INVALID)
+	const enum ct_tcp_verdict v = d->p->proto == PROTO_TCP ? verdict(d) : CT_TCP_OK;
+	bool aside;
+	if (v == CT_TCP_OK && d->conn)
+		return decide_window(d, &aside);
+	if (v != CT_TCP_INVALID)
 		return STEP_ON;
 	decide_say(d, "ct", "these TCP flags do not fit %s",
 		   d->conn ? "the state of the connection" : "a new connection");

@@ -19,6 +19,7 @@
 #include "fwd/resolve.h"
 #include "fwd/settings.h"
 #include "tables/affinity.h"
+#include "tables/ct_window.h"
 #include "tables/ipmasq.h"
 #include "tables/nat.h"
 #include "tables/proxy.h"
@@ -36,8 +37,8 @@ static int prepare(struct err *e)
 {
 	const struct port_conf gate = { .name = "gate", .kind = "mem", .queues = limits.gate_queues };
 	int err;
-	if ((err = frames_init(limits.frames, e)) || (err = workers_init(settings.worker_count, e)) ||
-	    (err = port_open(&gate, PORT_GATE, NULL, e)))
+	if ((err = ct_window_open(e)) || (err = frames_init(limits.frames, e)) ||
+	    (err = workers_init(settings.worker_count, e)) || (err = port_open(&gate, PORT_GATE, NULL, e)))
 		return err;
 	icmp_host_ifindex = HOST_IFINDEX;
 	resolve_gate_changed(&box_host_mac, GATE_MTU);
