@@ -4,7 +4,8 @@
  *
  * One mapping per (protocol, inside address, inside port, zone), shared by all its connections through a reference each.
  * A port of a pool address is one bit of a bitmap that XDP steering reads; claiming it is one atomic or. A port is never
- * overloaded but by connections to different remotes (mapping apdm), and allocation fails only when every port of the range is taken. Ports and ids are host order here. */
+ * overloaded but by connections to different remotes (mapping apdm), and allocation fails only when every port of the
+ * range is taken. Ports and ids are host order here. */
 #pragma once
 
 #include "tables/abi/steer.h"
