@@ -430,14 +430,19 @@ static int close_strict(void **state)
 	return close_all(state);
 }
 
-#define STRICT(f) cmocka_unit_test_setup_teardown(f, open_strict, close_strict)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		STRICT(test_edges),  STRICT(test_scale),        STRICT(test_sack),      STRICT(test_resets),
-		STRICT(test_blind),  STRICT(test_simultaneous), STRICT(test_half_open), STRICT(test_syn_again),
-		STRICT(test_picked), STRICT(test_honest),
+		cmocka_unit_test_setup_teardown(test_edges, open_strict, close_strict),
+		cmocka_unit_test_setup_teardown(test_scale, open_strict, close_strict),
+		cmocka_unit_test_setup_teardown(test_sack, open_strict, close_strict),
+		cmocka_unit_test_setup_teardown(test_resets, open_strict, close_strict),
+		cmocka_unit_test_setup_teardown(test_blind, open_strict, close_strict),
+		cmocka_unit_test_setup_teardown(test_simultaneous, open_strict, close_strict),
+		cmocka_unit_test_setup_teardown(test_half_open, open_strict, close_strict),
+		cmocka_unit_test_setup_teardown(test_syn_again, open_strict, close_strict),
+		cmocka_unit_test_setup_teardown(test_picked, open_strict, close_strict),
+		cmocka_unit_test_setup_teardown(test_honest, open_strict, close_strict),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
