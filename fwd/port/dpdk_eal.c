@@ -144,6 +144,7 @@ int dpdk_eal_start(const struct port *p, struct err *e)
 			       p->conf.name, given, failure);
 	}
 	running = true;
+	(void)rmdir(rte_eal_get_runtime_dir()); /* empty, unless the given words share memory with others */
 	log_info("%s started with %s", rte_version(), given);
 	return 0;
 }
