@@ -196,6 +196,8 @@ static int service_parse(const struct parse *p, void *data, struct err *e)
 		c->conf.local = !strcmp(a->text, "local");
 	if ((a = parse_arg(p, "client-address")))
 		c->conf.keep_client = !strcmp(a->text, "keep");
+	if ((a = parse_arg(p, "mode")))
+		c->conf.dsr = !strcmp(a->text, "dsr");
 	if ((a = parse_arg(p, "maglev-size")))
 		c->conf.maglev_size = (uint32_t)a->n;
 	if ((a = parse_arg(p, "slow-start")))
@@ -226,6 +228,8 @@ static void service_print_options(const void *data, FILE *f)
 		fputs(" traffic-policy local", f);
 	if (c->conf.keep_client)
 		fputs(" client-address keep", f);
+	if (c->conf.dsr)
+		fputs(" mode dsr", f);
 	if (c->conf.maglev_size != MAGLEV_DEFAULT)
 		fprintf(f, " maglev-size %u", c->conf.maglev_size);
 	if (c->conf.slow_start)
@@ -243,11 +247,38 @@ static void service_needs(const void *data, config_word_fn *fn, void *arg)
 	fn(arg, word);
 }
 
+/* The packet arrives as it was sent, its port too. */
+static int check_dsr_port(const struct backend_object *b, struct err *e)
+{
+	char ip[IP_STRLEN];
+
+	if (!b->port || b->port == b->key.port)
+		return 0;
+	return err_set(e, -EINVAL,
+		       "backend %s: port %u: with mode dsr the port cannot be changed: give %u, as the service",
+		       ip_print(&b->addr, ip), b->port, b->key.port);
+}
+
+/* Those that were there before; new ones are checked for themselves. */
+static int check_dsr_ports(const struct config_tx *tx, const struct service_key *k, struct err *e)
+{
+	int r = 0;
+
+	for (const struct config_object *o = config_tx_first(tx, &kind_backend); o && !r; o = o->next) {
+		const struct backend_object *b = (const void *)o->data;
+		if (!memcmp(&b->key, k, sizeof(*k)))
+			r = check_dsr_port(b, e);
+	}
+	return r;
+}
+
 static int service_check(struct config_tx *tx, const void *old, const void *now, struct err *e)
 {
-	const struct service_object *c = now;
+	const struct service_object *c = now, *before = old;
+	int r;
 
-	(void)old;
+	if (c && before && c->conf.dsr && !before->conf.dsr && (r = check_dsr_ports(tx, &c->conf.key, e)))
+		return r;
 	if (c && (c->probe.kind == PROBE_TCP || c->probe.kind == PROBE_HTTP) && !c->probe.port && !c->conf.key.port)
 		return err_set(e, -EINVAL, "service: probe %s of a service of port 0 needs probe-port",
 			       probe_kinds[c->probe.kind]);
@@ -281,7 +312,7 @@ const struct config_kind kind_service = {
 	.key = "service VIP",
 	.options = "[algorithm maglev|random|wrr|leastconn|source] [affinity N:0-2147483647] "
 		   "[source-range PREFIX]... [source-deny PREFIX]... [any-source] [traffic-policy cluster|local] "
-		   "[client-address masquerade|keep] [maglev-size N:251-131071] [slow-start N:0-3600] "
+		   "[client-address masquerade|keep] [mode nat|dsr] [maglev-size N:251-131071] [slow-start N:0-3600] "
 		   "[probe none|tcp|http|icmp] [probe-port N:0-65535] [probe-path WORD] [probe-interval TIME] "
 		   "[probe-timeout TIME] [probe-rise N:1-100] [probe-fall N:1-100]",
 	.help = "an address and port whose connections are shared among backends; port 0: all other ports",
@@ -354,6 +385,7 @@ static int backend_check(struct config_tx *tx, const void *old, const void *now,
 {
 	const struct backend_object *c = now;
 	char word[80], b[IP_STRLEN];
+	int r;
 
 	(void)old;
 	if (!c)
@@ -370,6 +402,9 @@ static int backend_check(struct config_tx *tx, const void *old, const void *now,
 	if (config_tx_needed(tx, word))
 		return err_set(e, -EINVAL, "backend %s: that is the address of a service", b);
 	service_word(&c->key, word);
+	const struct config_object *s = config_tx_find(tx, word);
+	if (s && ((const struct service_object *)(const void *)s->data)->conf.dsr && (r = check_dsr_port(c, e)))
+		return r;
 	if (config_tx_needed(tx, word) > SERVICE_BACKENDS_MAX)
 		return err_set(e, -ENOSPC, "%s: more than %d backends", word, SERVICE_BACKENDS_MAX);
 	return 0;

@@ -113,6 +113,7 @@ static void service_row(struct out *o, const struct service *s, uint32_t i)
 	out_u64(o, "chosen", i ? LOAD_RELAXED(&v->chosen) : 0);
 	out_u64(o, "affinity", s->conf.affinity);
 	out_str(o, "traffic_policy", s->conf.local ? "local" : "cluster");
+	out_str(o, "mode", s->conf.dsr ? "dsr" : "nat");
 	out_str(o, "probe", probe_kinds[service_probe(s->id)->kind]);
 	out_health(o, i && probe_of(i, &h) ? &h : NULL);
 }

@@ -173,6 +173,16 @@ void show_nat(struct out *o)
 
 /* ---- neighbours, endpoints ---- */
 
+static void out_tunnel_end(struct out *o, const struct neighbor_key *k)
+{
+	const struct remote *r = k->dev & NEIGHBOR_REMOTE ? remote_at(k->dev & ~NEIGHBOR_REMOTE) : NULL;
+
+	if (r || k->dev & NEIGHBOR_IPIP)
+		out_ip(o, "remote", r ? &r->addr : &k->ip);
+	else
+		out_str(o, "remote", NULL);
+}
+
 void show_neighbor(struct out *o)
 {
 	static const char *const states[] = { "incomplete", "reachable", "stale", "failed" };
@@ -182,7 +192,6 @@ void show_neighbor(struct out *o)
 	struct neighbor n;
 
 	for (uint32_t i = neighbor_next(0, &k, &n); i && !out_full(o); i = neighbor_next(i, &k, &n)) {
-		const struct remote *r = k.dev & NEIGHBOR_REMOTE ? remote_at(k.dev & ~NEIGHBOR_REMOTE) : NULL;
 		out_row(o);
 		if (ip_is_zero(&k.ip))
 			out_str(o, "ip", NULL);
@@ -191,10 +200,7 @@ void show_neighbor(struct out *o)
 		out_str(o, "port",
 			!(k.dev & NEIGHBOR_REMOTE) && k.dev < PORTS_MAX && ports[k.dev] ? ports[k.dev]->conf.name
 											: NULL);
-		if (r)
-			out_ip(o, "remote", &r->addr);
-		else
-			out_str(o, "remote", NULL);
+		out_tunnel_end(o, &k);
 		out_u64(o, "vni", k.vni);
 		if (mac_is_zero(&n.mac))
 			out_str(o, "mac", NULL);

@@ -260,7 +260,7 @@ static enum step connection(struct decision *d)
 	if ((s = step_box_rest(d)) != STEP_ON)
 		return s;
 	find_ends(d);
-	if ((s = find_routes(d)) != STEP_ON)
+	if ((s = find_routes(d)) != STEP_ON || (s = step_dsr(d)) != STEP_ON)
 		return s;
 	if ((s = step_policy(d)) != STEP_ON)
 		return s;

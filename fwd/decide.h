@@ -10,6 +10,7 @@
 #include "tables/ct.h"
 #include "tables/endpoint.h"
 #include "tables/ipcache.h"
+#include "tables/nat.h"
 #include "tables/policy.h"
 #include "tables/service.h"
 #include "tables/tunnel.h"
@@ -65,6 +66,7 @@ struct decision {
 	const struct service *service; /* its service, as it was looked up: the next look may find none */
 	bool left;                     /* to the kernel, which is on the link beside us */
 	bool hairpin;                  /* the client is its own backend */
+	bool dsr;                      /* direct return: its backend gets it in IP (step/dsr.c) */
 	bool no_backend;               /* dropped for want of one */
 	bool again;                    /* decided before, but a key of the new connection was taken */
 	uint32_t begin;                /* gen_begin() before the first look-up */
@@ -83,6 +85,12 @@ void decide(struct worker *w, struct pkt *p);
 void decide_ahead(const struct pkt *const *miss, unsigned n);
 /* Dry: explains; the packet stays the caller's. */
 void decide_explain(struct worker *w, struct pkt *p, struct explain *x);
+
+/* The service's address, of a connection that has one. */
+INLINE const struct ipaddr *decide_vip(const struct decision *d)
+{
+	return d->reply ? &d->wire.src : &d->wire.dst;
+}
 
 /* What a step tells its caller. */
 enum step {
@@ -104,7 +112,7 @@ __attribute__((format(printf, 3, 4))) void decide_say_line(const struct decision
 							   ...);
 
 bool decide_is_inbound(const struct conn *c); /* opened through a mapping or a static pool */
-/* What d->record, d->conn and d->reply say: osrc, odst, odport, out, inbound. */
+/* What d->record, d->conn and d->reply say: osrc, odst, odport, out, inbound, dsr. */
 void decide_stored_tuples(struct decision *d);
 /* Would the connection of record 'r' be let on today? Dry. For what is about it without being a packet of it: an ICMP error. */
 enum step decide_still_wanted(struct decision *d, uint32_t r);
@@ -112,6 +120,13 @@ enum step decide_still_wanted(struct decision *d, uint32_t r);
  * on, but is nothing for the TCP machine. */
 void decide_window_begin(const struct decision *d, uint32_t conn);
 enum step decide_window(struct decision *d, bool *aside);
+/* Whom a translated source talks to, as that one sees itself: with direct return, as the service. */
+INLINE struct nat_remote decide_nat_remote(const struct decision *d)
+{
+	const bool as_sent = d->inmap || d->dsr;
+	return (struct nat_remote){ .addr = as_sent ? d->wire.dst : d->odst,
+				    .port = ntohs(as_sent ? d->wire.dport : d->odport) };
+}
 /* Gives back what step_masquerade took for a connection that does not come to be. */
 void decide_release_nat(struct decision *d);
 /* ct_on_delete: gives back the connection's NAT mapping and permit. */
@@ -134,10 +149,14 @@ enum step step_icmp_error(struct decision *d); /* related by the embedded tuple 
 enum step step_ct(struct decision *d);
 /* A frontend's address and port: a backend for a new connection; a known one's may still serve? */
 enum step step_service(struct decision *d);
+/* Its backend gets IP in IP: the way there, once routes are known. */
+enum step step_dsr(struct decision *d);
 enum step step_unnat(struct decision *d); /* d->out .. odport are set */
 enum step step_policy(struct decision *d);
 /* Where do packets to 'dst' go? 'identity' = of the sender, for the VNI in identity mode. No side effects. */
 void step_route(const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r);
+/* The way to 'dst', which leads out by a port, becomes the one with IP in IP in front. */
+void step_route_ipip(const struct ipaddr *dst, struct route *r);
 /* A connection that a rule redirects: its packets leave toward a listener of the box. */
 enum step step_proxy(struct decision *d);
 void decide_proxy_route(uint16_t port, struct route *r); /* the way to the listener on 'port'; the rest of 'r' stays */

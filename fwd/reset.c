@@ -73,7 +73,12 @@ static void send_reset(const struct decision *d, const struct tcp_reset *x)
 {
 	struct worker *w = d->w;
 	struct route r;
-	step_route(&x->t.dst, (uint32_t)d->p->hash, ID_REMOTE_NODE, &r);
+	const bool in_ip = d->dsr && ip_eq(&x->t.dst, decide_vip(d));
+	step_route(in_ip ? &d->odst : &x->t.dst, (uint32_t)d->p->hash, ID_REMOTE_NODE, &r);
+	if (in_ip && r.kind != ROUTE_PORT)
+		return;
+	if (in_ip)
+		step_route_ipip(&d->odst, &r);
 	if (r.kind == ROUTE_NONE || r.failed || !r.adj)
 		return;
 	uint8_t *h = worker_new_frame(w);

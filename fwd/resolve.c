@@ -214,7 +214,9 @@ struct record *record_get(const struct neighbor_key *k)
 		return NULL;
 	r->key = *k;
 	r->state = NEIGHBOR_FAILED;
-	if (record_is_remote(r))
+	if (record_is_ipip(r))
+		r->remote_addr = k->ip;
+	else if (record_is_remote(r))
 		r->remote_addr = remote_at(k->dev & ~NEIGHBOR_REMOTE)->addr;
 	else
 		r->ifindex = ports[k->dev]->ifindex;
@@ -344,6 +346,8 @@ static bool key_valid(const struct neighbor_key *k)
 {
 	if (k->dev & NEIGHBOR_REMOTE)
 		return remote_at(k->dev & ~NEIGHBOR_REMOTE);
+	if (k->dev == NEIGHBOR_IPIP)
+		return !ip_is_zero(&k->ip);
 	return k->dev < PORTS_MAX && k->dev >= PORT_FIRST && ports[k->dev] && !ip_is_zero(&k->ip);
 }
 

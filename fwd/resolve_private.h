@@ -30,14 +30,19 @@ struct record {
 
 enum { ASK_NS = 1000000000, WAIT_S = 3, TRIES = 3 };
 
+/* Reached by a tunnel: a remote node, or whoever gets IP in IP. */
 INLINE bool record_is_remote(const struct record *r)
 {
-	return r->key.dev & NEIGHBOR_REMOTE;
+	return r->key.dev & (NEIGHBOR_REMOTE | NEIGHBOR_IPIP);
+}
+INLINE bool record_is_ipip(const struct record *r)
+{
+	return r->key.dev & NEIGHBOR_IPIP;
 }
 /* Is the inner MAC found by ARP or ND? */
 INLINE bool record_is_inner(const struct record *r)
 {
-	return record_is_remote(r) && !ip_is_zero(&r->key.ip) && !(r->key.ip.b[0] == 0xff);
+	return record_is_remote(r) && !record_is_ipip(r) && !ip_is_zero(&r->key.ip) && !(r->key.ip.b[0] == 0xff);
 }
 INLINE bool record_usable(const struct record *r)
 {

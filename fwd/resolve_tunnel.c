@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Neighbours behind tunnels (resolve.h). Control thread only.
+/* Neighbours behind tunnels (resolve.h), and those that get IP in IP. Control thread only.
  *
  * A remote needs an underlay neighbour, itself a record of resolve.c; it lists the remotes that depend on it, so a new MAC
  * rewrites their templates at once. Where the inner MAC is unknown, ARP requests (RFC 826) and neighbour solicitations
@@ -37,6 +37,8 @@ static const struct remote *remote_of(const struct record *r)
 
 bool tunnel_remote_known(const struct record *r)
 {
+	if (record_is_ipip(r))
+		return true;
 	const struct remote *m = remote_of(r);
 	return m && ip_eq(&m->addr, &r->remote_addr);
 }
@@ -95,25 +97,39 @@ static struct mac inner_mac(const struct record *r)
 	return m;
 }
 
-static void describe(const struct record *r, struct adj_tunnel *t)
+/* The box's address on the way: where the next hop is, else any of the port. */
+static bool outer_source(const struct record *r, struct ipaddr *a)
 {
-	const struct vtep *v = &vteps[remote_of(r)->vtep];
+	const struct record *u = r->under;
+	return fib_subnet_addr(u->ifindex, &u->key.ip, a) || fib_port_addr(u->ifindex, !ip_is4(&r->remote_addr), a);
+}
+
+/* False: the box has no address to send from. */
+static bool describe(const struct record *r, struct adj_tunnel *t)
+{
 	const struct port *p = ports[r->under->key.dev];
+	*t = (struct adj_tunnel){ .ipip = record_is_ipip(r) };
 	t->port = p->index;
 	t->outer_src = p->mac;
 	t->outer_dst = r->under->mac;
+	t->remote = r->remote_addr;
+	t->link_mtu = p->mtu;
+	if (t->ipip)
+		return outer_source(r, &t->local);
+	const struct vtep *v = &vteps[remote_of(r)->vtep];
 	t->inner_src = gateway_mac;
 	t->inner_dst = inner_mac(r);
 	t->local = v->addr;
-	t->remote = r->remote_addr;
 	t->dport = v->port;
 	t->vni = r->key.vni;
-	t->link_mtu = p->mtu;
+	return true;
 }
 
 void tunnel_fill_adj(struct record *r)
 {
-	describe(r, &r->built);
+	struct adj_tunnel t;
+	if (describe(r, &t)) /* else as it was: update_inner() ends it */
+		r->built = t;
 	adj_set_tunnel(r->adj, &r->built);
 }
 
@@ -122,7 +138,7 @@ static bool same_tunnel(const struct adj_tunnel *a, const struct adj_tunnel *b)
 	return a->port == b->port && mac_eq(&a->outer_src, &b->outer_src) && mac_eq(&a->outer_dst, &b->outer_dst) &&
 	       mac_eq(&a->inner_src, &b->inner_src) && mac_eq(&a->inner_dst, &b->inner_dst) &&
 	       ip_eq(&a->local, &b->local) && ip_eq(&a->remote, &b->remote) && a->dport == b->dport &&
-	       a->vni == b->vni && a->link_mtu == b->link_mtu;
+	       a->vni == b->vni && a->link_mtu == b->link_mtu && a->ipip == b->ipip;
 }
 
 /* ---- states ---- */
@@ -145,7 +161,10 @@ static void update_inner(struct record *r, bool retry, uint64_t now_ns)
 		return;
 	}
 	struct adj_tunnel t;
-	describe(r, &t);
+	if (!describe(r, &t)) {
+		publish_change(r, NEIGHBOR_FAILED);
+		return;
+	}
 	if (record_usable(r) && same_tunnel(&t, &r->built))
 		return;
 	bool waits = record_is_pending(r); /* a refresh that is under way goes on */

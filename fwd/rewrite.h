@@ -11,7 +11,7 @@
 #include "tables/ct.h"
 
 /* What stands in front of the inner IP packet (tables/abi/flow.h). */
-enum { TUNNEL4_SIZE = 64, TUNNEL6_SIZE = 84 };
+enum { TUNNEL4_SIZE = 64, TUNNEL6_SIZE = 84, IPIP4_SIZE = 34, IPIP6_SIZE = 54 };
 
 /* ---- rewrite ---- */
 /* Sum of two 16-bit words with its carry added back. */
@@ -103,6 +103,26 @@ INLINE void put_tunnel6(uint8_t *o, const struct adj *a, uint32_t inner_len, uin
 	st16(o + 60, c ? c : 0xffff);
 }
 
+/* IP in IP (RFC 2003, RFC 2473); 'ecn' of the inner packet is copied out as with VXLAN. */
+INLINE uint8_t *put_ipip(uint8_t *l3, const struct adj *a, uint8_t kind, uint32_t l3_len, uint8_t tos)
+{
+	const uint32_t ecn = tos & 3;
+	if (kind == ADJ_IPIP6) {
+		uint8_t *o = l3 - IPIP6_SIZE;
+		memcpy(o, a->tmpl, IPIP6_SIZE);
+		o[15] |= (uint8_t)(ecn << 4);
+		wr16(o + 18, (uint16_t)l3_len);
+		return o;
+	}
+	const uint16_t total = htons((uint16_t)(l3_len + IP4_HLEN));
+	uint8_t *o = l3 - IPIP4_SIZE;
+	memcpy(o, a->tmpl, IPIP4_SIZE);
+	o[15] |= (uint8_t)ecn;
+	st16(o + 16, total);
+	st16(o + 24, (uint16_t)~csum_fold((uint64_t)a->base3 + total + (ecn << 8)));
+	return o;
+}
+
 /* Puts the adjacency's headers in front of the IP packet at 'l3' and tells where the frame starts. 'kind' is the adjacency's,
  * not ADJ_NONE, read once by the caller: the control thread may change it meanwhile. There must be TUNNEL6_SIZE bytes in front
  * of 'l3' unless it is ADJ_ETH. */
@@ -119,6 +139,8 @@ INLINE uint8_t *put_headers(const struct adj *a, uint8_t kind, uint8_t *l3, uint
 	if (likely(kind == ADJ_TUNNEL4)) {
 		o = l3 - TUNNEL4_SIZE;
 		put_tunnel4(o, a, l3_len + ETH_HLEN_, tos, hash, type);
+	} else if (kind != ADJ_TUNNEL6) {
+		o = put_ipip(l3, a, kind, l3_len, tos);
 	} else {
 		o = l3 - TUNNEL6_SIZE;
 		put_tunnel6(o, a, l3_len + ETH_HLEN_, tos, hash, type);

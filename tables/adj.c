@@ -148,9 +148,9 @@ void adj_set_eth(uint32_t i, uint16_t port, const struct mac *src, const struct 
 static unsigned put_ip4(uint8_t *p, const struct adj_tunnel *t, uint32_t *base3)
 {
 	p[0] = 0x45;
-	wr16(p + 6, 0x4000); /* DF: RFC 7348 4.3 wants no fragments of encapsulated packets */
+	wr16(p + 6, 0x4000); /* DF: RFC 7348 4.3 wants no fragments of encapsulated packets, RFC 2003 5.1 allows it */
 	p[8] = TTL;
-	p[9] = PROTO_UDP;
+	p[9] = t->ipip ? PROTO_IPIP : PROTO_UDP;
 	memcpy(p + 12, t->local.b + 12, 4);
 	memcpy(p + 16, t->remote.b + 12, 4);
 	*base3 = (uint32_t)csum_add(p, IP4_HLEN, 0);
@@ -160,18 +160,36 @@ static unsigned put_ip4(uint8_t *p, const struct adj_tunnel *t, uint32_t *base3)
 static unsigned put_ip6(uint8_t *p, const struct adj_tunnel *t)
 {
 	p[0] = 0x60;
-	p[6] = PROTO_UDP;
+	p[6] = t->ipip ? PROTO_IP6IP : PROTO_UDP;
 	p[7] = TTL;
 	memcpy(p + 8, t->local.b, 16);
 	memcpy(p + 24, t->remote.b, 16);
 	return IP6_HLEN;
 }
 
+/* What a VXLAN packet has behind the outer IP header. */
+static unsigned put_vxlan(uint8_t *p, const struct adj_tunnel *t)
+{
+	wr16(p + 2, t->dport); /* source port, length: per packet; checksum 0 (RFC 6935 for IPv6) */
+	p += UDP_HLEN;
+	p[0] = VXLAN_I;
+	wr32(p + 4, t->vni << 8);
+	put_eth(p + VXLAN_HLEN, &t->inner_dst, &t->inner_src, ET_IP4);
+	return UDP_HLEN + VXLAN_HLEN + ETH_HLEN_;
+}
+
+static uint8_t kind_of(const struct adj_tunnel *t)
+{
+	if (t->ipip)
+		return ip_is4(&t->local) ? ADJ_IPIP4 : ADJ_IPIP6;
+	return ip_is4(&t->local) ? ADJ_TUNNEL4 : ADJ_TUNNEL6;
+}
+
 void adj_set_tunnel(uint32_t i, const struct adj_tunnel *t)
 {
 	struct adj *a = &adjs[i];
 	bool v4 = ip_is4(&t->local);
-	uint8_t kind = v4 ? ADJ_TUNNEL4 : ADJ_TUNNEL6;
+	uint8_t kind = kind_of(t);
 	uint16_t type = v4 ? ET_IP4 : ET_IP6;
 	uint8_t b[sizeof(a->tmpl)] = { 0 }, *p = b;
 	uint32_t base3 = 0;
@@ -179,13 +197,7 @@ void adj_set_tunnel(uint32_t i, const struct adj_tunnel *t)
 	put_eth(p, &t->outer_dst, &t->outer_src, type);
 	p += ETH_HLEN_;
 	p += v4 ? put_ip4(p, t, &base3) : put_ip6(p, t);
-	wr16(p + 2, t->dport); /* source port, length: per packet; checksum 0 (RFC 6935 for IPv6) */
-	p += UDP_HLEN;
-	p[0] = VXLAN_I;
-	wr32(p + 4, t->vni << 8);
-	p += VXLAN_HLEN;
-	put_eth(p, &t->inner_dst, &t->inner_src, ET_IP4);
-	p += ETH_HLEN_;
+	p += t->ipip ? 0 : put_vxlan(p, t);
 
 	/* Another family moves every offset: nobody may use the template meanwhile. */
 	if (a->kind != ADJ_NONE && a->kind != kind) {

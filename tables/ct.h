@@ -142,6 +142,9 @@ INLINE bool ct_is_strict(const struct conn *c)
 {
 	return LOAD_RELAXED(&ct_strict) && c->proto == PROTO_TCP;
 }
+/* The same for a packet of the original direction where replies go another way: what the other end must have sent is inferred.
+ * An ACK or FIN behind a SYN says that it was answered; a FIN counts for both. */
+enum ct_tcp_verdict ct_tcp_one_way(struct conn *c, uint8_t flags);
 /* May its packets be replayed? Those of a TCP connection that opens or ends all go by the machine, also plain ACKs and data: an
  * ACK establishes it, data restores one that saw an RST. */
 INLINE bool ct_replayable(const struct conn *c)

@@ -20,7 +20,7 @@ enum { AHEAD = 8, IDENTITY_MAX = 0xffffff };
 /* One family at a time. */
 struct reader {
 	struct ct *ct;
-	struct former conns, flows, remotes;
+	struct former conns, flows, remotes, backends;
 	uint32_t now_s;
 };
 /* A former record, of either family. */
@@ -129,8 +129,17 @@ enum adopt_drop adopt_in(struct former *remotes, uint32_t former, uint32_t *in)
 	}
 }
 
+/* With direct return both keys name the service; which backend it is, says its number in the former process. */
+static uint32_t former_backend(struct former *backends, const struct claim *c, const struct service *s)
+{
+	const uint32_t b = c->conn->dnat;
+	const struct backend_key *k = former_is_live(backends, b) ? former_at(backends, b) : NULL;
+
+	return k && (!k->port || k->port == c->fwd.dport) ? backend_find(s->id, &k->addr, k->port) : 0;
+}
+
 /* The backend that the reply key names, of the service that the forward key names. */
-static enum adopt_drop judge_service(struct claim *c)
+static enum adopt_drop judge_service(struct reader *rd, struct claim *c)
 {
 	const struct side *f = &c->fwd, *r = &c->rev;
 	bool vip;
@@ -139,6 +148,10 @@ static enum adopt_drop judge_service(struct claim *c)
 	if (!(c->conn->flags & CONN_SERVICE))
 		return ADOPT_OK;
 	const struct service *s = service_find(&f->dst, f->dport, c->conn->proto, &vip);
+	if (s && same_end(&f->dst, f->dport, &r->src, r->sport)) {
+		c->backend = former_backend(&rd->backends, c, s);
+		return c->backend ? ADOPT_OK : ADOPT_SERVICE;
+	}
 	if (s)
 		c->backend = backend_find(s->id, &r->src, r->sport);
 	if (s && !c->backend && r->sport == f->dport)
@@ -339,7 +352,8 @@ static enum adopt_drop adopt(struct reader *r, uint32_t i)
 	c.fwd = side_of(r->ct->v6, c.records);
 	c.rev = side_of(r->ct->v6, c.records + r->ct->flow_size);
 	if ((why = judge_form(&c, r->ct->v6)) || (why = judge_age(&c, r->now_s)) ||
-	    (why = adopt_in(&r->remotes, c.conn->in, &c.in)) || (why = judge_service(&c)) || (why = judge_mapping(&c)))
+	    (why = adopt_in(&r->remotes, c.conn->in, &c.in)) || (why = judge_service(r, &c)) ||
+	    (why = judge_mapping(&c)))
 		return why;
 	return make(r->ct, &c, r->now_s);
 }
@@ -412,7 +426,9 @@ void ct_adopt(bool v6, uint32_t now_s)
 	    former_open_array(&r.flows, v6 ? "flow6" : "flow4", r.ct->flow_size, 2 * r.ct->flow_size,
 			      r.conns.capacity) == 0) {
 		remotes_former(&r.remotes);
+		former_open_pool(&r.backends, "lb_backends", sizeof(struct backend_key) + sizeof(struct backend));
 		adopt_all(&r);
+		former_close(&r.backends);
 	}
 	former_close(&r.remotes);
 	former_close(&r.flows);

@@ -110,6 +110,18 @@ enum ct_tcp_verdict ct_tcp(struct conn *c, bool reply, uint8_t flags)
 	return CT_TCP_OK;
 }
 
+enum ct_tcp_verdict ct_tcp_one_way(struct conn *c, uint8_t flags)
+{
+	const enum tcp_event ev = event_of(flags);
+	uint8_t sent = CT_SYN_SENT;
+
+	if (ev == EV_ACK || ev == EV_FIN)
+		__atomic_compare_exchange_n(&c->state, &sent, CT_SYN_RECV, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	if (ev == EV_FIN)
+		__atomic_fetch_or(&c->fin_seen, 2, __ATOMIC_RELAXED);
+	return ct_tcp(c, false, flags);
+}
+
 void ct_datagram(struct conn *c, bool reply)
 {
 	uint8_t old = LOAD_RELAXED(&c->state);

@@ -11,6 +11,8 @@
 /* dev: an engine port, or a remote node (tunnel.h) reached with 'vni'. For remotes 'ip' is the inner next hop that is
  * resolved by ARP/ND over the tunnel, or zero where the inner MAC is fixed (given, or identity mode). */
 #define NEIGHBOR_REMOTE 0x80000000u
+/* dev: whoever has 'ip', reached by IP in IP over the port that its route leads to; vni 0. */
+#define NEIGHBOR_IPIP 0x40000000u
 struct neighbor_key {
 	struct ipaddr ip;
 	uint32_t dev;
@@ -66,7 +68,8 @@ struct adj_tunnel {
 	struct ipaddr local, remote; /* one family */
 	uint16_t dport;              /* host order */
 	uint32_t vni;
-	uint16_t link_mtu; /* of the underlay port; adj.mtu = link_mtu less 50 or 70 */
+	uint16_t link_mtu; /* of the underlay port; adj.mtu = link_mtu less 50 or 70, IP in IP 20 or 40 */
+	bool ipip;         /* IP in IP: no VXLAN, inner MACs, dport, vni */
 };
-/* Outer header per RFC 7348: TTL 64, DF set, id 0, UDP checksum 0, flags I. */
+/* Outer header per RFC 7348: TTL 64, DF set, id 0, UDP checksum 0, flags I. IP in IP per RFC 2003, RFC 2473: the same. */
 void adj_set_tunnel(uint32_t i, const struct adj_tunnel *t);

@@ -35,6 +35,7 @@ struct service_conf {
 	uint8_t algorithm;
 	bool local;           /* traffic policy local: only backends that are containers of this box */
 	bool keep_client;     /* never masqueraded, also not toward backends behind an uplink */
+	bool dsr;             /* backends behind an uplink get what comes in IP and answer past this box */
 	uint32_t affinity;    /* seconds; 0: none */
 	uint32_t maglev_size; /* maglev_size_ok() */
 	uint32_t slow_start;  /* seconds a backend that comes (back) takes to its full weight; 0: at once */

@@ -168,8 +168,10 @@ enum ethertype { ET_IP4 = 0x0800, ET_ARP = 0x0806, ET_VLAN = 0x8100, ET_QINQ = 0
 enum ipproto {
 	PROTO_HOPOPTS = 0,
 	PROTO_ICMP = 1,
+	PROTO_IPIP = 4, /* IPv4 in IP */
 	PROTO_TCP = 6,
 	PROTO_UDP = 17,
+	PROTO_IP6IP = 41, /* IPv6 in IP */
 	PROTO_ROUTING = 43,
 	PROTO_FRAGMENT = 44,
 	PROTO_AH = 51,

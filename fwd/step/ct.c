@@ -33,6 +33,10 @@ void decide_stored_tuples(struct decision *d)
 	d->odport = rev.sport;
 	tuple_reverse(d->reply ? &fwd : &rev, &d->out);
 	d->inbound = decide_is_inbound(d->conn);
+	/* nothing else sends to a backend untranslated */
+	d->dsr = d->conn->flags & CONN_SERVICE && ip_eq(&fwd.dst, &rev.src);
+	if (d->dsr)
+		d->odst = backend_key_at(LOAD_RELAXED(&d->conn->dnat))->addr;
 }
 
 /* May a packet of no known connection begin one? What an RST or SYN+ACK may not, the TCP machine says. */
@@ -55,7 +59,7 @@ enum step step_ct(struct decision *d)
 	d->reply = d->record & 1;
 	d->conn = d->record ? ct_conn(d->ct, d->record >> 1) : NULL;
 	d->mapping = d->inmap = d->backend = 0;
-	d->inbound = d->hairpin = false;
+	d->inbound = d->hairpin = d->dsr = false;
 	d->proxy_port = 0;
 	if (!d->record) {
 		decide_say(d, "ct", "new");
@@ -73,8 +77,8 @@ void decide_release_nat(struct decision *d)
 	d->mapping = 0;
 	if (!nat_is_mapping(mapping))
 		return;
-	const struct tuple *t = &d->wire;
-	nat_unpermit(d->w->slot, mapping, d->inmap ? &t->dst : &d->odst, ntohs(d->inmap ? t->dport : d->odport));
+	const struct nat_remote to = decide_nat_remote(d);
+	nat_unpermit(d->w->slot, mapping, &to.addr, to.port);
 	nat_unref(d->w->slot, mapping);
 }
 
@@ -89,6 +93,11 @@ static void set_keys(struct decision *d, uint32_t conn)
 		tuple_key(&d->wire, &ct_flow4(conn * 2)->key);
 		tuple_key(&reply, &ct_flow4(conn * 2 + 1)->key);
 	}
+}
+
+static enum ct_tcp_verdict feed_tcp(const struct decision *d, struct conn *c)
+{
+	return d->dsr && !d->reply ? ct_tcp_one_way(c, d->p->tcp_flags) : ct_tcp(c, d->reply, d->p->tcp_flags);
 }
 
 static void take_backend(const struct decision *d)
@@ -156,7 +165,7 @@ static enum step create(struct decision *d)
 	set_keys(d, conn);
 	if (p->proto != PROTO_TCP) {
 		ct_datagram(c, false);
-	} else if (ct_tcp(c, false, p->tcp_flags) == CT_TCP_INVALID) { /* RST or SYN+ACK for nothing */
+	} else if (feed_tcp(d, c) == CT_TCP_INVALID) { /* RST or SYN+ACK for nothing */
 		give_inmap(d);
 		ct_abort(d->ct, d->w->slot, conn);
 		decide_release_nat(d);
@@ -205,7 +214,7 @@ static void leave_backend(struct decision *d, struct conn *c)
 	struct tuple t;
 	if (!(c->flags & CONN_SERVICE))
 		return;
-	if (state != CT_TIME_WAIT && state != CT_RST_SEEN) {
+	if (state != CT_TIME_WAIT && state != CT_RST_SEEN && !(d->dsr && state == CT_CLOSING)) {
 		/* data after a reset that was none */
 		if (LOAD_RELAXED(&c->flags) & CONN_LEFT &&
 		    __atomic_fetch_and(&c->flags, (uint8_t)~CONN_LEFT, __ATOMIC_RELAXED) & CONN_LEFT)
@@ -227,7 +236,15 @@ static enum ct_tcp_verdict verdict(const struct decision *d)
 		c.fin_seen = LOAD_RELAXED(&d->conn->fin_seen);
 	}
 	restore(&c);
-	return ct_tcp(&c, d->reply, d->p->tcp_flags);
+	return feed_tcp(d, &c);
+}
+
+/* The client has ACKed what went past here: it is no flood of one side, and not the first to go when there is no room. */
+static void count_as_answered(const struct decision *d, const struct conn *c)
+{
+	uint32_t *seen = ct_record_seen(d->ct, d->record | 1);
+	if (LOAD_RELAXED(&c->state) == CT_ESTABLISHED && !LOAD_RELAXED(seen))
+		STORE_RELAXED(seen, d->w->now_s);
 }
 
 static enum step refresh(struct decision *d)
@@ -237,12 +254,13 @@ static enum step refresh(struct decision *d)
 	bool aside = false;
 	enum step s;
 	restore(c);
-	if (ct_is_strict(c) && verdict(d) == CT_TCP_OK && (s = decide_window(d, &aside)) != STEP_ON)
+	/* with direct return nothing tells how far the client may go */
+	if (ct_is_strict(c) && !d->dsr && verdict(d) == CT_TCP_OK && (s = decide_window(d, &aside)) != STEP_ON)
 		return s;
 	if (p->proto != PROTO_TCP) {
 		ct_datagram(c, d->reply);
 	} else if (!aside) {
-		switch (ct_tcp(c, d->reply, p->tcp_flags)) {
+		switch (feed_tcp(d, c)) {
 		case CT_TCP_REOPEN:
 			ct_delete(d->ct, d->w->slot, d->record >> 1);
 			return STEP_AGAIN;
@@ -250,6 +268,8 @@ static enum step refresh(struct decision *d)
 			return decide_drop(d, DROP_CT_STATE);
 		default:
 			leave_backend(d, c);
+			if (d->dsr)
+				count_as_answered(d, c);
 			break;
 		}
 	}
@@ -296,7 +316,7 @@ static enum step rehearse(struct decision *d)
 {
 	const enum ct_tcp_verdict v = d->p->proto == PROTO_TCP ? verdict(d) : CT_TCP_OK;
 	bool aside;
-	if (v == CT_TCP_OK && d->conn)
+	if (v == CT_TCP_OK && d->conn && !d->dsr)
 		return decide_window(d, &aside);
 	if (v != CT_TCP_INVALID)
 		return STEP_ON;

@@ -183,11 +183,24 @@ static bool from_its_side(const struct decision *d, const struct conn *cn, uint3
 	return from.in == in || (class == FLOW_IN_HOST && from.in == FLOW_IN_UPLINK);
 }
 
-/* 'proxied': the connection whose proxy gets it, 0 = none. */
-static enum step forward(struct decision *d, const struct ipaddr *dst, uint32_t proxied)
+/* Of a connection with direct return, toward its backend: who that is, else NULL. */
+static const struct ipaddr *direct_backend(const struct conn *cn, uint32_t r, const struct tuple *key,
+					   const struct tuple *sibling)
+{
+	if (r & 1 || !(cn->flags & CONN_SERVICE) || !ip_eq(&key->dst, &sibling->src))
+		return NULL;
+	return &backend_key_at(LOAD_RELAXED(&cn->dnat))->addr;
+}
+
+/* 'direct': the backend that gets it in IP, or NULL. 'proxied': the connection whose proxy gets it, 0 = none. */
+static enum step forward(struct decision *d, const struct ipaddr *dst, const struct ipaddr *direct, uint32_t proxied)
 {
 	struct pkt *p = d->p;
-	step_route(dst, (uint32_t)p->hash, p->identity, &d->to);
+	step_route(direct ? direct : dst, (uint32_t)p->hash, p->identity, &d->to);
+	if (direct && d->to.kind != ROUTE_PORT)
+		return decide_drop(d, DROP_UNROUTABLE);
+	if (direct)
+		step_route_ipip(direct, &d->to);
 	if (proxied)
 		decide_proxy_route(proxy_port(d->ct->v6, proxied), &d->to);
 	if (d->to.kind == ROUTE_NONE)
@@ -245,7 +258,8 @@ enum step step_icmp_error(struct decision *d)
 	const bool from_inside = r & 1 ? decide_is_inbound(cn) : cn->mapping != 0;
 	if (ip_eq(&src, &key.src) || from_inside)
 		src = sibling.dst; /* the end itself, or an inside router, shows the address the outside knows: RFC 5508 REQ-5 */
-	s = forward(d, &sibling.src, cn->flags & CONN_PROXY && !(r & 1) ? r >> 1 : 0);
+	s = forward(d, &sibling.src, direct_backend(cn, r, &key, &sibling),
+		    cn->flags & CONN_PROXY && !(r & 1) ? r >> 1 : 0);
 	if (s != STEP_ON || d->x)
 		return s;
 	rewrite_quoted(&q, &sibling, p->flags & PKT_IP6);

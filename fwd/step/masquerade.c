@@ -95,7 +95,7 @@ static int wanted_pool(struct decision *d)
 		return hairpin_pool(d);
 	if (to->kind != ROUTE_PORT || d->inbound || d->proxy_port || (!d->src_endpoint && !d->backend))
 		return -1;
-	if (d->backend && d->service->conf.keep_client && !d->src_endpoint) {
+	if (d->backend && (d->dsr || d->service->conf.keep_client) && !d->src_endpoint) {
 		decide_say(d, "masquerade", "not translated: the service keeps its clients' addresses");
 		return -1;
 	}
@@ -171,9 +171,7 @@ static enum step masquerade_new(struct decision *d, int pool)
 		return masquerade_static(d, pool);
 	if (!nat_proto_supported(d->wire.proto))
 		return decide_drop(d, DROP_NAT_PROTO);
-	const struct tuple *t = &d->wire;
-	const struct nat_remote to = { .addr = d->inmap ? t->dst : d->odst,
-				       .port = ntohs(d->inmap ? t->dport : d->odport) };
+	const struct nat_remote to = decide_nat_remote(d);
 	const struct nat_key k = { .inside = d->osrc,
 				   .inside_port = ntohs(inside_port(&d->wire)),
 				   .proto = d->wire.proto,

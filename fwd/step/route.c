@@ -21,6 +21,14 @@ static void route_neighbor(struct route *r)
 		r->adj = n->adj;
 }
 
+void step_route_ipip(const struct ipaddr *dst, struct route *r)
+{
+	r->key = (struct neighbor_key){ .ip = *dst, .dev = NEIGHBOR_IPIP };
+	r->adj = 0;
+	r->failed = false;
+	route_neighbor(r);
+}
+
 /* An inner MAC that is fixed travels inside the key, so that each has an adjacency of its own (fwd/resolve.h). */
 static struct ipaddr fixed_mac_key(const struct mac *m)
 {

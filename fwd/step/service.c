@@ -44,6 +44,16 @@ static uint32_t choose(struct decision *d, const struct service *s, bool *stuck)
 	return service_choose(s, &d->wire.src, ntohs(d->wire.sport), worker_random(d->w), d->x != NULL);
 }
 
+/* Direct server return is for who is behind an uplink (fwd/step/dsr.c). */
+static bool returns_directly(const struct decision *d, const struct service *s, const struct ipaddr *backend)
+{
+	struct route r;
+	if (!s->conf.dsr)
+		return false;
+	step_route(backend, (uint32_t)d->p->hash, d->p->identity, &r);
+	return r.kind == ROUTE_PORT || r.kind == ROUTE_NONE;
+}
+
 /* A container that gets itself: from its own address it would answer itself, past the gateway. */
 static bool is_hairpin(const struct decision *d)
 {
@@ -66,11 +76,17 @@ static enum step new_connection(struct decision *d, const struct service *s)
 	const struct backend_key *k = backend_key_at(b);
 	d->backend = b;
 	d->service = s;
-	d->odst = d->out.dst = k->addr;
-	d->odport = d->out.dport = k->port ? htons(k->port) : d->wire.dport;
-	decide_say(d, "service", "backend %s port %u, by %s%s", ip_print(&k->addr, text), ntohs(d->odport),
+	d->odst = k->addr;
+	d->odport = k->port ? htons(k->port) : d->wire.dport;
+	d->dsr = returns_directly(d, s, &k->addr);
+	decide_say(d, "service", "backend %s port %u, by %s%s%s", ip_print(&k->addr, text), ntohs(d->odport),
 		   stuck ? "affinity" : service_algorithms[s->conf.algorithm],
+		   d->dsr ? ", in IP, it answers the client itself" : "",
 		   s->fallback ? "; only draining ones are left" : "");
+	if (d->dsr)
+		return STEP_ON;
+	d->out.dst = d->odst;
+	d->out.dport = d->odport;
 	if (d->again) /* the same client port to this backend by another service: replies would look alike */
 		d->out.sport = htons((uint16_t)(1024 + worker_random(d->w) % (65536 - 1024)));
 	if (is_hairpin(d)) {
@@ -103,21 +119,28 @@ static enum step end_connection(struct decision *d)
 	return tell || d->reply ? decide_drop(d, DROP_NO_SERVICE) : STEP_AGAIN;
 }
 
+/* One that is over holds its backend no longer: the place may be another's. With direct return the tuples do not name it, but
+ * they name the service. */
+static bool still_serves(const struct decision *d, uint32_t b, const struct service *s)
+{
+	const struct backend_key *k = backend_key_at(b);
+	if (LOAD_RELAXED(&backend_at(b)->use) == USE_NONE || !s || (k->port && k->port != ntohs(d->odport)))
+		return false;
+	return d->dsr ? ip_eq(&s->conf.key.vip, decide_vip(d)) : ip_eq(&k->addr, &d->odst);
+}
+
 static enum step known_connection(struct decision *d)
 {
 	const uint32_t b = LOAD_RELAXED(&d->conn->dnat);
 	const struct service *s = backend_service(b);
 	enum step step;
-	const struct backend_key *k = backend_key_at(b);
-	/* one that is over holds its backend no longer: the place may be another's */
-	if (LOAD_RELAXED(&backend_at(b)->use) == USE_NONE || !s || !ip_eq(&k->addr, &d->odst) ||
-	    (k->port && k->port != ntohs(d->odport)))
+	if (!still_serves(d, b, s))
 		return end_connection(d);
 	if (!d->reply && (step = check_source(d, s)) != STEP_ON)
 		return step;
 	d->backend = b;
 	d->service = s;
-	d->hairpin = ip_eq(&d->osrc, &d->odst);
+	d->hairpin = !d->dsr && ip_eq(&d->osrc, &d->odst);
 	return STEP_ON;
 }
 

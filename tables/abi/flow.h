@@ -62,7 +62,8 @@ enum flow_in {
 };
 
 /* Where frames go and what is put in front of them; changed in place when a MAC changes. Three lines. */
-enum adj_kind { ADJ_NONE = 0, ADJ_ETH = 1, ADJ_TUNNEL4 = 2, ADJ_TUNNEL6 = 3 };
+/* ADJ_IPIP: IP in IP of one family, the engine only */
+enum adj_kind { ADJ_NONE = 0, ADJ_ETH = 1, ADJ_TUNNEL4 = 2, ADJ_TUNNEL6 = 3, ADJ_IPIP4 = 4, ADJ_IPIP6 = 5 };
 struct adj {
 	__u8 eth[14];   /* Ethernet header; senders write the type field themselves */
 	__u16 port;     /* engine port index */
@@ -73,7 +74,7 @@ struct adj {
 	__u32 refs;     /* cold: control thread only */
 	__u32 gen;      /* generation counter number bumped when this adjacency dies */
 	__u8 pad[32];
-	/* tunnels: Ethernet 14, IPv4 20 or IPv6 40, UDP 8, VXLAN 8, inner Ethernet 14 = 64 or 84 bytes */
+	/* tunnels: Ethernet 14, IPv4 20 or IPv6 40, UDP 8, VXLAN 8, inner Ethernet 14 = 64 or 84 bytes; IP in IP: the first two */
 	__u8 tmpl[128];
 };
 

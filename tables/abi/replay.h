@@ -104,7 +104,8 @@ struct replay_flow6 {
  *   ADJ_ETH, another port: out by conf.port[port].ifindex
  *   ADJ_TUNNEL4: the template in front, out by conf.port[port].ifindex; tc too (bpf_skb_adjust_room keeps GSO), so the bytes
  *     are the engine's and no second routing table is asked
- *   ADJ_TUNNEL6: refused (the outer checksum covers the payload), ADJ_NONE: refused */
+ *   ADJ_TUNNEL6: refused (the outer checksum covers the payload), ADJ_IPIP4, ADJ_IPIP6 (connections whose replies never pass),
+ *     ADJ_NONE: refused */
 
 /* map replay_conf: memory-mappable array of one. Written by the control thread. */
 #define REPLAY_ON 1u

@@ -103,6 +103,36 @@ static void test_tcp_loose_and_invalid(void **state)
 	     { 0, ACK | 0x20, CT_ESTABLISHED, 0 });
 }
 
+/* Replies go another way: what they were is read off the other side. */
+static void test_one_way(void **state)
+{
+	static const struct step steps[] = {
+		{ 0, SYN, CT_SYN_SENT, CT_TCP_OK },      { 0, SYN, CT_SYN_SENT, CT_TCP_OK },
+		{ 0, ACK, CT_ESTABLISHED, CT_TCP_OK },   { 0, RST, CT_RST_SEEN, CT_TCP_OK },
+		{ 0, ACK, CT_ESTABLISHED, CT_TCP_OK },   { 0, FINACK, CT_CLOSING, CT_TCP_OK },
+		{ 0, FINACK, CT_CLOSING, CT_TCP_OK },    { 0, ACK, CT_TIME_WAIT, CT_TCP_OK },
+		{ 0, SYN, CT_TIME_WAIT, CT_TCP_REOPEN },
+	};
+	struct conn c = { .proto = PROTO_TCP };
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(steps); i++) {
+		assert_int_equal(ct_tcp_one_way(&c, steps[i].flags), steps[i].verdict);
+		assert_int_equal(c.state, steps[i].then);
+	}
+	/* in the middle, and closed at once */
+	c = (struct conn){ .proto = PROTO_TCP };
+	assert_int_equal(ct_tcp_one_way(&c, ACK), CT_TCP_OK);
+	assert_int_equal(c.state, CT_ESTABLISHED);
+	c = (struct conn){ .proto = PROTO_TCP, .state = CT_SYN_SENT };
+	assert_int_equal(ct_tcp_one_way(&c, FINACK), CT_TCP_OK);
+	assert_int_equal(c.state, CT_CLOSING);
+	/* what says nothing of a reply changes nothing */
+	c = (struct conn){ .proto = PROTO_TCP };
+	assert_int_equal(ct_tcp_one_way(&c, SYNACK), CT_TCP_INVALID);
+	assert_int_equal(ct_tcp_one_way(&c, 0), CT_TCP_INVALID);
+	assert_int_equal(c.state, CT_NEW);
+}
+
 static void test_datagram(void **state)
 {
 	struct conn c = { .proto = PROTO_UDP };
@@ -126,6 +156,7 @@ int main(void)
 		cmocka_unit_test(test_tcp_open_close),
 		cmocka_unit_test(test_tcp_reset_reopen),
 		cmocka_unit_test(test_tcp_loose_and_invalid),
+		cmocka_unit_test(test_one_way),
 		cmocka_unit_test(test_datagram),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
