@@ -26,7 +26,7 @@ refused() {
 }
 refused 'nosuch' add port p9 device nosuch
 refused 'nosuch' add endpoint 12 device nosuch ipv4 10.1.0.12 identity 7
-nsip gw link add jumbo mtu 9000 type veth peer name jumbo2 mtu 9000
+nsip gw link add jumbo mtu 20000 type veth peer name jumbo2 mtu 20000
 nsip gw link set jumbo up
 nsip gw link set jumbo2 up
 nsip gw link add br9 type bridge
