@@ -26,6 +26,17 @@
 #include "tables/proxy.h"
 #include "tables/service.h"
 
+/* NULL: the control thread's own row. */
+static void show_port_device(struct out *o, const struct port *p)
+{
+	const char *device = !p ? "" : p->conf.devargs[0] ? p->conf.devargs : p->conf.device;
+	out_str(o, "name", p ? p->conf.name : "control");
+	out_str(o, "device", device[0] ? device : NULL);
+	out_str(o, "mode", p && p->mode_text && *p->mode_text ? p->mode_text : NULL);
+	out_bool(o, "zero_copy", p && p->zero_copy);
+	out_u64(o, "queues", p ? p->n_queues : 0);
+}
+
 static void show_ports(struct out *o)
 {
 	for (unsigned i = 0; i < PORTS_MAX && !out_full(o); i++) {
@@ -36,12 +47,7 @@ static void show_ports(struct out *o)
 		struct meter_port live = meter_port(i);
 		struct port_stats s = p ? port_stats_sum(ports[i]) : (struct port_stats){ 0 };
 		out_row(o);
-		out_str(o, "name", p ? p->conf.name : "control");
-		const char *device = p && p->conf.devargs[0] ? p->conf.devargs : p ? p->conf.device : "";
-		out_str(o, "device", device[0] ? device : NULL);
-		out_str(o, "mode", p && p->mode_text && *p->mode_text ? p->mode_text : NULL);
-		out_bool(o, "zero_copy", p && p->zero_copy);
-		out_u64(o, "queues", p ? p->n_queues : 0);
+		show_port_device(o, p);
 		out_u64(o, "rx_packets", c.rx.packets);
 		out_u64(o, "tx_packets", c.tx.packets);
 		out_u64(o, "dropped", c.dropped.packets);
@@ -49,7 +55,7 @@ static void show_ports(struct out *o)
 		out_u64(o, "rx_bytes", c.rx.bytes);
 		out_u64(o, "tx_bytes", c.tx.bytes);
 		out_str(o, "kind", p && p->conf.kind[0] ? p->conf.kind : "control");
-		out_bool(o, "up", i == PORT_CONTROL || p->up);
+		out_bool(o, "up", !p || i == PORT_CONTROL || p->up);
 		out_u64(o, "mtu", p ? p->mtu : 0);
 		out_u64(o, "rx_pps", live.rx_per_s);
 		out_u64(o, "tx_pps", live.tx_per_s);

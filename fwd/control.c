@@ -305,9 +305,9 @@ void control_link(uint32_t ifindex, const char *name, bool present, bool up, uin
 	(void)mac;
 	for (uint32_t id = endpoint_next(0); id; id = endpoint_next(id)) {
 		const struct endpoint *ep = endpoint_by_id(id);
-		if (present && is_health(ep) && ifindex != health_ifindex())
+		if (present ? strcmp(ep->device, name) != 0 : ep->ifindex != ifindex)
 			continue;
-		if (present ? strcmp(ep->device, name) == 0 : ep->ifindex == ifindex)
+		if (!present || strcmp(name, HEALTH_DEVICE) != 0 || ifindex == health_ifindex())
 			endpoint_link(ep, ifindex, present);
 	}
 }

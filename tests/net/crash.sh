@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # kill -9: the box's own networking lives, containers are closed, a restart answers within 2 s.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

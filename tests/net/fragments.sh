@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Fragmented datagrams, both families, in order and out of it: container to container, outside through SNAT, remote over
 # VXLAN (where each fragment is cut up again); attacks; a flood of never-completed ones beside whole packets.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

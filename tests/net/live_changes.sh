@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # What the operator changes with ip(8) or sluicectl takes effect at once, on live connections too.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

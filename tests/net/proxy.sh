@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Policy 'redirect PORT' to an unmodified HAProxy with a transparent listener: from a container and toward one, IPv4 and IPv6. Without
 # the listener the client is refused at once.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Uplinks with several receive queues: all are served, whichever worker owns them; frames change hands between workers.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 export QUEUES=2

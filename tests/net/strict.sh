@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # 'ct tcp strict' between unmodified kernels: nothing of theirs is outside its window; resets and data by guessing are.
+# workers: 2
 . "$(dirname "$0")/_env.sh"
 
 topo_gateway

@@ -10,6 +10,7 @@
 
 #include "fwd/base/rcu.h"
 #include "fwd/port/port.h"
+#include "tests/support/turns.h"
 
 struct port *ports[PORTS_MAX];
 static struct port uplink[4];
@@ -91,7 +92,7 @@ static void expect_gateway(const char *addr, const char *gateway)
 
 /* ---- the twin ---- */
 
-enum { ROWS = 120, PROBES = 300, ROUNDS = 6000 };
+enum { ROWS = 120, PROBES = 300, ROUNDS = TURNS(6000) };
 struct row {
 	bool used;
 	struct fib_route r;

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "fwd/base/rcu.h"
+#include "tests/support/turns.h"
 
 enum { MAX_ROWS = 300, PROBES = 400, SETS = 3 };
 
@@ -122,7 +123,7 @@ static void test_twin(void **state)
 		probes[i] = (struct probe){ .a = random_addr(), .set = (uint32_t)random() % SETS };
 		sample(&l, &probes[i]);
 	}
-	for (uint64_t value = 1; value < 6000; value++, rounds++) {
+	for (uint64_t value = 1; value < TURNS(6000); value++, rounds++) {
 		struct ipnet n = random_net();
 		uint32_t set = (uint32_t)random() % SETS;
 		struct row *r = naive_exact(set, &n), *slot = NULL;
@@ -161,7 +162,7 @@ static void test_twin(void **state)
 		assert_int_equal(lpm_exact(&l, set, &n) != 0, naive_exact(set, &n) != NULL);
 		rcu_poll_deferred();
 	}
-	assert_true(changed > 5000 && done[1] > 300 && done[2] > 300);
+	assert_true(changed > TURNS(5000) && done[1] > TURNS(300) && done[2] > TURNS(300));
 	print_message("%u answers changed, %u told needlessly of %u\n", changed, needless, rounds * PROBES);
 	/* the random prefixes are shorter than real ones: many concern more blocks than are told one by one */
 	assert_true(needless < rounds * PROBES / 4);
@@ -325,7 +326,7 @@ static void test_reader(void **state)
 	assert_int_equal(lpm_insert(&shared, 0, &all, &v), 0);
 	pthread_create(&t, NULL, reader, NULL);
 	uint64_t end = 0;
-	for (unsigned k = 0; end < 60000 || LOAD_RELAXED(&n_checked) < 1000; k++) {
+	for (unsigned k = 0; end < TURNS(60000) || LOAD_RELAXED(&n_checked) < 1000; k++) {
 		struct ipnet *n = &some[random() % ARRAY_LEN(some)];
 		v++;
 		int r = random() % 2 ? lpm_set(&shared, 0, n, &v) : lpm_delete(&shared, 0, n);

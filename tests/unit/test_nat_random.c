@@ -3,6 +3,7 @@
  * threads. */
 #include "tables/nat_pool.h"
 #include "tests/unit/nat_kit.h"
+#include "tests/support/turns.h"
 
 /* ---- random operations against arrays ---- */
 
@@ -78,7 +79,7 @@ static void test_random(void **state)
 	(void)state;
 	memset(all, 0, sizeof(all));
 	unsigned p = add_pool("192.0.2.1", RANGE_LO, RANGE_LO + RANGE - 1, NAT_APDF);
-	for (unsigned n = 0; n < 60000; n++) {
+	for (unsigned n = 0; n < TURNS(60000); n++) {
 		/* tides, so that the range is full at times and empty at others */
 		unsigned up = n / 3000 % 2 ? 58 : 30, op = rnd(100);
 		unsigned host = rnd(HOSTS), port = rnd(INSIDE_PORTS), r = rnd(REMOTES);
@@ -109,7 +110,7 @@ static void test_random(void **state)
 
 /* ---- races ---- */
 
-enum { ROUNDS = 30000 };
+enum { ROUNDS = TURNS(30000) };
 static struct race {
 	unsigned at, pool;
 	struct nat_key k;
@@ -191,7 +192,7 @@ static void churn(unsigned me)
 	const struct ipaddr remote = ip("203.0.113.1"), a = ip("192.0.2.1");
 	uint64_t x = 5 + me;
 
-	for (unsigned n = 0; n < 200000; n++) {
+	for (unsigned n = 0; n < TURNS(200000); n++) {
 		x = x * 6364136223846793005 + 1442695040888963407;
 		unsigned r = (unsigned)(x >> 40);
 		struct nat_key k = key_of(race.pool, PROTO_UDP, r % 3, (uint16_t)(3000 + r / 3 % 2));
@@ -245,7 +246,7 @@ static int claim(enum steer_proto which, uint16_t want, uint64_t random, struct 
 }
 
 /* Two threads drain one range from the same end: the claims meet in the same words all the time. */
-enum { DRAIN_LO = 1, DRAIN_HI = 65535, DRAINS = 30 };
+enum { DRAIN_LO = 1, DRAIN_HI = 65535, DRAINS = TURNS(30) };
 static struct drain {
 	unsigned got[2];
 	uint16_t port[2][65536];

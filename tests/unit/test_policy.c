@@ -16,6 +16,7 @@
 #include "tables/policy.h"
 #include "tables/policy_set.h"
 #include "tables/tunnel.h"
+#include "tests/support/turns.h"
 
 enum { ENDPOINTS = 4, RULES = 60 };
 static const uint32_t identity_of[ENDPOINTS + 1] = { 0, 1001, 1001, 1002, 1003 };
@@ -254,7 +255,7 @@ static void test_twin(void **state)
 {
 	struct err e = { "" };
 	(void)state;
-	for (unsigned round = 0; round < 6000; round++) {
+	for (unsigned round = 0; round < TURNS(6000); round++) {
 		unsigned count = 0;
 		mutate();
 		if (round % 100 == 99) /* few rules: default allow, single shapes */
