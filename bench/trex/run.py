@@ -59,7 +59,7 @@ class Tester:
         """'count' packets, then silence: (sent, received)."""
         one = self.streams[0]
         self.load(
-            [self.api.STLStream(packet=one.get_pkt_builder() if hasattr(one, "get_pkt_builder") else one.pkt,
+            [self.api.STLStream(packet=one.scapy_pkt_builder,
                                 mode=self.api.STLTXSingleBurst(pps=pps, total_pkts=count))]
         )
         self.client.clear_stats()
@@ -103,7 +103,7 @@ def loss(t, args):
 
 
 def latency(t, args):
-    builder = t.streams[0].pkt
+    builder = t.streams[0].scapy_pkt_builder
     probe = t.api.STLStream(
         packet=builder, mode=t.api.STLTXCont(pps=1000), flow_stats=t.api.STLFlowLatencyStats(pg_id=LATENCY_ID)
     )
@@ -156,6 +156,8 @@ def main():
     except ImportError as e:
         sys.exit(f"run.py: {e}: set TREX to TRex's 'scripts' directory")
     try:
+        if args.mode != "connections": # what has to be learned is, before anything counts (RFC 2544 23)
+            t.trial(1000, 1)
         value = MODES[args.mode](t, args)
     finally:
         t.close()
