@@ -3,6 +3,7 @@
  * the backend. Time is set; what is waited for are the sockets. */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -146,11 +147,9 @@ static int listen_at(const char *text, uint16_t *port)
 	if (!is4)
 		memcpy(&v6->sin6_addr, self.b, 16);
 	const int fd = socket(s.ss_family, SOCK_STREAM, 0), on = 1;
-	if (fd < 0 && !is4)
-		skip(); /* a kernel without IPv6 */
+	assert_true(fd >= 0);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fd, (struct sockaddr *)&s, is4 ? sizeof(*v4) : sizeof(*v6)) && !is4 && errno == EADDRNOTAVAIL)
-		skip();
+	assert_int_equal(bind(fd, (struct sockaddr *)&s, is4 ? sizeof(*v4) : sizeof(*v6)), 0);
 	assert_int_equal(listen(fd, 8), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&s, &len), 0);
 	*port = ntohs(is4 ? v4->sin_port : v6->sin6_port);
@@ -354,10 +353,6 @@ static void test_icmp(void **state)
 	static const char *const vip[] = { "203.0.113.80", "2001:db8::80" }, *const at[] = { "127.0.0.1", "::1" };
 	uint16_t port = 0;
 	(void)state;
-	const int raw = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
-	if (raw < 0)
-		skip(); /* CAP_NET_RAW */
-	close(raw);
 	probe.kind = PROBE_ICMP;
 	for (unsigned i = 0; i < 2; i++) {
 		close(listen_at(at[i], &port)); /* is there such an address? */
@@ -478,6 +473,13 @@ static void test_many(void **state)
 	assert_int_equal(service_choose(s, &self, 1, 0, true), 0);
 }
 
+/* A namespace of its own, whose loopback has both families whatever the machine's has. Needs root. */
+static int own_network(void **state)
+{
+	(void)state;
+	return unshare(CLONE_NEWNET) || system("ip link set lo up") ? -1 : 0;
+}
+
 #define WITH_SOCKETS(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -497,5 +499,5 @@ int main(void)
 	};
 	hash_init(1);
 	rcu_thread_register();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, own_network, NULL);
 }
