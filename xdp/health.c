@@ -141,20 +141,25 @@ static int make_pair(struct job *j, struct nl *outside)
 	return 0;
 }
 
+/* In a thread of its own, which then is the one in another namespace. */
+static int build(struct job *j, struct nl *outside, struct nl *inside)
+{
+	if ((j->rc = nl_open(outside, j->e)) || remove_former(j, outside))
+		return j->rc;
+	if (unshare(CLONE_NEWNET))
+		return fail(j, -errno, "make its network namespace", NULL);
+	j->netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (j->netns < 0)
+		return fail(j, -errno, "open its network namespace", NULL);
+	if (make_pair(j, outside) || (j->rc = nl_open(inside, j->e)) || equip(j, inside))
+		return j->rc;
+	return listen_any(j);
+}
+
 static void *enter(void *arg)
 {
-	struct job *j = arg;
 	struct nl outside = { 0 }, inside = { 0 };
-	if ((j->rc = nl_open(&outside, j->e)))
-		return NULL;
-	if (remove_former(j, &outside))
-		;
-	else if (unshare(CLONE_NEWNET))
-		fail(j, -errno, "make its network namespace", NULL);
-	else if ((j->netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)) < 0)
-		fail(j, -errno, "open its network namespace", NULL);
-	else if (!make_pair(j, &outside) && !(j->rc = nl_open(&inside, j->e)) && !equip(j, &inside))
-		listen_any(j);
+	build(arg, &outside, &inside);
 	nl_close(&inside);
 	nl_close(&outside);
 	return NULL;
