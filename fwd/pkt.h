@@ -38,10 +38,7 @@ struct pkt {
 	uint8_t *l4;
 	uint8_t *inner; /* Ethernet header of the packet at l3: 'data', or behind VXLAN */
 	uint8_t ttl, tos;
-	uint8_t gso_type;  /* the next five: always 0 until chains land */
 	uint8_t outer_tos; /* overlay: outer TOS, for RFC 6040 */
-	uint32_t next;     /* next buffer of a chain */
-	uint16_t gso_size, csum_start, csum_offset;
 
 	/* filled by decide's entry step */
 	uint32_t outer_vni; /* overlay: VNI it came with */
