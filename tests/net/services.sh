@@ -70,6 +70,21 @@ ok "neighbours hear of new service and pool addresses"
 ctl del nat pool 198.51.100.81
 ctl del nat pool 2001:db8:2::81
 
+# ---- every entry: the box itself, a container, a host behind the tunnel that is a backend, too ----
+nsip node route add $V4 via 10.3.0.1
+nsip node -6 route add $V6 via fd03::1
+# what the box sends by the gate comes from an address that the tunnel's other end answers by the tunnel
+addr gw sluice_host 10.1.0.200/32 fd01::200/128
+for n in gw c2 rc; do
+	for h in $V4 "[$V6]"; do
+		for _ in 1 2 3 4; do # each worker has its own turn
+			ns $n curl -sS -g -f -m 5 "http://$h/who" >"$TMP/who" || fail "$n -> $h"
+			grep -qx 'c1\|rc' "$TMP/who" || fail "$n -> $h: answered by $(cat "$TMP/who")"
+		done
+	done
+done
+ok "clients on the box, in a container, behind the tunnel"
+
 # ---- load ----
 echo 'function delay() return 5 end' >"$TMP/long.lua" # milliseconds
 echo 'wrk.headers["Connection"] = "close"; function delay() return 5 end' >"$TMP/short.lua"
