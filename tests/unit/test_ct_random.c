@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Connections under random operations, against a list without any cleverness, and under two threads. */
 #include "tests/unit/ct_kit.h"
+#include "tests/support/pair.h"
 
 /* ---- random operations against a list ---- */
 
@@ -224,25 +225,11 @@ static void churn(unsigned me)
 	}
 }
 
-static void *churn_thread(void *arg)
-{
-	(void)arg;
-	rcu_thread_register();
-	churn(1);
-	rcu_thread_unregister();
-	return NULL;
-}
-
 static void test_churn(void **state)
 {
-	pthread_t t;
 	unsigned n = 0;
 	(void)state;
-	assert_int_equal(pthread_create(&t, NULL, churn_thread, NULL), 0);
-	churn(0);
-	rcu_offline();
-	pthread_join(t, NULL);
-	rcu_online();
+	run_pair(churn);
 	for (uint32_t i = ct_next(&ct4, 0); i; i = ct_next(&ct4, i), n++)
 		for (unsigned d = 0; d < 2; d++)
 			assert_int_equal(find(&ct4, record(&ct4, 2 * i + d), T0), 2 * i + d);

@@ -3,6 +3,7 @@
 #include "fwd/base/clock.h"
 #include "tables/nat_pool.h"
 #include "tests/unit/nat_kit.h"
+#include "tests/support/pair.h"
 
 static const struct nat_remote somebody = { .port = 53 };
 
@@ -253,25 +254,11 @@ static void churn(unsigned me)
 	}
 }
 
-static void *churn_thread(void *arg)
-{
-	(void)arg;
-	rcu_thread_register();
-	churn(1);
-	rcu_thread_unregister();
-	return NULL;
-}
-
 static void test_quota_race(void **state)
 {
-	pthread_t t;
 	(void)state;
 	quota_pool = add(&(struct nat_pool){ .filter = NAT_EIF, .max_ports = 2, .max_sessions = 2 });
-	assert_int_equal(pthread_create(&t, NULL, churn_thread, NULL), 0);
-	churn(0);
-	rcu_offline();
-	pthread_join(t, NULL);
-	rcu_online();
+	run_pair(churn);
 	assert_int_equal(quota_over[0] + quota_over[1], 0); /* two threads hold one each at most */
 	assert_int_equal(nat_count(), 0);
 	assert_int_equal(nat_source_count(), 0);

@@ -4,6 +4,7 @@
 #include "tables/nat_pool.h"
 #include "tests/unit/nat_kit.h"
 #include "tests/support/turns.h"
+#include "tests/support/pair.h"
 
 /* ---- random operations against arrays ---- */
 
@@ -214,25 +215,11 @@ static void churn(unsigned me)
 	}
 }
 
-static void *churn_thread(void *arg)
-{
-	(void)arg;
-	rcu_thread_register();
-	churn(1);
-	rcu_thread_unregister();
-	return NULL;
-}
-
 static void test_churn(void **state)
 {
-	pthread_t t;
 	(void)state;
 	race.pool = add_pool("192.0.2.1", 3000, 3007, NAT_ADF);
-	assert_int_equal(pthread_create(&t, NULL, churn_thread, NULL), 0);
-	churn(0);
-	rcu_offline();
-	pthread_join(t, NULL);
-	rcu_online();
+	run_pair(churn);
 	assert_int_equal(nat_count(), 0);
 	assert_int_equal(bits_in(race.pool, STEER_UDP), 0);
 	assert_int_equal(nat_pools[race.pool].in_use[STEER_UDP], 0);
@@ -382,26 +369,12 @@ static void fill_curve(unsigned me)
 	}
 }
 
-static void *curve_thread(void *arg)
-{
-	(void)arg;
-	rcu_thread_register();
-	fill_curve(1);
-	rcu_thread_unregister();
-	return NULL;
-}
-
 static void test_curve(void **state)
 {
-	pthread_t t;
 	(void)state;
 	memset(&curve, 0, sizeof(curve));
 	race.pool = add_pool("192.0.2.1", CURVE_LO, CURVE_LO + CURVE - 1, NAT_APDF);
-	assert_int_equal(pthread_create(&t, NULL, curve_thread, NULL), 0);
-	fill_curve(0);
-	rcu_offline();
-	pthread_join(t, NULL);
-	rcu_online();
+	run_pair(fill_curve);
 	print_message("new connections refused at 50 / 75 / 100 %% of %d ports: %u / %u / %u; then %u of %d\n", CURVE,
 		      curve.refused_at[0], curve.refused_at[1], curve.refused_at[2], curve.refused, CURVE_MORE);
 	assert_int_equal(curve.early, 0);

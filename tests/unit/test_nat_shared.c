@@ -2,6 +2,7 @@
 /* Address and port dependent mappings: ports that connections to different remotes share. */
 #include "tables/nat_pool.h"
 #include "tests/unit/nat_kit.h"
+#include "tests/support/pair.h"
 
 static unsigned add_apdm(uint16_t lo, uint16_t hi)
 {
@@ -173,25 +174,11 @@ static void churn(unsigned me)
 	}
 }
 
-static void *churn_thread(void *arg)
-{
-	(void)arg;
-	rcu_thread_register();
-	churn(1);
-	rcu_thread_unregister();
-	return NULL;
-}
-
 static void test_race(void **state)
 {
-	pthread_t t;
 	(void)state;
 	race.pool = add_apdm(7000, 7000 + FEW - 1);
-	assert_int_equal(pthread_create(&t, NULL, churn_thread, NULL), 0);
-	churn(0);
-	rcu_offline();
-	pthread_join(t, NULL);
-	rcu_online();
+	run_pair(churn);
 	assert_int_equal(race.opened[0] + race.opened[1], 2 * ROUNDS);
 	assert_int_equal(bits_in(race.pool, STEER_UDP), 0);
 	assert_int_equal(nat_pools[race.pool].in_use[STEER_UDP], 0);
