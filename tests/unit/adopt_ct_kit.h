@@ -38,29 +38,11 @@ static inline void start(uint32_t tcp, uint32_t other)
 static inline int setup(void **state)
 {
 	(void)state;
-	rcu_thread_register();
-	hash_init(42);
-	rnd_state = 11;
 	with_pools = true;
-	if (name_dir())
+	if (first_process(11))
 		return -1;
 	start(SMALL_TCP, SMALL_OTHER);
 	return 0;
-}
-
-static inline int teardown(void **state)
-{
-	char former[80];
-	(void)state;
-	crash();
-	nat_bits_kept = false;
-	nat_set_bits_provider(NULL);
-	arena_former_done();
-	arena_remove_all();
-	arena_set_dir(NULL, NULL);
-	snprintf(former, sizeof(former), "%s.former", dir);
-	rcu_thread_unregister();
-	return access(dir, F_OK) == 0 || access(former, F_OK) == 0 ? -1 : 0;
 }
 
 static inline void *record(const struct ct *c, uint32_t r)

@@ -36,3 +36,27 @@ static void crash(void)
 	rcu_wait();
 	hash_init(rnd64() | 1); /* another process has another seed */
 }
+
+/* Of a test: the random numbers' seed, a directory's name; and its end, which must leave no file. */
+static int first_process(uint64_t seed)
+{
+	rcu_thread_register();
+	hash_init(42);
+	rnd_state = seed;
+	return name_dir();
+}
+
+static int last_process(void **state)
+{
+	char former[80];
+	(void)state;
+	crash();
+	nat_bits_kept = false;
+	nat_set_bits_provider(NULL);
+	arena_former_done();
+	arena_remove_all();
+	arena_set_dir(NULL, NULL);
+	snprintf(former, sizeof(former), "%s.former", dir);
+	rcu_thread_unregister();
+	return access(dir, F_OK) == 0 || access(former, F_OK) == 0 ? -1 : 0;
+}

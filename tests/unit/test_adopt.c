@@ -209,7 +209,7 @@ static void test_many(void **state)
 	check_whole();
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, last_process)
 
 int main(void)
 {

@@ -184,7 +184,7 @@ static void test_damage(void **state)
 	}
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, last_process)
 
 int main(void)
 {

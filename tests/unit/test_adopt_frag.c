@@ -27,24 +27,10 @@ static void start(void)
 static int setup(void **state)
 {
 	(void)state;
-	rcu_thread_register();
-	hash_init(42);
-	rnd_state = 12;
-	if (name_dir())
+	if (first_process(12))
 		return -1;
 	start();
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	crash();
-	arena_former_done();
-	arena_remove_all();
-	arena_set_dir(NULL, NULL);
-	rcu_thread_unregister();
-	return access(dir, F_OK) == 0 ? -1 : 0;
 }
 
 static struct ipaddr inside(uint32_t n)
@@ -173,8 +159,8 @@ static void test_damage(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_datagrams, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_datagrams, setup, last_process),
+		cmocka_unit_test_setup_teardown(test_damage, setup, last_process),
 	};
 	return cmocka_run_group_tests_name("adopt_frag", tests, NULL, NULL);
 }

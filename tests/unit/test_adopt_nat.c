@@ -33,22 +33,7 @@ static unsigned start(void)
 static int setup(void **state)
 {
 	(void)state;
-	rcu_thread_register();
-	hash_init(42);
-	rnd_state = 13;
-	return name_dir();
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	crash();
-	nat_bits_kept = false;
-	arena_former_done();
-	arena_remove_all();
-	arena_set_dir(NULL, NULL);
-	rcu_thread_unregister();
-	return access(dir, F_OK) == 0 ? -1 : 0;
+	return first_process(13);
 }
 
 static void adopt_now(void)
@@ -199,9 +184,9 @@ static void test_static(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_shared_port, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_quota, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_static, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_shared_port, setup, last_process),
+		cmocka_unit_test_setup_teardown(test_quota, setup, last_process),
+		cmocka_unit_test_setup_teardown(test_static, setup, last_process),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
