@@ -174,6 +174,7 @@ void kit_setup(unsigned n, uint32_t conns)
 	    resolve_init(&e) || service_init(&e) || affinity_init(&e) || workers_init(n, &e))
 		kit_die("init", e.text);
 	ct_on_delete = decide_connection_gone;
+	ct_may_evict = decide_may_evict;
 	add_port(PORT_GATE, "gate");
 	add_port(PORT_FIRST, "up0");
 	add_port(PORT_FIRST + 1, "up1");

@@ -85,6 +85,7 @@ static int init_tables(struct err *e)
 	    (err = fib_init(e)) || (err = resolve_init(e)) || (err = observe_init(e)) || (err = probe_init(e)))
 		return err;
 	ct_on_delete = on_connection_gone;
+	ct_may_evict = decide_may_evict;
 	frag_queue_init();
 	return 0;
 }

@@ -17,6 +17,7 @@ enum { SLACK_MIN = 1024, SLACK_MAX = 64 * 1024 };
 
 struct ct ct4, ct6 = { .v6 = true };
 void (*ct_on_delete)(unsigned slot, bool v6, uint32_t conn);
+bool (*ct_may_evict)(bool v6, uint32_t conn);
 
 INLINE void *record(const struct ct *c, uint32_t r)
 {

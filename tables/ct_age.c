@@ -198,11 +198,11 @@ static uint32_t choose_victim(struct ct *c, uint32_t *hand, bool tcp, uint32_t n
 			continue;
 		sampled++;
 		uint64_t rank = victim_rank(c, i, now_s);
-		embryonic += rank >> 32 == 3;
-		if (rank > best_rank) {
+		if (rank > best_rank && ct_may_go(c, i)) {
 			best_rank = rank;
 			best = i;
 		}
+		embryonic += rank >> 32 == 3 && best;
 	}
 	return best;
 }

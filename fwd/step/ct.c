@@ -312,6 +312,18 @@ void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 	}
 }
 
+bool decide_may_evict(bool v6, uint32_t conn)
+{
+	const struct conn *c = ct_conn(ct_of(v6), conn);
+	const uint8_t flags = LOAD_RELAXED(&c->flags);
+	const uint32_t out = flags & CONN_SNAT ? LOAD_RELAXED(&c->mapping) : 0;
+	const uint32_t in = flags & CONN_INBOUND_MAP ? LOAD_RELAXED(&c->dnat) : 0;
+	const uint32_t own = out && out == in ? 2 : 1; /* references: both of who talks to itself */
+
+	return !(nat_is_mapping(out) && LOAD_RELAXED(&nat_at(out)->refs) <= own) &&
+	       !(nat_is_mapping(in) && LOAD_RELAXED(&nat_at(in)->refs) <= own);
+}
+
 static enum step rehearse(struct decision *d)
 {
 	const enum ct_tcp_verdict v = d->p->proto == PROTO_TCP ? verdict(d) : CT_TCP_OK;

@@ -95,6 +95,7 @@ int box_open(const struct box_limits *l, struct err *e)
 	    (err = fib_init(e)) || (err = resolve_init(e)))
 		return err;
 	ct_on_delete = decide_connection_gone;
+	ct_may_evict = decide_may_evict;
 	frag_queue_init();
 	control_init(NULL);
 	settings_default();

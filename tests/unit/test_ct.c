@@ -325,6 +325,38 @@ static void test_eviction(void **state)
 	}
 }
 
+static uint32_t spared; /* all may go but this one; 0: none may */
+
+static bool ask(bool v6, uint32_t conn)
+{
+	(void)v6;
+	return spared && conn != spared;
+}
+
+/* Who must not go for another stays, whatever its class. */
+static void test_eviction_asks(void **state)
+{
+	(void)state;
+	for (unsigned f = 0; f < 2; f++) {
+		struct ct *c = ct_of(families[f]);
+		ct_may_evict = NULL;
+		fill(c, T0 + 10);
+		ct_may_evict = ask;
+		spared = 0;
+		assert_int_equal(simple(c, 1000, PROTO_TCP, T0 + 12, false), 0);
+		assert_int_equal(ct_count(c), QUOTA_TCP);
+		spared = ct_next(c, 0);
+		for (unsigned k = 0; k < QUOTA_TCP - 1; k++) {
+			uint32_t i = simple(c, 1000 + k, PROTO_TCP, T0 + 13, false);
+			assert_int_not_equal(i, 0);
+			answered(c, i, T0 + 13);
+		}
+		assert_true(ct_is_live(c, spared));
+		assert_int_equal(simple(c, 5000, PROTO_TCP, T0 + 13, false), 0);
+	}
+	ct_may_evict = NULL;
+}
+
 static void test_eviction_oldest(void **state)
 {
 	uint64_t key[5];
@@ -482,6 +514,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_timeouts, open_small, close_all),
 		cmocka_unit_test_setup_teardown(test_ageing, open_small, close_all),
 		cmocka_unit_test_setup_teardown(test_eviction, open_small, close_all),
+		cmocka_unit_test_setup_teardown(test_eviction_asks, open_small, close_all),
 		cmocka_unit_test_setup_teardown(test_eviction_oldest, open_small, close_all),
 		cmocka_unit_test_setup_teardown(test_flood, open_small, close_all),
 		cmocka_unit_test_setup_teardown(test_fifo, open_small, close_all),
