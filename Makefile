@@ -62,7 +62,7 @@ SRC_xdp_sluice = $(filter-out %.bpf.c,$(wildcard xdp/*.c)) $(wildcard xdp/*.S)
 SRC_fwd = $(filter-out fwd/main.c $(if $(DPDK),,fwd/port/dpdk%),\
 	$(wildcard fwd/*.c fwd/step/*.c fwd/port/*.c))
 SRC_cli = $(filter-out cli/client.c cli/edit.c,$(wildcard cli/*.c))
-SRC_support = $(wildcard tests/support/*.c bench/kit.c bench/image.c bench/scale_churn.c)
+SRC_support = $(wildcard tests/support/*.c bench/kit.c bench/image.c bench/scale_churn.c bench/core_age.c)
 LAYERS = cli fwd xdp_sluice tables base
 BPF = $(patsubst xdp/%.bpf.c,$(B)/xdp/%.o,$(wildcard xdp/*.bpf.c))
 ARCHIVES = $(LAYERS:%=$(B)/lib%.a)
@@ -75,7 +75,7 @@ pick = $(if $(T),$(or $(filter $(t) test_$(t) fuzz_$(t),$(1)),$(foreach n,$(1),$
 UNIT = $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 BPFTEST = $(patsubst tests/bpf/%.c,%,$(wildcard tests/bpf/test_*.c))
 FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-BENCHES = $(filter-out %.bpf kit image scale_churn,$(patsubst bench/%.c,%,$(wildcard bench/*.c)))
+BENCHES = $(filter-out %.bpf kit image scale_churn core_age,$(patsubst bench/%.c,%,$(wildcard bench/*.c)))
 HAVE_GOLDEN = $(wildcard tests/golden/golden.c)
 DPDK_BIN = $(addprefix $(B)/dpdk/,$(call pick,test_port) golden)
 UNIT_BIN = $(patsubst %,$(B)/unit/%,$(call pick,$(UNIT)))

@@ -10,17 +10,16 @@
  * life of the process) are not counted. CASE alone prints its replay and its decide line.
  * service: route, by way of a service with three backends; only when asked for.
  * flood: a SYN flood into a full table, each SYN evicts another.
- * age-none, age-few, age-all: cycles for each connection that ageing looks at while so many have expired, and on a line of its
- * own the longest call, as a worker makes them. */
+ * age-none, age-few, age-all, age-snat (all, with their translations): cycles for each connection that ageing looks at while
+ * so many have expired, and how long a worker's call takes (core_age.c). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "bench/core_age.h"
 #include "bench/image.h"
 #include "fwd/base/clock.h"
 #include "fwd/base/rcu.h"
@@ -188,59 +187,6 @@ static void run_flood(uint32_t flows)
 	kit_clear(w, false);
 }
 
-static void fill_idle(uint32_t flows, uint32_t few)
-{
-	for (uint32_t f = 0; f < flows; f++) {
-		uint32_t i = ct_alloc(&ct4, w->slot, PROTO_UDP, few && f % few == 0 ? 0 : 1000), present;
-		if (!i)
-			kit_die("age", "no entry");
-		struct flow_key4 k = { htonl(0x0a000000 + f), htonl(0x0b000000), 1, 2, PROTO_UDP };
-		ct_flow4(2 * i)->key = k;
-		ct_flow4(2 * i + 1)->key = (struct flow_key4){ k.dst, k.src, k.dport, k.sport, k.zp };
-		ct_conn(&ct4, i)->state = CT_REPLIED;
-		if (ct_publish(&ct4, w->slot, i, &present))
-			kit_die("age", "no room in the index");
-	}
-}
-
-/* Of this thread's own time: without what the machine took away meanwhile. */
-static uint64_t thread_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
-static long page_faults(void)
-{
-	struct rusage u;
-	getrusage(RUSAGE_THREAD, &u);
-	return u.ru_minflt;
-}
-
-/* One walk over all while a part of 1 / 'few' has expired (0: none, 1: all). */
-static void run_age(const char *name, uint32_t flows, uint32_t few)
-{
-	uint64_t longest = 0, sum = 0;
-	fill_idle(flows, few);
-	const uint32_t stay = few ? flows - (flows + few - 1) / few : flows;
-	uint32_t calls = 0;
-	const long faults = page_faults();
-	for (uint32_t looks = 0; looks < flows + CT_AGE_WORK || ct_count(&ct4) > stay; looks += CT_AGE_WORK) {
-		uint64_t t = clock_cycles(), mine = thread_ns();
-		ct_age(&ct4, w->slot, 1, CT_AGE_WORK, 1001);
-		sum += clock_cycles() - t;
-		mine = thread_ns() - mine;
-		longest = MAX(longest, mine);
-		calls++;
-		rcu_quiescent();
-	}
-	print(name, flows, (double)sum / flows);
-	printf("bench-core: %s: the longest of %u calls took %.1f us, the mean %.1f us; %ld page faults\n", name, calls,
-	       (double)longest / 1e3, (double)sum / calls / kit_hz() * 1e6, page_faults() - faults);
-	kit_clear(w, false);
-}
-
 static bool wanted(const char *what, const char *prefix, const char *name)
 {
 	size_t n = strlen(prefix);
@@ -300,11 +246,16 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		uint32_t few;
-	} ages[] = { { "age-none", 0 }, { "age-few", 100 }, { "age-all", 1 } };
+		bool snat;
+	} ages[] = {
+		{ "age-none", 0, false }, { "age-few", 100, false }, { "age-all", 1, false }, { "age-snat", 1, true }
+	};
 	for (unsigned i = 0; i < ARRAY_LEN(ages); i++)
 		if (wanted(what, "", ages[i].name) && is_child()) {
 			setup(flows, false);
-			run_age(ages[i].name, flows ? flows : 1000 * 1000, ages[i].few);
+			if (ages[i].snat)
+				kit_pools(true);
+			core_age(w, ages[i].name, flows ? flows : 1000 * 1000, ages[i].few, ages[i].snat);
 			return 0;
 		}
 	return 0;

@@ -26,9 +26,11 @@ enum {
 	SLEEP_LONG_MS = 100,
 	SLEEP_TIMED_MS = 10, /* something is held, or connections age */
 	SLEEP_SHORT_MS = 1,  /* a queue cannot be polled, or frames wait for the device */
-	AGE_EVERY_NS = 1000000,
-	AGE_SLICES = 10000, /* so that all connections are seen once in 10 s */
+	AGE_EVERY_NS = 250000,
+	AGE_AGAIN_NS = 50000, /* when there is more to do: a tenth of the time at most */
+	AGE_OWED_PART = 1000, /* of a walk: what was slept away is made up for, not more */
 };
+#define AGE_ALL_NS (10 * NS_PER_S) /* so that all connections are seen once in 10 s */
 
 struct worker *workers[WORKERS_MAX];
 unsigned n_workers;
@@ -45,28 +47,33 @@ static struct {
 } gate = { .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
 
 /* ---- one loop ---- */
-/* True: there was more to do than one loop may take (100 us for both families). */
-static bool age_family(struct worker *w, struct ct *c, uint32_t steps)
+/* A slice, of what is owed since the last one. True: there is more. */
+static bool age_family(struct worker *w, bool v6, uint64_t ns)
 {
-	const uint32_t looks = (c->conns.capacity / n_workers / AGE_SLICES + 1) * steps, most = CT_AGE_WORK;
-	return ct_age(c, w->slot, n_workers, MIN(looks, most), w->now_s) || looks > most;
+	struct ct *c = ct_of(v6);
+	uint32_t *owed = &w->priv->age_owed[v6];
+	if (!c->conns.capacity || !ct_count(c)) {
+		*owed = 0;
+		return false;
+	}
+	*owed += (uint32_t)(c->conns.capacity / n_workers * ns / AGE_ALL_NS) + 1;
+	const uint32_t looks = MIN(*owed, (uint32_t)CT_AGE_WORK), left = ct_age(c, w->slot, n_workers, looks, w->now_s);
+	*owed = MIN(*owed - looks + left, c->conns.capacity / n_workers / AGE_OWED_PART + 1);
+	return *owed;
 }
 
-static void age(struct worker *w)
+/* At most a slice of each family in a loop. Who has nothing else to do goes on at once. */
+static void age(struct worker *w, bool moved)
 {
 	struct worker_private *v = w->priv;
 	if (w->now_ns < v->age_ns)
 		return;
-	/* what was slept away is made up for, a call at a time */
-	const uint32_t steps = (uint32_t)MIN((w->now_ns - v->age_ns) / AGE_EVERY_NS + 1, (uint64_t)SLEEP_TIMED_MS);
-	v->age_ns = w->now_ns + AGE_EVERY_NS;
+	const uint64_t ns = MIN(w->now_ns - v->aged_ns, AGE_ALL_NS / AGE_OWED_PART);
+	v->aged_ns = w->now_ns;
 	STORE_RELAXED(&w->cpu, (uint32_t)sched_getcpu());
-	v->age_more = false;
-	for (int v6 = 0; v6 < 2; v6++) {
-		struct ct *c = ct_of(v6);
-		if (c->conns.capacity && ct_count(c))
-			v->age_more |= age_family(w, c, steps);
-	}
+	v->age_more = age_family(w, false, ns);
+	v->age_more |= age_family(w, true, ns);
+	v->age_ns = w->now_ns + (!v->age_more ? AGE_EVERY_NS : moved ? AGE_AGAIN_NS : 0);
 }
 
 static unsigned receive(struct worker *w, struct port_queue *q)
@@ -115,9 +122,9 @@ static unsigned loop(struct worker *w, bool *moved)
 		STORE_RELAXED(&w->cycles_busy, w->cycles_busy + (end - start));
 		STORE_RELAXED(&w->packets_busy, w->packets_busy + n + handed);
 	}
-	age(w);
-	rcu_quiescent();
 	*moved = n || handed;
+	age(w, *moved);
+	rcu_quiescent();
 	return n;
 }
 
@@ -131,7 +138,7 @@ unsigned worker_run_once(struct worker *w)
 static int sleep_ms(const struct worker *w)
 {
 	const struct worker_private *v = w->priv;
-	if (v->pending || v->must_poll || v->age_more)
+	if (v->pending || v->must_poll)
 		return SLEEP_SHORT_MS;
 	if (w->n_held || w->n_frags || (ct4.conns.capacity && ct_count(&ct4)) || (ct6.conns.capacity && ct_count(&ct6)))
 		return SLEEP_TIMED_MS;
@@ -192,7 +199,7 @@ static void *worker_main(void *arg)
 			break;
 		loop(w, &moved);
 		empty = moved ? 0 : empty + 1;
-		if (empty >= SPIN_LOOPS) {
+		if (empty >= SPIN_LOOPS && !w->priv->age_more) {
 			if (w->priv->spins && !LOAD_RELAXED(&settings.dpdk_sleep))
 				sched_yield(); /* others on this CPU need not wait for the end of our slice */
 			else

@@ -34,12 +34,14 @@ struct worker_private {
 	unsigned from[WORKERS_MAX + 1];  /* senders that have a ring to this worker */
 	struct ring in[WORKERS_MAX + 1]; /* by sender; FROM_CONTROL is the control thread's */
 	struct ring requests;
-	uint64_t age_ns; /* when the next slice of ageing is due */
-	bool age_more;   /* the last one ended early */
-	uint32_t epoch;  /* neighbor_epoch when the hold queue was looked at last */
-	bool pending;    /* a port still has to send what it took */
-	bool must_poll;  /* owns a queue whose packets wake nobody */
-	bool spins;      /* owns one that says so */
+	uint64_t age_ns;      /* when the next slice of ageing is due */
+	uint64_t aged_ns;     /* when the last one was */
+	uint32_t age_owed[2]; /* looks of ageing that are due, by family */
+	bool age_more;        /* there are some: no sleep */
+	uint32_t epoch;       /* neighbor_epoch when the hold queue was looked at last */
+	bool pending;         /* a port still has to send what it took */
+	bool must_poll;       /* owns a queue whose packets wake nobody */
+	bool spins;           /* owns one that says so */
 	unsigned n_queues;
 	struct port_queue *queue[MAX_QUEUES]; /* owned; control writes while workers are paused */
 	struct pollfd fds[MAX_QUEUES + 1];    /* [0] is wake_fd */

@@ -11,8 +11,10 @@
 
 #include <cmocka.h>
 
+#include "fwd/base/clock.h"
 #include "fwd/base/rcu.h"
 #include "fwd/engine.h"
+#include "tables/ct.h"
 
 enum { N = 32768 };
 static struct port *a, *b;
@@ -436,6 +438,41 @@ static void sleepers_wake_up(void **state)
 	assert_balance();
 }
 
+static void make_connections(unsigned n, uint32_t now_s)
+{
+	for (unsigned k = 0; k < n; k++) {
+		uint32_t i = ct_alloc(&ct4, SLOT_CONTROL, PROTO_UDP, now_s), present;
+		assert_true(i);
+		ct_flow4(2 * i)->key = (struct flow_key4){ k, 1, 1, 2, PROTO_UDP };
+		ct_flow4(2 * i + 1)->key = (struct flow_key4){ 1, k, 2, 1, PROTO_UDP };
+		assert_int_equal(ct_publish(&ct4, SLOT_CONTROL, i, &present), 0);
+	}
+}
+
+/* One loop never deletes much, one without packets goes on at once, and within ten seconds all that expired is gone. */
+static void ages_in_slices(void **state)
+{
+	enum { MANY = 40000, SLICE = CT_AGE_WORK / 20 + 1, T = 1000 };
+	struct err e = { "" };
+	(void)state;
+	assert_int_equal(ct_init(1, MANY, &e), 0);
+	make_connections(MANY, T);
+	uint64_t now = (T + 100000) * NS_PER_S;
+	for (unsigned i = 0; i < 1000; i++, now += NS_PER_S / 100)
+		for (unsigned w = 0; w < 2; w++)
+			for (unsigned again = 0; again < 3; again++) {
+				uint32_t before = ct_count(&ct4);
+				clock_set(now);
+				worker_run_once(workers[w]);
+				assert_in_range(before - ct_count(&ct4), 0, SLICE);
+				if (i == 0 && again < 2)
+					assert_true(before > ct_count(&ct4));
+			}
+	assert_int_equal(ct_count(&ct4), 0);
+	clock_set(0);
+	ct_fini();
+}
+
 #define WITH_WORKERS(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -453,6 +490,7 @@ int main(void)
 		WITH_WORKERS(pause_stops_them),
 		WITH_WORKERS(ports_change_under_traffic),
 		WITH_WORKERS(sleepers_wake_up),
+		WITH_WORKERS(ages_in_slices),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
