@@ -131,7 +131,7 @@ INLINE struct nat_remote decide_nat_remote(const struct decision *d)
 void decide_release_nat(struct decision *d);
 /* ct_on_delete: gives back the connection's NAT mapping and permit. */
 void decide_connection_gone(unsigned slot, bool v6, uint32_t conn);
-/* ct_may_evict: not when a NAT mapping would end with it (RFC 6888 REQ-11 D). Two threads that take the last two connections of
+/* ct_may_evict: not when a NAT mapping would end with it (RFC 6888 REQ-11d). Two threads that take the last two connections of
  * a mapping in the same moment end it all the same. */
 bool decide_may_evict(bool v6, uint32_t conn);
 

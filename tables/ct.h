@@ -107,8 +107,9 @@ int ct_init(uint32_t max_tcp, uint32_t max_other, struct err *e);
 void ct_fini(void);
 /* What happens to a connection's NAT state when it goes: called by ct_delete before the entry is retired. Set once. */
 extern void (*ct_on_delete)(unsigned slot, bool v6, uint32_t conn);
-/* May it go before its time to make room for another? Asked of victims by any thread, at any moment of the connection's life:
- * what it reads may be of the one before or after. NULL: all may. Set once. */
+/* May it go before its time to make room for another? Asked of idle ones; who opens or closes may go always: else a flood of
+ * SYNs or many short connections, each with a mapping of its own, would shut the table. By any thread, at any moment of the connection's life: what it
+ * reads may be of the one before or after. NULL: all may. Set once. */
 extern bool (*ct_may_evict)(bool v6, uint32_t conn);
 /* Second of the last packet that went by the kernel alone, for connections with CONN_OFFLOADED; asked when one is about to expire.
  * NULL: none. Set while no worker runs; called by any thread. */
@@ -118,8 +119,8 @@ extern uint32_t (*ct_kernel_seen)(const struct ct *c, uint32_t conn);
  * deleted here). */
 uint32_t ct_find(const struct ct *c, const void *key, uint64_t hash, uint32_t now_s);
 /* A new BUSY connection with clean records ('in' 0 and a gensum that never matches) and 'created' set, or 0: over quota and
- * nothing to evict ("never one used in the last second", none that ct_may_evict wants to stay). The caller fills conn and both records' keys, then ct_publish or
- * ct_abort. 'proto' must not change afterwards: it names the quota. */
+ * nothing to evict ("never one used in the last second", none that ct_may_evict wants to stay). The caller fills conn and both
+ * records' keys, then ct_publish or ct_abort. 'proto' must not change afterwards: it names the quota. */
 uint32_t ct_alloc(struct ct *c, unsigned slot, uint8_t proto, uint32_t now_s);
 /* Links both keys. -EEXIST with the record of a live connection that has one of them in '*present', -ENOSPC; then nothing is
  * linked, it is still BUSY and only ct_abort is left to do. An expired connection in the way is deleted; one that another
@@ -184,10 +185,6 @@ uint64_t ct_fifo_bytes(const struct ct *c);
 INLINE bool ct_is_live(const struct ct *c, uint32_t conn)
 {
 	return pool_state(&c->conns, conn) == POOL_LIVE && !(LOAD_RELAXED(&ct_conn(c, conn)->flags) & CONN_DEAD);
-}
-INLINE bool ct_may_go(const struct ct *c, uint32_t conn)
-{
-	return !ct_may_evict || ct_may_evict(c->v6, conn);
 }
 INLINE uint32_t *ct_record_seen(const struct ct *c, uint32_t r)
 {

@@ -149,22 +149,24 @@ bool ct_is_embryonic(const struct ct *c, uint32_t conn)
 }
 
 /* Who goes first: a class in the upper half, seconds without use below. 0: must stay. */
+enum { CLASS_IDLE = 1, CLASS_CLOSING, CLASS_EMBRYONIC };
+
 static uint64_t victim_rank(const struct ct *c, uint32_t conn, uint32_t now_s)
 {
 	uint32_t idle = ct_idle(c, conn, now_s);
-	uint64_t class = 1;
+	uint64_t class = CLASS_IDLE;
 
 	if (idle < CT_EVICT_IDLE)
 		return 0;
 	if (ct_is_embryonic(c, conn))
-		return 3ull << 32 | idle;
+		return (uint64_t)CLASS_EMBRYONIC << 32 | idle;
 	switch (LOAD_RELAXED(&ct_conn(c, conn)->state)) {
 	case CT_FIN_WAIT:
 	case CT_CLOSING:
 	case CT_TIME_WAIT:
 	case CT_RST_SEEN:
 	case CT_REFUSED:
-		class = 2;
+		class = CLASS_CLOSING;
 		break;
 	default:
 		break;
@@ -198,11 +200,11 @@ static uint32_t choose_victim(struct ct *c, uint32_t *hand, bool tcp, uint32_t n
 			continue;
 		sampled++;
 		uint64_t rank = victim_rank(c, i, now_s);
-		if (rank > best_rank && ct_may_go(c, i)) {
+		embryonic += rank >> 32 == CLASS_EMBRYONIC;
+		if (rank > best_rank && (rank >> 32 != CLASS_IDLE || !ct_may_evict || ct_may_evict(c->v6, i))) {
 			best_rank = rank;
 			best = i;
 		}
-		embryonic += rank >> 32 == 3 && best;
 	}
 	return best;
 }

@@ -221,10 +221,10 @@ static uint32_t pop(struct ct *c, struct fifo *f, uint32_t now_s, bool *young)
 			break;
 		}
 		drop_head(c, f);
-		if (stays && ct_idle(c, conn, now_s) < CT_EVICT_IDLE) /* unanswered, but in use */
-			append(c, f, conn);
-		else if (stays && ct_may_go(c, conn)) /* else the sampling will find it, once it may */
+		if (stays && ct_idle(c, conn, now_s) >= CT_EVICT_IDLE)
 			victim = conn;
+		else if (stays) /* unanswered, but in use */
+			append(c, f, conn);
 	}
 	if (victim)
 		prefetch_victims(c, f);
