@@ -13,6 +13,7 @@
 
 struct endpoint_conf {
 	uint32_t id, identity;
+	uint16_t zone;
 	char device[16];
 	struct mac mac; /* zero: learned */
 	unsigned n_addrs;
@@ -61,6 +62,8 @@ static int parse(const struct parse *p, void *data, struct err *e)
 		c->mac = a->mac;
 	if ((a = parse_arg(p, "identity")))
 		c->identity = (uint32_t)a->n;
+	if ((a = parse_arg(p, "zone")))
+		c->zone = (uint16_t)a->n;
 	if ((a = parse_arg(p, "attach")) && strcmp(a->text, "veth"))
 		return err_set(e, -EOPNOTSUPP, "endpoint %u: attach %s is not in this version, veth is", c->id,
 			       a->text);
@@ -95,6 +98,8 @@ static void print_options(const void *data, FILE *f)
 	if (!mac_is_zero(&c->mac))
 		fprintf(f, " mac %s", mac_print(&c->mac, b));
 	fprintf(f, " identity %u", c->identity);
+	if (c->zone)
+		fprintf(f, " zone %u", c->zone);
 }
 
 static void occupies(const void *data, config_word_fn *fn, void *arg)
@@ -197,6 +202,7 @@ static int apply(const void *old_data, const void *now_data, struct err *e)
 	live = endpoint_by_id(c->id);
 	ep.id = c->id;
 	ep.identity = c->identity;
+	ep.zone = c->zone;
 	memcpy(ep.device, c->device, sizeof(ep.device));
 	ep.mac = c->mac;
 	ep.mac_fixed = !mac_is_zero(&c->mac);
@@ -247,7 +253,8 @@ static void notify(const void *old_data, const void *now_data)
 const struct config_kind kind_endpoint = {
 	.name = "endpoint",
 	.key = "endpoint ID",
-	.options = "device DEV [ipv4 IP4]... [ipv6 IP6]... [mac MAC] identity IDENTITY [attach WORD]",
+	.options = "device DEV [ipv4 IP4]... [ipv6 IP6]... [mac MAC] identity IDENTITY [zone N:0-65535] "
+		   "[attach WORD]",
 	.help = "a local workload behind a network device of this box",
 	.size = sizeof(struct endpoint_conf),
 	.parse = parse,

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fwd/base/log.h"
+#include "fwd/fib.h"
 #include "tables/gen.h"
 
 static const char *const modes[] = { "auto", "native", "generic" };
@@ -66,6 +67,8 @@ static int parse(const struct parse *p, void *data, struct err *e)
 	set_choice(p, "checksum", checksums, ARRAY_LEN(checksums), &c->checksum);
 	set_choice(p, "on-exit", on_exits, ARRAY_LEN(on_exits), &c->on_exit);
 	set_choice(p, "source-validation", validations, ARRAY_LEN(validations), &c->source_validation);
+	if ((a = parse_arg(p, "zone")))
+		c->zone = (uint16_t)a->n;
 	if ((a = parse_arg(p, "transit")))
 		c->transit = !strcmp(a->text, "on");
 	return 0;
@@ -109,6 +112,8 @@ static void print_options(const void *data, FILE *f)
 		fputs(" transit on", f);
 	if (c->source_validation)
 		fprintf(f, " source-validation %s", validations[c->source_validation]);
+	if (c->zone)
+		fprintf(f, " zone %u", c->zone);
 }
 
 static void occupies(const void *data, config_word_fn *fn, void *arg)
@@ -171,6 +176,9 @@ static int apply(const void *old_data, const void *now_data, struct err *e)
 	if (port && same_device(old, now)) {
 		port->conf.transit = now->transit;
 		port->conf.source_validation = now->source_validation;
+		port->conf.zone = now->zone;
+		if (old->zone != now->zone)
+			fib_ports_changed();
 		gen_bump_extra();
 		return 0;
 	}
@@ -195,7 +203,7 @@ const struct config_kind kind_port = {
 	.options = "(device DEV|dpdk DEVARGS [tap DEV]|pcap in FILE out FILE|mem) [queues N:1-64] [mode "
 		   "native|generic|auto] "
 		   "[checksum auto|trust|complete] [on-exit drop|pass] [transit on|off] "
-		   "[source-validation off|strict|loose]",
+		   "[source-validation off|strict|loose] [zone N:0-65535]",
 	.help = "where frames enter and leave: a network device (AF_XDP), a DPDK device, capture files, or memory "
 		"(tests)",
 	.size = sizeof(struct port_conf),

@@ -61,6 +61,7 @@ static void show_ports(struct out *o)
 		out_u64(o, "tx_pps", live.tx_per_s);
 		out_u64(o, "dropped_pps", live.dropped_per_s);
 		out_u64(o, "device_rx_lost", s.rx_dropped + s.rx_ring_full + s.rx_invalid + s.rx_no_frame);
+		out_u64(o, "zone", port_zone(i));
 	}
 }
 

@@ -117,6 +117,7 @@ static void ct_row(struct out *o, bool v6, uint32_t conn, uint32_t now_s)
 	out_u64(o, "dst_identity", c->dst_identity);
 	out_rule(o, c);
 	out_str(o, "offload", export_state(ct, conn));
+	out_u64(o, "reply_zone", r.zone);
 }
 
 void show_ct(struct out *o)
@@ -244,6 +245,7 @@ void show_endpoints(struct out *o)
 		out_bool(o, "present", ep->ifindex != 0);
 		out_str(o, "mac_source", ep->mac_fixed ? "given" : mac_is_zero(&ep->mac) ? NULL : "learned");
 		out_str(o, "attach", "veth");
+		out_u64(o, "zone", ep->zone);
 	}
 }
 
@@ -291,6 +293,7 @@ void show_tunnel(struct out *o)
 			out_ip(o, "via", &v.via);
 		else
 			out_str(o, "via", NULL);
+		out_u64(o, "zone", v.zone);
 	}
 }
 

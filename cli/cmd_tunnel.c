@@ -22,6 +22,7 @@ struct tunnel_conf {
 	struct mac mac;
 	uint32_t vni;
 	uint16_t flags; /* tunnel_flag */
+	uint16_t zone;
 };
 struct ipcache_conf {
 	struct ipnet prefix;
@@ -208,6 +209,8 @@ static int tunnel_parse(const struct parse *p, void *data, struct err *e)
 	char b[IP_STRLEN];
 
 	c->prefix = parse_arg(p, "tunnel")->net;
+	if ((a = parse_arg(p, "zone")))
+		c->zone = (uint16_t)a->n;
 	if ((a = parse_arg(p, "remote")))
 		c->remote = a->ip;
 	if ((a = parse_arg(p, "vni"))) {
@@ -233,6 +236,8 @@ static void tunnel_print_key(const void *data, FILE *f)
 	char b[IP_STRLEN];
 
 	fprintf(f, "tunnel %s", ipnet_print(&c->prefix, b));
+	if (c->zone)
+		fprintf(f, " zone %u", c->zone);
 }
 
 static void tunnel_print_options(const void *data, FILE *f)
@@ -272,6 +277,10 @@ static int tunnel_check(struct config_tx *tx, const void *old, const void *now, 
 	if (v->mode == VNI_NETWORK && !(c->flags & TUNNEL_VNI))
 		return err_set(e, -EINVAL, "tunnel %s: vni is missing: vtep %s is in network mode",
 			       ipnet_print(&c->prefix, b), ip_print(&v->addr, d));
+	if (v->mode == VNI_IDENTITY && c->zone)
+		return err_set(e, -EINVAL,
+			       "tunnel %s: a zone needs a vtep in network mode: the VNI of %s is an identity",
+			       ipnet_print(&c->prefix, b), ip_print(&v->addr, d));
 	return 0;
 }
 
@@ -279,9 +288,11 @@ static int tunnel_apply(const void *old, const void *now, struct err *e)
 {
 	const struct tunnel_conf *c = now;
 
+	const struct tunnel_conf *gone = old;
+
 	if (!c)
-		return tunnel_del(&((const struct tunnel_conf *)old)->prefix, e);
-	struct tunnel_value v = { .via = c->via, .vni = c->vni, .mac = c->mac, .flags = c->flags };
+		return tunnel_del(gone->zone, &gone->prefix, e);
+	struct tunnel_value v = { .via = c->via, .vni = c->vni, .mac = c->mac, .flags = c->flags, .zone = c->zone };
 	return tunnel_set(&c->prefix, &c->remote, &v, e);
 }
 
@@ -289,13 +300,18 @@ static void tunnel_notify(const void *old_data, const void *now_data)
 {
 	const struct tunnel_conf *old = old_data, *now = now_data;
 
+	if ((now ? now : old)->zone) {
+		if (config_hooks.tunnels_changed)
+			config_hooks.tunnels_changed();
+		return;
+	}
 	if (config_hooks.prefix_changed && !old != !now)
 		config_hooks.prefix_changed(now != NULL, now ? &now->prefix : &old->prefix);
 }
 
 const struct config_kind kind_tunnel = {
 	.name = "tunnel",
-	.key = "tunnel PREFIX",
+	.key = "tunnel PREFIX ~ [zone N:0-65535]",
 	.options = "remote ADDR [vni N:0-16777215] [(mac MAC|via ADDR)]",
 	.help = "a prefix behind a remote node; without mac and via the next hop is resolved over the tunnel",
 	.size = sizeof(struct tunnel_conf),
@@ -399,7 +415,8 @@ void config_each_prefix(void (*fn)(bool added, const struct ipnet *n))
 			fn(true, &(struct ipnet){ .addr = ep->addr[i], .len = 128 });
 	}
 	for (uint32_t i = tunnel_next(0, &n, &v); i; i = tunnel_next(i, &n, &v))
-		fn(true, &n);
+		if (!v.zone)
+			fn(true, &n);
 	for (uint32_t id = service_next(0); id; id = service_next(id))
 		fn(true, &(struct ipnet){ .addr = service_at(id)->conf.key.vip, .len = 128 });
 }

@@ -76,6 +76,7 @@ struct config_hooks {
 	void (*endpoint_changed)(const struct endpoint *old, const struct endpoint *now);
 	/* A prefix that leads into the engine: endpoint addresses, tunnel prefixes. For steering and host routes. */
 	void (*prefix_changed)(bool added, const struct ipnet *n);
+	void (*tunnels_changed)(void); /* a prefix in a zone came or went: not one that the box itself reaches */
 	void (*pool_changed)(bool added, int index,
 			     const struct nat_pool *pool);             /* deleted: only 'addr' counts, index -1 */
 	void (*service_changed)(bool added, const struct ipaddr *vip); /* added or deleted */

@@ -22,7 +22,8 @@ static bool plain(const struct pkt *p, struct flow_key4 *k)
 	if (p->len < ETH_HLEN_ + IP4_HLEN + UDP_HLEN || ld16(f + 12) != htons(ET_IP4) || l3[0] != 0x45 ||
 	    !(l3[9] == PROTO_TCP || l3[9] == PROTO_UDP))
 		return false;
-	*k = (struct flow_key4){ ld32(l3 + 12), ld32(l3 + 16), ld16(l4), ld16(l4 + 2), l3[9] };
+	*k = (struct flow_key4){ ld32(l3 + 12), ld32(l3 + 16), ld16(l4), ld16(l4 + 2),
+				 FLOW_ZP(port_zone(p->port), l3[9]) };
 	return true;
 }
 

@@ -65,9 +65,10 @@ INLINE uint32_t bad_ip4(struct pkt *p, uint8_t *l3, uint32_t room)
 	       bad_l4(l3 + IP4_HLEN, proto, total - IP4_HLEN);
 }
 
-INLINE void key_ip4(struct pkt *p)
+/* 'zone8': the zone << 8, as in the key. */
+INLINE void key_ip4(struct pkt *p, uint32_t zone8)
 {
-	__m128i k = _mm_insert_epi32(_mm_loadu_si128((const void *)(p->l3 + 12)), p->proto, 3);
+	__m128i k = _mm_insert_epi32(_mm_loadu_si128((const void *)(p->l3 + 12)), (int)(p->proto | zone8), 3);
 	_mm_storeu_si128((void *)&p->k4, k);
 	p->hash = hash_key16(k);
 }
@@ -90,11 +91,11 @@ INLINE uint32_t bad_ip6(struct pkt *p, uint8_t *l3, uint32_t room)
 	       bad_l4(l3 + IP6_HLEN, proto, payload);
 }
 
-INLINE void key_ip6(struct pkt *p)
+INLINE void key_ip6(struct pkt *p, uint32_t zone8)
 {
 	memcpy(p->k6.src, p->l3 + 8, 32);
 	st32(&p->k6.sport, ld32(p->l3 + IP6_HLEN));
-	p->k6.zp = p->proto;
+	p->k6.zp = p->proto | zone8;
 	p->hash = hash_key40(&p->k6);
 }
 
@@ -120,8 +121,10 @@ static uint32_t __attribute__((noinline)) find_sender(const struct pkt *p, struc
 	if (!r)
 		return UINT32_MAX;
 	o->flags = vteps[v].mode == VNI_IDENTITY ? PKT_VNI_CLAIM : 0;
-	if (!o->flags && !remote_has_vni(remote_at(r), rd32(l4 + UDP_HLEN + 4) >> 8))
+	uint16_t zone = 0;
+	if (!o->flags && !remote_has_vni(remote_at(r), rd32(l4 + UDP_HLEN + 4) >> 8, &zone))
 		return UINT32_MAX;
+	o->zone8 = (uint32_t)zone << 8;
 	o->in = FLOW_IN_REMOTE | r;
 	o->changes = changes;
 	return o->in;
@@ -167,10 +170,10 @@ INLINE uint32_t bad_inner(struct pkt *p, const struct outer *o)
 		return 1;
 	if (likely(plain_ip4(e))) {
 		bad |= bad_ip4(p, e + ETH_HLEN_, room);
-		key_ip4(p);
+		key_ip4(p, o->zone8);
 	} else if (ld16(e + 12) == htons(ET_IP6) && has_headers6(e + ETH_HLEN_, room)) {
 		bad |= bad_ip6(p, e + ETH_HLEN_, room);
-		key_ip6(p);
+		key_ip6(p, o->zone8);
 	} else {
 		return 1;
 	}
@@ -199,6 +202,7 @@ struct shared {
 	uint64_t vxlan_ports, account;
 	const uint32_t *counter; /* generations */
 	uint32_t extra, changes, now_s;
+	uint32_t zone8;    /* of the port */
 	uint32_t tx_dirty; /* joins the worker's at the end */
 	uint16_t port;
 };
@@ -232,9 +236,9 @@ INLINE uint32_t classify(struct worker *w, struct pkt *p, const struct shared *s
 			return in == UINT32_MAX ? 1 : bad_inner(p, o);
 	}
 	if (l4_off == IP6_HLEN)
-		key_ip6(p);
+		key_ip6(p, gate ? 0 : sh->zone8);
 	else
-		key_ip4(p);
+		key_ip4(p, gate ? 0 : sh->zone8);
 	return 0;
 }
 
@@ -402,6 +406,7 @@ static void burst(struct worker *w, struct pkt *p, unsigned n)
 		.changes = gen_begin(),
 		.extra = LOAD_ACQUIRE(&gen_area->extra),
 		.now_s = w->now_s,
+		.zone8 = (uint32_t)port_zone(p->port) << 8,
 		.port = p->port,
 	};
 

@@ -189,7 +189,8 @@ void control_host_routes(bool on)
 			netlink_host_route(on, &n, &e);
 		}
 	for (uint32_t i = tunnel_next(0, &n, &v); i; i = tunnel_next(i, &n, &v))
-		netlink_host_route(on, &n, &e);
+		if (!v.zone)
+			netlink_host_route(on, &n, &e);
 	for (uint32_t id = service_next(0); id; id = service_next(id)) {
 		n = (struct ipnet){ service_at(id)->conf.key.vip, 128 };
 		netlink_host_route(on, &n, &e);

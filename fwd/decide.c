@@ -105,6 +105,30 @@ static void find_ends(struct decision *d)
 		d->src_identity = entry_identity(d->conn->in, &d->osrc, d->conn->identity);
 }
 
+/* The way of the original direction. What a mapping stands for lives in the mapping's zone. */
+static void route_there(const struct decision *d, uint32_t hash, struct route *r)
+{
+	const uint16_t own = d->src_endpoint ? d->src_endpoint->zone : decide_zone_in(d);
+	if (d->inbound && decide_zone_out(d))
+		step_route(decide_zone_out(d), &d->odst, hash, d->src_identity, r);
+	else
+		step_route_from(own, &d->odst, hash, d->src_identity, r);
+}
+
+/* The reply of a known connection is expected from another zone than its destination is in now. */
+static enum step check_zone(struct decision *d)
+{
+	if (!d->record || d->reply || d->conn->flags & CONN_PROXY || d->to.kind == ROUTE_NONE ||
+	    d->to.zone == d->out.zone)
+		return STEP_ON;
+	decide_say(d, "route", "the way leads to zone %u now, not to zone %u: the connection starts anew", d->to.zone,
+		   d->out.zone);
+	if (d->x)
+		return STEP_ON;
+	ct_delete(d->ct, d->w->slot, d->record >> 1);
+	return STEP_AGAIN;
+}
+
 enum step decide_still_wanted(struct decision *d, uint32_t r)
 {
 	static struct explain dry;
@@ -121,7 +145,7 @@ enum step decide_still_wanted(struct decision *d, uint32_t r)
 	decide_stored_tuples(&as);
 	if ((s = step_service(&as)) == STEP_ON) {
 		find_ends(&as);
-		step_route(&as.odst, (uint32_t)d->p->hash, as.src_identity, &as.from);
+		route_there(&as, (uint32_t)d->p->hash, &as.from);
 		as.dst_identity = as.from.identity;
 		if ((s = step_policy(&as)) == STEP_ON)
 			s = step_masquerade(&as);
@@ -153,10 +177,10 @@ static enum step find_routes(struct decision *d)
 	struct route *other = &d->from;
 	/* the same among several paths whichever way the packet goes: the pool depends on the port */
 	const uint32_t hash = (uint32_t)(d->reply ? original_hash(d) : p->hash);
-	step_route(&d->odst, hash, d->src_identity, d->reply ? &d->from : &d->to);
+	route_there(d, hash, d->reply ? &d->from : &d->to);
 	d->dst_identity = (d->reply ? &d->from : &d->to)->identity;
 	if (d->reply) {
-		step_route(&d->osrc, hash, d->dst_identity, &d->to);
+		step_route(decide_zone_in(d), &d->osrc, hash, d->dst_identity, &d->to);
 		d->dep[0] =
 			side_dep(d->dst_endpoint, d->from.in == FLOW_IN_HOST && d->dst_identity == ID_HOST, &d->odst);
 	} else {
@@ -167,21 +191,23 @@ static enum step find_routes(struct decision *d)
 	memcpy(&d->dep[1], d->to.dep, sizeof(d->to.dep));
 	/* routes to endpoints leave the last one free: a source that moves behind a tunnel must stop what its old place sends */
 	if (d->to.kind == ROUTE_ENDPOINT)
-		tunnel_lookup(d->reply ? &d->odst : &d->osrc, &d->dep[3]);
+		tunnel_lookup(d->wire.zone, d->reply ? &d->odst : &d->osrc, &d->dep[3]);
 	if (d->source_dep)
 		depend_on_source(d);
-	if (!d->record)
+	if (!d->record) {
+		d->out.zone = d->to.zone;
 		return STEP_ON;
+	}
 	/* a live tuple from another ingress than it belongs to is spoofed, unless the sender has moved there */
 	uint32_t expected = d->reply ? other->in : d->conn->in;
 	if (d->reply && d->conn->flags & CONN_PROXY) /* the proxy answers in the destination's name */
 		expected = FLOW_IN_HOST;
 	if (p->in == expected)
-		return STEP_ON;
+		return check_zone(d);
 	if (!d->reply) {
-		step_route(&d->osrc, hash, d->dst_identity, other);
+		step_route(d->wire.zone, &d->osrc, hash, d->dst_identity, other);
 		if (other->in == p->in)
-			return STEP_ON;
+			return check_zone(d);
 	}
 	decide_say(d, "ct", "the packet came in where its source does not live");
 	return decide_drop(d, DROP_INVALID_SOURCE);

@@ -28,6 +28,7 @@ struct route {
 	struct neighbor_key key;
 	uint32_t in;                     /* FLOW_IN_* that packets *from* there carry: the reply's expected ingress */
 	uint16_t port;                   /* ROUTE_PORT: engine port */
+	uint16_t zone;                   /* of what comes from there */
 	uint32_t identity;               /* of the address, when kind tells (endpoint, host), else of ipcache */
 	const struct endpoint *endpoint; /* ROUTE_ENDPOINT */
 	bool failed;                     /* neighbour known to be unreachable */
@@ -86,6 +87,16 @@ void decide_ahead(const struct pkt *const *miss, unsigned n);
 /* Dry: explains; the packet stays the caller's. */
 void decide_explain(struct worker *w, struct pkt *p, struct explain *x);
 
+/* Zones of the original direction's ingress and of where it leaves; the latter of a new connection once it is routed. */
+INLINE uint16_t decide_zone_in(const struct decision *d)
+{
+	return d->reply ? d->out.zone : d->wire.zone;
+}
+INLINE uint16_t decide_zone_out(const struct decision *d)
+{
+	return d->reply ? d->wire.zone : d->out.zone;
+}
+
 /* The service's address, of a connection that has one. */
 INLINE const struct ipaddr *decide_vip(const struct decision *d)
 {
@@ -125,7 +136,8 @@ INLINE struct nat_remote decide_nat_remote(const struct decision *d)
 {
 	const bool as_sent = d->inmap || d->dsr;
 	return (struct nat_remote){ .addr = as_sent ? d->wire.dst : d->odst,
-				    .port = ntohs(as_sent ? d->wire.dport : d->odport) };
+				    .port = ntohs(as_sent ? d->wire.dport : d->odport),
+				    .zone = d->out.zone };
 }
 /* Gives back what step_masquerade took for a connection that does not come to be. */
 void decide_release_nat(struct decision *d);
@@ -156,8 +168,11 @@ enum step step_service(struct decision *d);
 enum step step_dsr(struct decision *d);
 enum step step_unnat(struct decision *d); /* d->out .. odport are set */
 enum step step_policy(struct decision *d);
-/* Where do packets to 'dst' go? 'identity' = of the sender, for the VNI in identity mode. No side effects. */
-void step_route(const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r);
+/* The way to who has the address 'dst' in 'zone' (docs/zones.md; zone 0: whoever has it by all that is known). 'identity' = of the
+ * sender, for the VNI in identity mode. No side effects. */
+void step_route(uint16_t zone, const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r);
+/* The same for a destination that a sender in 'zone' names: his zone's own before an equally long prefix of others. */
+void step_route_from(uint16_t zone, const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r);
 /* The way to 'dst', which leads out by a port, becomes the one with IP in IP in front. */
 void step_route_ipip(const struct ipaddr *dst, struct route *r);
 /* A connection that a rule redirects: its packets leave toward a listener of the box. */

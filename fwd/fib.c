@@ -6,7 +6,10 @@
  * replaced whole, so readers see one or the other. Only a changed answer touches the LPM, which then bumps generations:
  * a re-dump that finds nothing new costs no flow its record.
  * Merging local and main into one LPM is what the kernel does for IPv4; for IPv6 it differs only where a main route is more
- * specific than a local prefix. */
+ * specific than a local prefix.
+ *
+ * Ports of a zone (docs/zones.md) lead to networks whose addresses others may have, too. Each zone has a set of its own in the LPM,
+ * made of the routes by its ports alone, also of those that lose to another's in set 0, which has them all. */
 #include "fwd/fib_private.h"
 
 #include <errno.h>
@@ -36,6 +39,9 @@ static struct lpm lpm;
 static bool is_open, in_resync;
 static uint64_t version;
 
+static uint16_t zones[PORTS_MAX]; /* of ports, but 0 */
+static unsigned n_zones;
+
 static int node_update(struct fib_node *n, struct err *e);
 
 int fib_init(struct err *e)
@@ -55,8 +61,15 @@ void fib_fini(void)
 {
 	if (!is_open)
 		return;
-	for (struct fib_node *n = NULL; (n = fib_node_next(n));)
+	for (struct fib_node *n = NULL; (n = fib_node_next(n));) {
 		free((void *)n->answer);
+		for (struct fib_zoned *z = n->zoned, *next; z; z = next) {
+			next = z->next;
+			free((void *)z->answer);
+			free(z);
+		}
+	}
+	n_zones = 0;
 	fib_records_fini();
 	fib_addrs_fini();
 	lpm_close(&lpm);
@@ -65,9 +78,14 @@ void fib_fini(void)
 
 void fib_lookup(const struct ipaddr *dst, uint32_t hash, struct fib_result *r)
 {
+	fib_lookup_zone(0, dst, hash, r);
+}
+
+void fib_lookup_zone(uint16_t zone, const struct ipaddr *dst, uint32_t hash, struct fib_result *r)
+{
 	memset(r, 0, sizeof(*r));
 	r->nh.port = -1;
-	uint32_t i = lpm_lookup(&lpm, 0, dst, &r->dep);
+	uint32_t i = lpm_lookup(&lpm, zone, dst, &r->dep);
 	if (!i)
 		return;
 	const struct lpm_key *k = lpm_key(&lpm, i);
@@ -85,7 +103,7 @@ void fib_lookup(const struct ipaddr *dst, uint32_t hash, struct fib_result *r)
 
 bool fib_source_valid(const struct ipaddr *src, uint16_t port, bool strict, uint16_t *dep)
 {
-	uint32_t i = lpm_lookup(&lpm, 0, src, dep);
+	uint32_t i = lpm_lookup(&lpm, port_zone(port), src, dep);
 	const struct fib_answer *a = i ? ((const struct value *)lpm_value(&lpm, i))->answer : NULL;
 	if (!a || a->kind != FIB_UNICAST)
 		return false;
@@ -150,6 +168,7 @@ static int add(const struct fib_route *r, bool replace, struct err *e)
 	int rc = node_update(n, e);
 	if (rc < 0) {
 		fib_record_free(x);
+		node_update(n, NULL);
 		if (!n->first && !n->answer)
 			fib_node_drop(n);
 	}
@@ -232,21 +251,28 @@ static int32_t uplink_of(uint32_t ifindex)
 	return p && p->index >= PORT_FIRST ? p->index : -1;
 }
 
-static bool usable(const struct fib_record *x)
+static bool in_zone(const struct fib_nexthop *h, uint16_t zone)
+{
+	const int32_t port = zone ? uplink_of(h->ifindex) : -1;
+	return !zone || (port >= 0 && port_zone((uint32_t)port) == zone);
+}
+
+static bool usable(const struct fib_record *x, uint16_t zone)
 {
 	if (x->kind != FIB_UNICAST)
-		return true;
+		return !zone;
 	for (unsigned i = 0; i < x->n; i++)
-		if (!x->nh[i].dead)
+		if (!x->nh[i].dead && in_zone(&x->nh[i], zone))
 			return true;
 	return false;
 }
 
-static void add_legs(struct fib_answer *a, const struct fib_record *x, bool gateways_only)
+static void add_legs(struct fib_answer *a, const struct fib_record *x, bool gateways_only, uint16_t zone)
 {
 	for (unsigned i = 0; i < x->n && a->n < FIB_HOPS_MAX; i++) {
 		const struct fib_nexthop *h = &x->nh[i];
-		if ((h->dead && x->kind == FIB_UNICAST) || (gateways_only && ip_is_zero(&h->gateway)))
+		if ((h->dead && x->kind == FIB_UNICAST) || (gateways_only && ip_is_zero(&h->gateway)) ||
+		    !in_zone(h, zone))
 			continue;
 		struct leg *l = &a->leg[a->n];
 		l->nh = *h;
@@ -257,23 +283,24 @@ static void add_legs(struct fib_answer *a, const struct fib_record *x, bool gate
 	}
 }
 
-/* What the records of 'n' say, in '*a' with room for FIB_HOPS_MAX legs. False: nothing usable, a shorter prefix answers. */
-static bool choose(const struct fib_node *n, struct fib_answer *a)
+/* What the records of 'n' say, in '*a' with room for FIB_HOPS_MAX legs; 'zone': those by its ports, 0 = all. False: nothing usable,
+ * a shorter prefix answers. */
+static bool choose(const struct fib_node *n, uint16_t zone, struct fib_answer *a)
 {
 	const struct fib_record *x = n->first;
-	while (x && !usable(x))
+	while (x && !usable(x, zone))
 		x = x->next;
 	if (!x)
 		return false;
 	a->kind = x->kind;
 	a->n = 0;
-	add_legs(a, x, false);
+	add_legs(a, x, false, zone);
 	if (x->kind != FIB_UNICAST || ip_is4(&n->prefix.addr) || ip_is_zero(&a->leg[0].nh.gateway))
 		return true;
 	for (const struct fib_record *y = x->next; y; y = y->next)
 		if (y->kind == FIB_UNICAST && y->metric == x->metric && y->pref == x->pref &&
 		    (y->table == FIB_TABLE_LOCAL) == (x->table == FIB_TABLE_LOCAL))
-			add_legs(a, y, true);
+			add_legs(a, y, true, zone);
 	return true;
 }
 
@@ -282,19 +309,20 @@ static size_t answer_size(const struct fib_answer *a)
 	return sizeof(*a) + a->n * sizeof(a->leg[0]);
 }
 
-static int node_update(struct fib_node *n, struct err *e)
+/* Of one set of the LPM: '*answer' is what it holds. */
+static int answer_update(struct fib_node *n, uint16_t zone, const struct fib_answer **answer, struct err *e)
 {
 	union {
 		struct fib_answer a;
 		uint8_t room[sizeof(struct fib_answer) + FIB_HOPS_MAX * sizeof(struct leg)];
 	} u;
-	const struct fib_answer *old = n->answer;
+	const struct fib_answer *old = *answer;
 	memset(&u, 0, sizeof(u));
-	if (!choose(n, &u.a)) {
+	if (!choose(n, zone, &u.a)) {
 		if (!old)
 			return 0;
-		lpm_delete(&lpm, 0, &n->prefix);
-		n->answer = NULL;
+		lpm_delete(&lpm, zone, &n->prefix);
+		*answer = NULL;
 	} else {
 		if (old && answer_size(old) == answer_size(&u.a) && !memcmp(old, &u.a, answer_size(old)))
 			return 0;
@@ -303,14 +331,14 @@ static int node_update(struct fib_node *n, struct err *e)
 			return err_set(e, -ENOMEM, "route: out of memory");
 		memcpy(a, &u.a, answer_size(&u.a));
 		struct value v = { a };
-		int rc = lpm_set(&lpm, 0, &n->prefix, &v);
+		int rc = lpm_set(&lpm, zone, &n->prefix, &v);
 		if (rc < 0) {
 			char text[IP_STRLEN];
 			free(a);
 			return err_set(e, rc, "route %s: no room, the mirror holds %d prefixes",
 				       ipnet_print(&n->prefix, text), FIB_CAPACITY);
 		}
-		n->answer = a;
+		*answer = a;
 	}
 	version++;
 	if (LOAD_RELAXED(&fib_sources_matter))
@@ -320,8 +348,64 @@ static int node_update(struct fib_node *n, struct err *e)
 	return 0;
 }
 
+static struct fib_zoned *zoned_get(struct fib_node *n, uint16_t zone)
+{
+	struct fib_zoned *z = n->zoned;
+	while (z && z->zone != zone)
+		z = z->next;
+	if (!z && (z = calloc(1, sizeof(*z)))) {
+		z->zone = zone;
+		z->next = n->zoned;
+		n->zoned = z;
+	}
+	return z;
+}
+
+static int zones_update(struct fib_node *n, struct err *e)
+{
+	int err = 0;
+	for (unsigned i = 0; i < n_zones; i++) {
+		bool any = false;
+		for (const struct fib_record *x = n->first; x && !any; x = x->next)
+			any = usable(x, zones[i]);
+		if (any && !zoned_get(n, zones[i]))
+			return err_set(e, -ENOMEM, "route: out of memory");
+	}
+	for (struct fib_zoned **p = &n->zoned, *z; (z = *p);) {
+		int one = answer_update(n, (uint16_t)z->zone, &z->answer, e);
+		err = err ? err : one;
+		if (z->answer) {
+			p = &z->next;
+			continue;
+		}
+		*p = z->next;
+		free(z);
+	}
+	return err;
+}
+
+static int node_update(struct fib_node *n, struct err *e)
+{
+	int err = answer_update(n, 0, &n->answer, e);
+	return err || (!n_zones && !n->zoned) ? err : zones_update(n, e);
+}
+
+static void zones_of_ports(void)
+{
+	n_zones = 0;
+	for (unsigned p = PORT_FIRST; p < PORTS_MAX; p++) {
+		const uint16_t zone = port_zone(p);
+		bool known = !zone;
+		for (unsigned i = 0; i < n_zones; i++)
+			known |= zones[i] == zone;
+		if (!known)
+			zones[n_zones++] = zone;
+	}
+}
+
 void fib_ports_changed(void)
 {
+	zones_of_ports();
 	for (struct fib_node *n = NULL; (n = fib_node_next(n));)
 		node_update(n, NULL);
 }

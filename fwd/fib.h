@@ -33,8 +33,10 @@ int fib_init(struct err *e);
 void fib_fini(void);
 /* 'hash' chooses among several next hops. kind FIB_NONE: no route. RCU online. */
 void fib_lookup(const struct ipaddr *dst, uint32_t hash, struct fib_result *r);
-/* May a packet from 'src' come in by 'port' (RFC 3704)? Some route leads to 'src', a default route too, and with 'strict' it or
- * one of its equals leaves by that port. '*dep': on what the answer depends. RCU online. */
+/* The same among the routes that leave by ports of 'zone', whatever their metrics; zone 0: among all. */
+void fib_lookup_zone(uint16_t zone, const struct ipaddr *dst, uint32_t hash, struct fib_result *r);
+/* May a packet from 'src' come in by 'port' (RFC 3704)? Some route of the port's zone leads to 'src', a default route too, and with
+ * 'strict' it or one of its equals leaves by that port. '*dep': on what the answer depends. RCU online. */
 bool fib_source_valid(const struct ipaddr *src, uint16_t port, bool strict, uint16_t *dep);
 /* Set by a worker whose decision depends on a source's route and has no place for that among its counters: from then on each
  * changed answer bumps the extra counter. Never cleared: who validates the sources of transit traffic goes on doing so. */
@@ -61,7 +63,7 @@ int fib_append(const struct fib_route *r,
 /* The route of that identity with the same next hops; with fewer next hops only these; n == 0: all. 0 or -ENOENT. */
 int fib_del(const struct fib_route *r);
 unsigned fib_alternatives(const struct fib_route *r); /* how many routes of that identity there are */
-/* An engine port appeared or went: next hops get their 'port' anew, bumps what changed. */
+/* An engine port appeared, went or changed its zone: next hops get their 'port' anew, bumps what changed. */
 void fib_ports_changed(void);
 /* Interface addresses; 'prefix_len' counts from the top of 128 bits as in struct ipnet. */
 void fib_addr_set(uint32_t ifindex, const struct ipaddr *a, uint8_t prefix_len, bool present);

@@ -7,6 +7,11 @@
 enum { FIB_HOPS_MAX = 16, FIB_TABLE_LOCAL = 255 };
 
 struct fib_answer; /* fib.c */
+struct fib_zoned {
+	struct fib_zoned *next;
+	uint32_t zone; /* set of the LPM */
+	const struct fib_answer *answer;
+};
 struct fib_node;
 struct fib_record {
 	struct fib_record *next; /* of the same prefix, best first */
@@ -22,6 +27,7 @@ struct fib_node {
 	struct ipnet prefix;
 	struct fib_record *first;
 	const struct fib_answer *answer; /* what the LPM holds; NULL: no entry */
+	struct fib_zoned *zoned;         /* the same among routes by ports of one zone, for zones but 0 */
 };
 
 /* Of the present re-dump; what was not told again since it grew is swept. */

@@ -156,7 +156,7 @@ void icmp_error(struct worker *w, const struct pkt *p, enum icmp_kind kind, uint
 	if (icmp_forbidden(p, kind))
 		return;
 	to = p->flags & PKT_IP6 ? ip_from6(p->l3 + 8) : ip_from4(ld32(p->l3 + 12));
-	step_route(&to, (uint32_t)p->hash, ID_REMOTE_NODE, &r);
+	step_route(p->zone, &to, (uint32_t)p->hash, ID_REMOTE_NODE, &r);
 	if (r.in == p->in && !r.failed) /* only toward where it came from: a spoofed source gets nothing */
 		icmp_error_by(w, p, kind, mtu, &r);
 }

@@ -161,6 +161,13 @@ static void on_prefix(bool added, const struct ipnet *n)
 	control_host_prefix(n, added);
 }
 
+static void on_tunnels(void)
+{
+	steering_dirty();
+	resolve_remotes_changed();
+	offload_dirty();
+}
+
 static void on_pool(bool added, int index, const struct nat_pool *p)
 {
 	(void)index;
@@ -211,6 +218,7 @@ static const struct config_hooks hooks = {
 	.prepare = prepare,
 	.endpoint_changed = on_endpoint,
 	.prefix_changed = on_prefix,
+	.tunnels_changed = on_tunnels,
 	.pool_changed = on_pool,
 	.service_changed = on_service,
 	.vtep_changed = on_vtep,

@@ -83,7 +83,7 @@ static void sync_port(unsigned i)
 	struct replay_port want = { 0 };
 	if (p && p->ops == &port_ops_xdp && p->up && p->ifindex && if_nametoindex(p->conf.device) == p->ifindex) {
 		want.ifindex = p->ifindex;
-		if (p->conf.checksum == PORT_CSUM_COMPLETE)
+		if (p->conf.checksum == PORT_CSUM_COMPLETE || p->conf.zone)
 			want.flags |= REPLAY_PORT_NO_INGRESS;
 		if (loader_can_redirect(p->ifindex) > 0)
 			want.flags |= REPLAY_PORT_REDIRECT;
@@ -183,7 +183,7 @@ static bool push_remote(struct senders *t, uint32_t index)
 	if (v->mode == VNI_IDENTITY)
 		return push(t, v, r, index, REPLAY_ANY_VNI);
 	for (unsigned i = 0; i < r->n_vnis && ok; i++)
-		ok = push(t, v, r, index, r->vni[i]);
+		ok = r->zone[i] || push(t, v, r, index, r->vni[i]); /* the kernel's records are those of zone 0 */
 	return ok;
 }
 

@@ -190,7 +190,7 @@ void parse_set_ports(struct pkt *p, const struct frag_ports *f)
 	if (p->flags & PKT_IP6) {
 		p->k6.sport = f->sport;
 		p->k6.dport = f->dport;
-		p->k6.zp = f->proto;
+		p->k6.zp = FLOW_ZP(p->zone, f->proto);
 		p->hash = hash_key40(&p->k6);
 	} else {
 		p->k4.sport = f->sport;
@@ -215,10 +215,11 @@ static void parse_key(struct pkt *p)
 		memcpy(p->k6.src, p->l3 + 8, 32);
 		p->k6.sport = sport;
 		p->k6.dport = dport;
-		p->k6.zp = p->proto;
+		p->k6.zp = FLOW_ZP(p->zone, p->proto);
 		p->hash = hash_key40(&p->k6);
 	} else {
-		p->k4 = (struct flow_key4){ ld32(p->l3 + 12), ld32(p->l3 + 16), sport, dport, p->proto };
+		const uint32_t zp = FLOW_ZP(p->zone, p->proto);
+		p->k4 = (struct flow_key4){ ld32(p->l3 + 12), ld32(p->l3 + 16), sport, dport, zp };
 		p->hash = hash_key(&p->k4, sizeof(p->k4));
 	}
 }
@@ -276,17 +277,18 @@ void tuple_of_pkt(const struct pkt *p, struct tuple *t)
 
 void tuple_reverse(const struct tuple *t, struct tuple *r)
 {
-	*r = (struct tuple){ .src = t->dst, .dst = t->src, .sport = t->dport, .dport = t->sport, .proto = t->proto };
+	*r = (struct tuple){ t->dst, t->src, t->dport, t->sport, t->zone, t->proto };
 }
 
 uint64_t tuple_key(const struct tuple *t, void *key)
 {
+	const uint32_t zp = FLOW_ZP(t->zone, t->proto);
 	if (ip_is4(&t->src)) {
-		struct flow_key4 k = { t->src.w[3], t->dst.w[3], t->sport, t->dport, t->proto };
+		struct flow_key4 k = { t->src.w[3], t->dst.w[3], t->sport, t->dport, zp };
 		memcpy(key, &k, sizeof(k));
 		return hash_key(&k, sizeof(k));
 	}
-	struct flow_key6 k = { .sport = t->sport, .dport = t->dport, .zp = t->proto };
+	struct flow_key6 k = { .sport = t->sport, .dport = t->dport, .zp = zp };
 	memcpy(k.src, t->src.b, 16);
 	memcpy(k.dst, t->dst.b, 16);
 	memcpy(key, &k, sizeof(k));
@@ -297,9 +299,9 @@ void tuple_of_key(bool v6, const void *key, struct tuple *t)
 {
 	if (v6) {
 		const struct flow_key6 *k = key;
-		*t = (struct tuple){ ip_from6(k->src), ip_from6(k->dst), k->sport, k->dport, (uint8_t)k->zp };
+		*t = (struct tuple){ ip_from6(k->src), ip_from6(k->dst), k->sport, k->dport, k->zp >> 8, k->zp & 255 };
 	} else {
 		const struct flow_key4 *k = key;
-		*t = (struct tuple){ ip_from4(k->src), ip_from4(k->dst), k->sport, k->dport, (uint8_t)k->zp };
+		*t = (struct tuple){ ip_from4(k->src), ip_from4(k->dst), k->sport, k->dport, k->zp >> 8, k->zp & 255 };
 	}
 }

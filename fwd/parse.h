@@ -6,9 +6,9 @@
 #include "fwd/pkt.h"
 #include "tables/frag.h"
 
-/* Ethernet, VLAN tags, then IP by parse_ip; ARP sets PKT_ARP and p->l3. Reads p->data, p->len only. */
+/* Ethernet, VLAN tags, then IP by parse_ip; ARP sets PKT_ARP and p->l3. Reads p->data, p->len and p->zone only. */
 enum drop parse_frame(struct pkt *p);
-/* IP and L4 at p->data + 'off'; fills l3 .. ttl, flags, key and hash (zone 0). */
+/* IP and L4 at p->data + 'off'; fills l3 .. ttl, flags, key (in zone p->zone) and hash. */
 enum drop parse_ip(struct pkt *p, uint32_t off, uint16_t ethertype);
 /* The L4 header of a first fragment, which must be there as a whole (RFC 1858, RFC 7112): what later ones need of it. */
 enum drop parse_first(struct pkt *p, struct frag_ports *f);
@@ -21,10 +21,11 @@ void parse_complete_csum(struct pkt *p);
 struct tuple {
 	struct ipaddr src, dst;
 	be16 sport, dport;
+	uint16_t zone; /* of where it comes in or leaves */
 	uint8_t proto;
 };
 void tuple_of_pkt(const struct pkt *p, struct tuple *t);
-void tuple_reverse(const struct tuple *t, struct tuple *r);
-/* Writes the flow key (16 or 40 bytes) of 't' in zone 0 and gives its hash. */
+void tuple_reverse(const struct tuple *t, struct tuple *r); /* in the same zone */
+/* Writes the flow key (16 or 40 bytes) of 't' and gives its hash. */
 uint64_t tuple_key(const struct tuple *t, void *key);
 void tuple_of_key(bool v6, const void *key, struct tuple *t);

@@ -43,6 +43,7 @@ struct pkt {
 	/* filled by decide's entry step */
 	uint32_t outer_vni; /* overlay: VNI it came with */
 	uint32_t identity;  /* of the source */
+	uint16_t zone;      /* of the ingress, part of the key; set before parse */
 } __attribute__((aligned(64)));
 _Static_assert(offsetof(struct pkt, k4) == 48 && sizeof(struct pkt) == 128, "two lines");
 

@@ -74,7 +74,7 @@ static void send_reset(const struct decision *d, const struct tcp_reset *x)
 	struct worker *w = d->w;
 	struct route r;
 	const bool in_ip = d->dsr && ip_eq(&x->t.dst, decide_vip(d));
-	step_route(in_ip ? &d->odst : &x->t.dst, (uint32_t)d->p->hash, ID_REMOTE_NODE, &r);
+	step_route(x->t.zone, in_ip ? &d->odst : &x->t.dst, (uint32_t)d->p->hash, ID_REMOTE_NODE, &r);
 	if (in_ip && r.kind != ROUTE_PORT)
 		return;
 	if (in_ip)

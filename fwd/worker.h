@@ -54,7 +54,7 @@ struct outer {
 	};
 	uint32_t in, flags; /* FLOW_IN_REMOTE | index; PKT_VNI_CLAIM in identity mode */
 	uint32_t changes;
-	uint32_t pad;
+	uint32_t zone8; /* of the VNI, << 8 */
 };
 
 struct worker {

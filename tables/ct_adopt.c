@@ -159,13 +159,13 @@ static enum adopt_drop judge_service(struct reader *rd, struct claim *c)
 	return c->backend ? ADOPT_OK : ADOPT_SERVICE;
 }
 
-static bool is_mapped(uint32_t mapping, uint8_t proto, const struct ipaddr *inside, uint16_t inside_port,
+static bool is_mapped(uint32_t mapping, uint32_t zp, const struct ipaddr *inside, uint16_t inside_port,
 		      const struct ipaddr *outside, uint16_t outside_port)
 {
 	const struct nat_mapping *m = nat_at(mapping);
 	const struct nat_key *k = nat_key_at(mapping);
 
-	return m->proto == proto && same_end(inside, inside_port, &k->inside, k->inside_port) &&
+	return FLOW_ZP(k->zone, m->proto) == zp && same_end(inside, inside_port, &k->inside, k->inside_port) &&
 	       same_end(outside, outside_port, &m->outside, m->outside_port);
 }
 
@@ -195,9 +195,8 @@ static enum adopt_drop judge_mapping(struct claim *c)
 	const struct conn *o = c->conn;
 	/* who is its own backend sees the service's address */
 	const bool own = c->backend && ip_eq(&f->src, &r->src) && same_end(&f->dst, f->sport, &r->dst, r->dport);
-	/* one port toward one backend by two services: the second one has another port there */
-	const bool src_same =
-		own || (c->backend && ip_eq(&f->src, &r->dst)) || same_end(&f->src, f->sport, &r->dst, r->dport);
+	/* one port toward one end by two services, or of one address in two zones: the second one has another port there */
+	const bool src_same = own || ip_eq(&f->src, &r->dst);
 	const bool dst_same = c->backend || same_end(&f->dst, f->dport, &r->src, r->sport);
 
 	c->mapping = c->inmap = 0;
@@ -214,9 +213,9 @@ static enum adopt_drop judge_mapping(struct claim *c)
 		return ADOPT_POOL;
 	if (o->flags & CONN_INBOUND_MAP && !(c->inmap = nat_adopted(o->dnat)))
 		return ADOPT_POOL;
-	if (nat_is_mapping(c->mapping) && !is_mapped(c->mapping, o->proto, &f->src, f->sport, &r->dst, r->dport))
+	if (nat_is_mapping(c->mapping) && !is_mapped(c->mapping, f->zp, &f->src, f->sport, &r->dst, r->dport))
 		return ADOPT_DAMAGED;
-	if (nat_is_mapping(c->inmap) && !is_mapped(c->inmap, o->proto, &r->src, r->sport, &f->dst, f->dport))
+	if (nat_is_mapping(c->inmap) && !is_mapped(c->inmap, r->zp, &r->src, r->sport, &f->dst, f->dport))
 		return ADOPT_DAMAGED;
 	return ADOPT_OK;
 }
@@ -261,23 +260,23 @@ static void fill(struct ct *c, uint32_t conn, const struct claim *from)
 }
 
 /* Whom the mapped source talked to, as it saw it: its filter lets him in. */
-static const struct ipaddr *remote_of(const struct claim *c, uint16_t *port)
+static struct nat_remote remote_of(const struct claim *c)
 {
-	*port = c->inmap ? c->fwd.dport : c->rev.sport;
-	return c->inmap ? &c->fwd.dst : &c->rev.src;
+	const uint16_t zone = (uint16_t)(c->rev.zp >> 8);
+	return c->inmap ? (struct nat_remote){ c->fwd.dst, c->fwd.dport, zone }
+			: (struct nat_remote){ c->rev.src, c->rev.sport, zone };
 }
 
 static bool take_mapping(const struct claim *c)
 {
-	uint16_t port;
-	const struct ipaddr *remote = remote_of(c, &port);
+	const struct nat_remote remote = remote_of(c);
 
 	if (nat_is_mapping(c->inmap) && !nat_ref(c->inmap))
 		return false;
 	if (!nat_is_mapping(c->mapping))
 		return true;
 	if (nat_ref(c->mapping)) {
-		if (!nat_permit(SLOT_CONTROL, c->mapping, remote, port))
+		if (!nat_permit_in(SLOT_CONTROL, c->mapping, &remote))
 			return true;
 		nat_unref(SLOT_CONTROL, c->mapping);
 	}
@@ -297,14 +296,13 @@ static void take_backend(const struct claim *c)
 
 static void give_mapping(const struct claim *c)
 {
-	uint16_t port;
-	const struct ipaddr *remote = remote_of(c, &port);
+	const struct nat_remote remote = remote_of(c);
 
 	if (nat_is_mapping(c->inmap))
 		nat_unref(SLOT_CONTROL, c->inmap);
 	if (!nat_is_mapping(c->mapping))
 		return;
-	nat_unpermit(SLOT_CONTROL, c->mapping, remote, port);
+	nat_unpermit_in(SLOT_CONTROL, c->mapping, &remote);
 	nat_unref(SLOT_CONTROL, c->mapping);
 }
 

@@ -18,7 +18,8 @@ struct endpoint {
 	struct ipaddr addr[ENDPOINT_ADDRS];
 	uint32_t policy_set; /* policy.h; 0 = no rules */
 	uint32_t adj;        /* adjacency toward it, 0 until its MAC is known */
-	uint16_t gen; /* generation counter of this endpoint: bumped by every change of it or of its policy set */
+	uint16_t gen;  /* generation counter of this endpoint: bumped by every change of it or of its policy set */
+	uint16_t zone; /* whose networks it means by addresses that several have (docs/zones.md) */
 };
 
 int endpoint_init(struct err *e); /* opens the table; capacity from tables.def */

@@ -16,7 +16,8 @@ struct frag_key {
 	struct ipaddr src, dst;
 	uint32_t id; /* host order; IPv4: 16 bits */
 	uint8_t proto;
-	uint8_t zero[3];
+	uint8_t zero;
+	uint16_t zone; /* of where its fragments come in */
 };
 enum frag_state {
 	FRAG_WAITS,  /* the first fragment has not come */

@@ -35,8 +35,8 @@ static bool key_fits(const struct frag_key *k, uint8_t proto)
 {
 	const bool v4 = ip_is4(&k->src);
 
-	return v4 == ip_is4(&k->dst) && k->proto == (v4 ? proto : 0) && !(v4 && k->id > UINT16_MAX) &&
-	       !(k->zero[0] | k->zero[1] | k->zero[2]) && !ip_is_zero(&k->src) && !ip_is_multicast(&k->src) &&
+	return v4 == ip_is4(&k->dst) && k->proto == (v4 ? proto : 0) && !(v4 && k->id > UINT16_MAX) && !k->zero &&
+	       !ip_is_zero(&k->src) && !ip_is_multicast(&k->src) &&
 	       (proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP ||
 		proto == (v4 ? PROTO_ICMP : PROTO_ICMP6));
 }

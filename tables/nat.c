@@ -255,7 +255,7 @@ static int open_eim(unsigned slot, const struct nat_key *k, const struct nat_rem
 
 	if (err)
 		return err;
-	err = nat_permit(slot, *mapping, &to->addr, to->port);
+	err = nat_permit_in(slot, *mapping, to);
 	if (err)
 		nat_unref(slot, *mapping);
 	return err;

@@ -68,6 +68,7 @@ INLINE bool nat_is_static(const struct nat_pool *p)
 struct nat_remote {
 	struct ipaddr addr;
 	uint16_t port;
+	uint16_t zone; /* in which it has that address */
 };
 
 int nat_init(struct err *e);
@@ -141,6 +142,10 @@ const struct nat_mapping *nat_at(uint32_t mapping);
 int nat_permit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port);
 void nat_unpermit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port);
 bool nat_permitted(uint32_t mapping, const struct ipaddr *remote, uint16_t port);
+/* The same for remotes in any zone; those above are about zone 0. */
+int nat_permit_in(unsigned slot, uint32_t mapping, const struct nat_remote *r);
+void nat_unpermit_in(unsigned slot, uint32_t mapping, const struct nat_remote *r);
+bool nat_permitted_in(uint32_t mapping, const struct nat_remote *r);
 
 uint32_t nat_next(uint32_t after);
 uint32_t nat_count(void);

@@ -9,7 +9,7 @@ enum { SHARED = 1 << 30 }; /* no index of a mapping */
 struct permit_key {
 	struct ipaddr remote;
 	uint32_t mapping;
-	uint16_t port, zero;
+	uint16_t port, zone; /* of the remote */
 };
 struct permit {
 	uint32_t refs, reserved;
@@ -39,17 +39,19 @@ static struct permit_key shared_key(unsigned p, enum steer_proto which, uint16_t
 {
 	return (struct permit_key){ .remote = to->addr,
 				    .mapping = SHARED | p << 18 | (uint32_t)which << 16 | port,
-				    .port = to->port };
+				    .port = to->port,
+				    .zone = to->zone };
 }
 
-static struct permit_key permit_key(uint32_t mapping, const struct ipaddr *remote, uint16_t port)
+static struct permit_key permit_key(uint32_t mapping, const struct nat_remote *r)
 {
 	const struct nat_mapping *m = nat_at(mapping);
 
 	if (m->shared)
-		return shared_key(m->pool, nat_which(m->proto), m->outside_port,
-				  &(struct nat_remote){ .addr = *remote, .port = port });
-	return (struct permit_key){ .remote = *remote, .mapping = mapping, .port = m->filter == NAT_APDF ? port : 0 };
+		return shared_key(m->pool, nat_which(m->proto), m->outside_port, r);
+	return (struct permit_key){
+		.remote = r->addr, .mapping = mapping, .port = m->filter == NAT_APDF ? r->port : 0, .zone = r->zone
+	};
 }
 
 static uint32_t *permit_refs(uint32_t i)
@@ -57,14 +59,14 @@ static uint32_t *permit_refs(uint32_t i)
 	return &((struct permit *)table_value(&permits, i))->refs;
 }
 
-int nat_permit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port)
+int nat_permit_in(unsigned slot, uint32_t mapping, const struct nat_remote *r)
 {
 	const struct permit one = { .refs = 1 };
 	unsigned spins = 0;
 
 	if (nat_at(mapping)->filter == NAT_EIF)
 		return 0;
-	const struct permit_key k = permit_key(mapping, remote, port);
+	const struct permit_key k = permit_key(mapping, r);
 	for (;;) {
 		uint32_t i;
 		int err = table_insert(&permits, slot, &k, &one, &i);
@@ -78,30 +80,45 @@ int nat_permit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uin
 	}
 }
 
-void nat_unpermit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port)
+void nat_unpermit_in(unsigned slot, uint32_t mapping, const struct nat_remote *r)
 {
 	if (nat_at(mapping)->filter == NAT_EIF)
 		return;
-	const struct permit_key k = permit_key(mapping, remote, port);
+	const struct permit_key k = permit_key(mapping, r);
 	uint32_t i = table_find(&permits, &k);
 	if (i && nat_ref_drop(permit_refs(i)))
 		table_delete(&permits, slot, &k);
 }
 
-bool nat_permitted(uint32_t mapping, const struct ipaddr *remote, uint16_t port)
+bool nat_permitted_in(uint32_t mapping, const struct nat_remote *r)
 {
 	if (nat_at(mapping)->filter == NAT_EIF)
 		return true;
-	const struct permit_key k = permit_key(mapping, remote, port);
+	const struct permit_key k = permit_key(mapping, r);
 	uint32_t i = table_find(&permits, &k);
 	return i && LOAD_ACQUIRE(permit_refs(i));
+}
+
+int nat_permit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port)
+{
+	return nat_permit_in(slot, mapping, &(struct nat_remote){ .addr = *remote, .port = port });
+}
+
+void nat_unpermit(unsigned slot, uint32_t mapping, const struct ipaddr *remote, uint16_t port)
+{
+	nat_unpermit_in(slot, mapping, &(struct nat_remote){ .addr = *remote, .port = port });
+}
+
+bool nat_permitted(uint32_t mapping, const struct ipaddr *remote, uint16_t port)
+{
+	return nat_permitted_in(mapping, &(struct nat_remote){ .addr = *remote, .port = port });
 }
 
 void nat_permit_prefetch(uint32_t mapping, const struct ipaddr *remote, uint16_t port)
 {
 	if (nat_at(mapping)->filter == NAT_EIF)
 		return;
-	const struct permit_key k = permit_key(mapping, remote, port);
+	const struct permit_key k = permit_key(mapping, &(struct nat_remote){ .addr = *remote, .port = port });
 	hidx_prefetch(&permits.idx, hash_key(&k, sizeof(k)));
 }
 

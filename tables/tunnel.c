@@ -246,13 +246,21 @@ void remote_put(uint32_t index)
 	gen_bump_extra();
 }
 
-bool remote_has_vni(const struct remote *r, uint32_t vni)
+bool remote_has_vni(const struct remote *r, uint32_t vni, uint16_t *zone)
 {
 	unsigned n = r ? LOAD_ACQUIRE(&r->n_vnis) : 0;
 
-	for (unsigned i = 0; i < n; i++)
-		if (LOAD_RELAXED(&r->vni[i]) == vni)
-			return true;
+	for (unsigned i = 0; i < n; i++) {
+		if (LOAD_RELAXED(&r->vni[i]) != vni)
+			continue;
+		const uint16_t z = LOAD_RELAXED(&r->zone[i]);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (LOAD_RELAXED(&r->vni[i]) != vni) /* its place went to another meanwhile */
+			continue;
+		if (zone)
+			*zone = z;
+		return true;
+	}
 	return false;
 }
 
@@ -261,14 +269,17 @@ uint32_t remote_next(uint32_t after)
 	return table_next(&remotes, after);
 }
 
-static int vni_get(uint32_t index, uint32_t vni, struct err *e)
+static int vni_get(uint32_t index, uint32_t vni, uint16_t zone, struct err *e)
 {
 	struct remote *r = remote_rw(index);
 	char b[IP_STRLEN];
 	unsigned i;
 
 	for (i = 0; i < r->n_vnis; i++)
-		if (r->vni[i] == vni) {
+		if (r->vni[i] == vni && r->zone[i] != zone) {
+			return err_set(e, -EINVAL, "remote %s: VNI %u is in zone %u by other tunnels: use another VNI",
+				       ip_print(&r->addr, b), vni, r->zone[i]);
+		} else if (r->vni[i] == vni) {
 			vni_refs[index][i]++;
 			return 0;
 		}
@@ -276,7 +287,8 @@ static int vni_get(uint32_t index, uint32_t vni, struct err *e)
 		return err_set(e, -ENOSPC, "remote %s carries %d VNIs already, which is the limit: use one of those",
 			       ip_print(&r->addr, b), REMOTE_VNIS);
 	vni_refs[index][i] = 1;
-	STORE_RELAXED(&r->vni[i], vni);
+	STORE_RELAXED(&r->zone[i], zone);
+	STORE_RELEASE(&r->vni[i], vni);
 	STORE_RELEASE(&r->n_vnis, (uint16_t)(i + 1));
 	return 0;
 }
@@ -292,16 +304,18 @@ static void vni_put(uint32_t index, uint32_t vni)
 		return;
 	/* A worker that still counts to the old end meets the last one twice, never not at all. */
 	vni_refs[index][i] = vni_refs[index][last];
-	STORE_RELAXED(&r->vni[i], r->vni[last]);
+	STORE_RELAXED(&r->vni[i], UINT32_MAX); /* never under the zone of another */
+	STORE_RELEASE(&r->zone[i], r->zone[last]);
+	STORE_RELEASE(&r->vni[i], last == i ? vni : r->vni[last]);
 	STORE_RELEASE(&r->n_vnis, (uint16_t)last);
 	gen_bump(r->gen);
 }
 
 /* ---- tunnel prefixes ---- */
 
-const struct tunnel_value *tunnel_lookup(const struct ipaddr *a, uint16_t *dep)
+const struct tunnel_value *tunnel_lookup(uint16_t zone, const struct ipaddr *a, uint16_t *dep)
 {
-	uint32_t i = lpm_lookup(&tunnels, 0, a, dep);
+	uint32_t i = lpm_lookup(&tunnels, zone, a, dep);
 
 	return i ? lpm_value(&tunnels, i) : NULL;
 }
@@ -336,7 +350,7 @@ static int check(const char *net, const struct tunnel_value *v, struct err *e)
 
 int tunnel_set(const struct ipnet *n, const struct ipaddr *remote_addr, struct tunnel_value *v, struct err *e)
 {
-	uint32_t i = lpm_exact(&tunnels, 0, n);
+	uint32_t i = lpm_exact(&tunnels, v->zone, n);
 	uint32_t old_remote = 0, old_vni = 0;
 	char b[IP_STRLEN];
 	int r = check(ipnet_print(n, b), v, e);
@@ -351,15 +365,15 @@ int tunnel_set(const struct ipnet *n, const struct ipaddr *remote_addr, struct t
 	if (!v->remote)
 		return -ENOENT;
 	if (lists_vni(v->remote)) {
-		r = vni_get(v->remote, v->vni, e);
+		r = vni_get(v->remote, v->vni, v->zone, e);
 		if (r) {
 			remote_put(v->remote);
 			return r;
 		}
 	}
-	r = lpm_set(&tunnels, 0, n, v);
+	r = lpm_set(&tunnels, v->zone, n, v);
 	if (room_after_wait(&tunnels.t, r, !old_remote))
-		r = lpm_set(&tunnels, 0, n, v);
+		r = lpm_set(&tunnels, v->zone, n, v);
 	if (r) {
 		err_set(e, r, "tunnel %s: the table is full (%u prefixes): delete some or merge them into shorter ones",
 			b, tunnel_count());
@@ -370,9 +384,9 @@ int tunnel_set(const struct ipnet *n, const struct ipaddr *remote_addr, struct t
 	return 0;
 }
 
-int tunnel_del(const struct ipnet *n, struct err *e)
+int tunnel_del(uint16_t zone, const struct ipnet *n, struct err *e)
 {
-	uint32_t i = lpm_exact(&tunnels, 0, n), remote, vni;
+	uint32_t i = lpm_exact(&tunnels, zone, n), remote, vni;
 	char b[IP_STRLEN];
 
 	if (!i)
@@ -380,7 +394,7 @@ int tunnel_del(const struct ipnet *n, struct err *e)
 			       ipnet_print(n, b));
 	remote = ((const struct tunnel_value *)lpm_value(&tunnels, i))->remote;
 	vni = ((const struct tunnel_value *)lpm_value(&tunnels, i))->vni;
-	lpm_delete(&tunnels, 0, n);
+	lpm_delete(&tunnels, zone, n);
 	release(remote, vni);
 	return 0;
 }

@@ -30,7 +30,8 @@ struct remote {
 	uint32_t refs;
 	uint16_t gen;
 	uint16_t n_vnis;
-	uint32_t vni[REMOTE_VNIS]; /* network mode: VNIs of the tunnels to it */
+	uint32_t vni[REMOTE_VNIS];  /* network mode: VNIs of the tunnels to it */
+	uint16_t zone[REMOTE_VNIS]; /* of what comes with each */
 };
 const struct remote *remote_at(uint32_t index);
 /* 0 when unknown. 'vtep' is the local VTEP's index. */
@@ -38,7 +39,8 @@ uint32_t remote_find(uint32_t vtep, const struct ipaddr *addr);
 /* Takes a reference, creating the remote; 0 with err text when there is no VTEP of that family or no room. */
 uint32_t remote_get(const struct ipaddr *addr, struct err *e);
 void remote_put(uint32_t index);
-bool remote_has_vni(const struct remote *r, uint32_t vni); /* false for NULL: one that is just being deleted */
+/* False for NULL: one that is just being deleted. '*zone' (may be NULL) gets the zone of what comes with that VNI. */
+bool remote_has_vni(const struct remote *r, uint32_t vni, uint16_t *zone);
 uint32_t remote_next(uint32_t after);
 /* The remotes of a former process: entries begin with the remote's address (tables/former.h). */
 struct former;
@@ -51,14 +53,17 @@ struct tunnel_value {
 	uint32_t vni;      /* network mode, or with TUNNEL_VNI */
 	struct mac mac;    /* inner destination, with TUNNEL_MAC */
 	uint16_t flags;
-	uint64_t reserved[2];
+	uint16_t zone; /* in which the prefix lies: the same prefix may lie in several */
+	uint8_t reserved[14];
 };
+_Static_assert(sizeof(struct tunnel_value) == 48, "as in tables.def");
 
 int tunnel_init(struct err *e);
 void tunnel_fini(void);
-const struct tunnel_value *tunnel_lookup(const struct ipaddr *a, uint16_t *dep);
-/* Adds or replaces; takes the remote's reference itself ('v->remote' is filled in from 'remote_addr'). */
+const struct tunnel_value *tunnel_lookup(uint16_t zone, const struct ipaddr *a, uint16_t *dep);
+/* Adds or replaces the row of 'n' in v->zone; takes the remote's reference itself ('v->remote' is filled in from 'remote_addr').
+ * A VNI of a remote has one zone: -EINVAL. */
 int tunnel_set(const struct ipnet *n, const struct ipaddr *remote_addr, struct tunnel_value *v, struct err *e);
-int tunnel_del(const struct ipnet *n, struct err *e);
+int tunnel_del(uint16_t zone, const struct ipnet *n, struct err *e);
 uint32_t tunnel_next(uint32_t after, struct ipnet *n, struct tunnel_value *v);
 uint32_t tunnel_count(void);

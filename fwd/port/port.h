@@ -26,6 +26,7 @@ struct port_conf {
 	uint8_t mode, checksum, on_exit;
 	bool transit;
 	uint8_t source_validation; /* enum port_sources, of what comes in by an uplink */
+	uint16_t zone;             /* of the connections of what comes in here: docs/zones.md */
 };
 
 struct port;
@@ -95,6 +96,13 @@ struct port {
 	void *priv;
 };
 extern struct port *ports[PORTS_MAX]; /* NULL = unused; control writes while workers are paused, workers read */
+
+/* Zone of what comes in by port 'i': what the gate brings has none. */
+INLINE uint16_t port_zone(uint32_t i)
+{
+	const struct port *p = ports[i];
+	return p ? p->conf.zone : 0;
+}
 
 /* The loader that xdp ports attach with; main sets it before the first one is opened. */
 struct loader;

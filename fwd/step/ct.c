@@ -78,7 +78,7 @@ void decide_release_nat(struct decision *d)
 	if (!nat_is_mapping(mapping))
 		return;
 	const struct nat_remote to = decide_nat_remote(d);
-	nat_unpermit(d->w->slot, mapping, &to.addr, to.port);
+	nat_unpermit_in(d->w->slot, mapping, &to);
 	nat_unref(d->w->slot, mapping);
 }
 
@@ -307,7 +307,7 @@ void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 			tuple_of_key(v6, record_key(c, conn * 2), &t);
 			tuple_reverse(&t, &t);
 		}
-		nat_unpermit(slot, cn->mapping, &t.src, ntohs(t.sport));
+		nat_unpermit_in(slot, cn->mapping, &(struct nat_remote){ t.src, ntohs(t.sport), t.zone });
 		nat_unref(slot, cn->mapping);
 	}
 }

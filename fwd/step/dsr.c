@@ -12,7 +12,7 @@ static void find_client(const struct decision *d)
 	struct route r;
 	if (d->x || d->record)
 		return;
-	step_route(&d->wire.src, (uint32_t)d->p->hash, d->dst_identity, &r);
+	step_route(d->wire.zone, &d->wire.src, (uint32_t)d->p->hash, d->dst_identity, &r);
 	if (r.kind == ROUTE_PORT && !r.adj && !r.failed)
 		worker_request(d->w, &(struct request){ .kind = REQUEST_RESOLVE, .key = r.key });
 }

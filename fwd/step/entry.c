@@ -74,7 +74,7 @@ static bool is_own(const struct ipaddr *a)
 /* Does a packet from 'src' come by the gate's endpoints or a tunnel only? The same order as in step_route. */
 static bool lives_elsewhere(struct decision *d, const struct ipaddr *src, const struct ipcache_value *c)
 {
-	bool tunnel = (c && c->remote) || tunnel_lookup(src, NULL);
+	bool tunnel = (c && c->remote) || tunnel_lookup(d->p->zone, src, NULL);
 	if (!tunnel && !(c && c->flags & IPCACHE_ENDPOINT))
 		return false;
 	decide_say(d, "entry", "the source lives %s: it cannot come in here",
@@ -98,18 +98,38 @@ uint32_t entry_identity(uint32_t in, const struct ipaddr *src, uint32_t claimed)
 	}
 }
 
+/* The record by which a proxy answers what came as 't' reversed, 0: none. */
+static uint32_t find_proxied(const struct decision *d, const struct tuple *t)
+{
+	uint8_t key[40];
+	const uint64_t hash = tuple_key(t, key);
+	const struct ct *c = ct_of(d->p->flags & PKT_IP6);
+	const uint32_t r = ct_find(c, key, hash, d->w->now_s);
+	return r & 1 && LOAD_RELAXED(&ct_conn(c, r >> 1)->flags) & CONN_PROXY ? r : 0;
+}
+
 /* A proxy answers in the name of whom the client asked, who may live anywhere. */
 static bool is_proxy_answer(const struct decision *d)
 {
 	struct tuple t;
-	uint8_t key[40];
 	if (d->p->flags & (PKT_ARP | PKT_ICMP_ERROR | PKT_FRAG_LATER))
 		return false;
 	tuple_of_pkt(d->p, &t);
-	const uint64_t hash = tuple_key(&t, key);
-	const struct ct *c = ct_of(d->p->flags & PKT_IP6);
-	const uint32_t r = ct_find(c, key, hash, d->w->now_s);
-	return r & 1 && LOAD_RELAXED(&ct_conn(c, r >> 1)->flags) & CONN_PROXY;
+	return find_proxied(d, &t);
+}
+
+/* The client's, of what went to a listener. */
+static uint16_t proxied_zone(const struct decision *d)
+{
+	struct tuple t, back;
+	tuple_of_pkt(d->p, &t);
+	tuple_reverse(&t, &back);
+	const uint32_t r = find_proxied(d, &back) & ~1u;
+	if (!r)
+		return 0;
+	tuple_of_key(d->p->flags & PKT_IP6,
+		     d->p->flags & PKT_IP6 ? (const void *)&ct_flow6(r)->key : (const void *)&ct_flow4(r)->key, &t);
+	return t.zone;
 }
 
 /* What the engine sent to a listener came back: there is none. The client gets the answer, by the way its packet came. */
@@ -118,7 +138,8 @@ static enum step entry_refused(struct decision *d, uint32_t port)
 	struct ipaddr src;
 	struct route r;
 	source_of(d->p, &src);
-	step_route(&src, 0, ID_REMOTE_NODE, &r);
+	d->p->zone = proxied_zone(d);
+	step_route(d->p->zone, &src, 0, ID_REMOTE_NODE, &r);
 	d->p->in = r.in;
 	decide_say(d, "entry", "back from the gate: nobody listens on port %u of the box", port);
 	return decide_drop(d, DROP_PROXY_LISTENER);
@@ -189,14 +210,18 @@ static enum step merge_ecn(struct decision *d)
 	return STEP_ON;
 }
 
+static void say_zone(const struct decision *d)
+{
+	if (d->p->zone)
+		decide_say(d, "entry", "in zone %u", d->p->zone);
+}
+
 static enum step inner_identity(struct decision *d, const struct vtep *v, uint32_t vni)
 {
 	struct pkt *p = d->p;
 	struct ipaddr src;
 	source_of(p, &src);
 	if (v->mode == VNI_NETWORK) {
-		if (!remote_has_vni(remote_at(p->in & FLOW_IN_INDEX), vni))
-			return decide_drop(d, DROP_VNI);
 		p->identity = ipcache_identity(&src, NULL);
 	} else {
 		if (vni == ID_HOST || vni == ID_UNKNOWN)
@@ -228,6 +253,9 @@ static enum step entry_overlay(struct decision *d, const struct tuple *outer, ui
 	if (len < VXLAN_HLEN + ETH_HLEN_)
 		return decide_drop(d, DROP_RUNT);
 	vni = rd32(x + 4) >> 8;
+	p->zone = 0;
+	if (vteps[vtep].mode == VNI_NETWORK && !remote_has_vni(remote_at(remote), vni, &p->zone))
+		return decide_drop(d, DROP_VNI);
 	uint8_t outer_tos = p->tos, csum = p->csum, *frame = p->data;
 	uint16_t port = p->port;
 	uint32_t frame_len = p->len;
@@ -250,6 +278,7 @@ static enum step entry_overlay(struct decision *d, const struct tuple *outer, ui
 	if (s != STEP_ON)
 		return s;
 	decide_say(d, "entry", "remote node, VNI %u, identity %u", vni, p->identity);
+	say_zone(d);
 	return merge_ecn(d);
 }
 
@@ -308,6 +337,7 @@ static enum step entry_uplink(struct decision *d)
 		return s;
 	p->identity = c ? c->identity : ID_WORLD;
 	decide_say(d, "entry", "uplink, identity %u", p->identity);
+	say_zone(d);
 	return STEP_ON;
 }
 
@@ -317,6 +347,7 @@ enum step step_entry(struct decision *d)
 	p->inner = p->data;
 	if (unlikely(p->port != PORT_GATE && !ports[p->port])) /* its port was deleted while it waited */
 		return decide_drop(d, DROP_NO_PORT);
+	p->zone = port_zone(p->port);
 	enum drop why = parse_frame(p);
 	if (why != DROP_NONE)
 		return decide_drop(d, why);

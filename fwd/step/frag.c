@@ -35,6 +35,7 @@ static bool read_fragment(const struct pkt *p, struct fragment *f)
 {
 	uint32_t most = 65535, word;
 	memset(f, 0, sizeof(*f));
+	f->key.zone = p->zone;
 	if (p->flags & PKT_IP6) {
 		f->header = header6(p->l3);
 		f->key.src = ip_from6(p->l3 + 8);

@@ -46,9 +46,13 @@ static bool quote_l4(struct quoted *q, bool v6)
 /* A later fragment: its ports are known as long as its datagram is. */
 static bool quote_later(struct quoted *q, bool v6, uint32_t id)
 {
-	const struct frag_key k = { .src = q->t.src, .dst = q->t.dst, .id = id, .proto = v6 ? 0 : q->t.proto };
+	struct frag_key k = {
+		.src = q->t.src, .dst = q->t.dst, .id = id, .proto = v6 ? 0 : q->t.proto, .zone = q->t.zone
+	};
 	struct frag_ports f;
-	if (!frag_ports_find(&k, &f))
+	const bool here = frag_ports_find(&k, &f); /* it came from the zone that it was sent to, */
+	k.zone = 0;                                /* or from none */
+	if (!here && !frag_ports_find(&k, &f))
 		return false;
 	q->t.sport = f.sport;
 	q->t.dport = f.dport;
@@ -88,7 +92,7 @@ static bool read_quoted(const struct pkt *p, struct quoted *q)
 	if (v6) {
 		if (room < IP6_HLEN + 8 || h[0] >> 4 != 6)
 			return false;
-		q->t = (struct tuple){ .src = ip_from6(h + 8), .dst = ip_from6(h + 24), .proto = h[6] };
+		q->t = (struct tuple){ ip_from6(h + 8), ip_from6(h + 24), 0, 0, p->zone, h[6] };
 		if (ip_is4(&q->t.src) || ip_is4(&q->t.dst))
 			return false;
 		const uint8_t *later = NULL;
@@ -103,7 +107,7 @@ static bool read_quoted(const struct pkt *p, struct quoted *q)
 			return false;
 		if (csum_fold(csum_add(h, hl, 0)) != 0xffff)
 			return false;
-		q->t = (struct tuple){ .src = ip_from4(ld32(h + 12)), .dst = ip_from4(ld32(h + 16)), .proto = h[9] };
+		q->t = (struct tuple){ ip_from4(ld32(h + 12)), ip_from4(ld32(h + 16)), 0, 0, p->zone, h[9] };
 		if (rd16(h + 6) & 0x1fff)
 			return quote_later(q, v6, rd16(h + 4));
 	}
@@ -168,13 +172,13 @@ static void finish(struct pkt *p, const struct ipaddr *src, const struct ipaddr 
 }
 
 /* Any router on the way may send an error, but only from the side that the packets of record 'r' come from: else a container or
- * somebody outside could end or slow down connections it has no part in (RFC 5927 4). 'src': source in the record's key. */
-static bool from_its_side(const struct decision *d, const struct conn *cn, uint32_t r, const struct ipaddr *src)
+ * somebody outside could end or slow down connections it has no part in (RFC 5927 4). 'key': of the record. */
+static bool from_its_side(const struct decision *d, const struct conn *cn, uint32_t r, const struct tuple *key)
 {
 	struct route from = { .in = LOAD_RELAXED(&cn->in) };
 	uint32_t in = d->p->in, class = in & 0xff000000;
 	if (r & 1)
-		step_route(src, (uint32_t)d->p->hash, ID_UNKNOWN, &from);
+		step_route(key->zone, &key->src, (uint32_t)d->p->hash, ID_UNKNOWN, &from);
 	if (class == FLOW_IN_REMOTE)
 		return (from.in & 0xff000000) == FLOW_IN_REMOTE;
 	if (r & 1 && cn->flags & CONN_PROXY)
@@ -192,11 +196,11 @@ static const struct ipaddr *direct_backend(const struct conn *cn, uint32_t r, co
 	return &backend_key_at(LOAD_RELAXED(&cn->dnat))->addr;
 }
 
-/* 'direct': the backend that gets it in IP, or NULL. 'proxied': the connection whose proxy gets it, 0 = none. */
-static enum step forward(struct decision *d, const struct ipaddr *dst, const struct ipaddr *direct, uint32_t proxied)
+/* To 'to', in its zone. 'direct': the backend that gets it in IP, or NULL. 'proxied': the connection whose proxy gets it, 0 = none. */
+static enum step forward(struct decision *d, const struct tuple *to, const struct ipaddr *direct, uint32_t proxied)
 {
 	struct pkt *p = d->p;
-	step_route(direct ? direct : dst, (uint32_t)p->hash, p->identity, &d->to);
+	step_route(to->zone, direct ? direct : &to->src, (uint32_t)p->hash, p->identity, &d->to);
 	if (direct && d->to.kind != ROUTE_PORT)
 		return decide_drop(d, DROP_UNROUTABLE);
 	if (direct)
@@ -244,7 +248,7 @@ enum step step_icmp_error(struct decision *d)
 	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r)->key : (const void *)&ct_flow4(r)->key, &key);
 	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r ^ 1)->key : (const void *)&ct_flow4(r ^ 1)->key,
 		     &sibling);
-	if (!from_its_side(d, ct_conn(c, r >> 1), r, &key.src)) {
+	if (!from_its_side(d, ct_conn(c, r >> 1), r, &key)) {
 		decide_say(d, "ct", "related to a connection whose packets come from elsewhere");
 		return decide_drop(d, DROP_INVALID_SOURCE);
 	}
@@ -258,7 +262,7 @@ enum step step_icmp_error(struct decision *d)
 	const bool from_inside = r & 1 ? decide_is_inbound(cn) : cn->mapping != 0;
 	if (ip_eq(&src, &key.src) || from_inside)
 		src = sibling.dst; /* the end itself, or an inside router, shows the address the outside knows: RFC 5508 REQ-5 */
-	s = forward(d, &sibling.src, direct_backend(cn, r, &key, &sibling),
+	s = forward(d, &sibling, direct_backend(cn, r, &key, &sibling),
 		    cn->flags & CONN_PROXY && !(r & 1) ? r >> 1 : 0);
 	if (s != STEP_ON || d->x)
 		return s;

@@ -205,7 +205,7 @@ static enum step from_overlay(struct decision *d, const struct l2 *q)
 {
 	struct pkt *p = d->p;
 	if (q->request) {
-		const struct tunnel_value *t = tunnel_lookup(&q->target, NULL);
+		const struct tunnel_value *t = tunnel_lookup(p->zone, &q->target, NULL);
 		bool theirs = t && t->remote == (p->in & FLOW_IN_INDEX);
 		return q->probe || theirs ? decide_drop(d, DROP_ARP) : answer(d, q, &gate_gateway_mac);
 	}

@@ -17,9 +17,18 @@ static be16 inside_port(const struct tuple *t)
 	return t->sport;
 }
 
-static bool from_inside(const struct decision *d)
+static bool from_container(const struct decision *d)
 {
 	return (d->p->in & 0xff000000) == FLOW_IN_ENDPOINT;
+}
+
+/* Of what a mapping translates in the zone that the packet comes from: hairpin. A zone is the inside of its own mappings, and for
+ * those of others it is outside. */
+static bool from_inside(const struct decision *d)
+{
+	if (!d->wire.zone || !nat_is_mapping(d->inmap))
+		return from_container(d);
+	return nat_key_at(d->inmap)->zone == d->wire.zone;
 }
 
 /* One address for another, all protocols and ports; policy says who may come in. */
@@ -37,7 +46,8 @@ static enum step unnat_static(struct decision *d, unsigned pool)
 enum step step_unnat(struct decision *d)
 {
 	const struct tuple *t = &d->wire;
-	const int pool = d->p->in == FLOW_IN_UPLINK || from_inside(d) ? nat_pool_by_addr(&t->dst) : -1;
+	const bool may = d->p->in == FLOW_IN_UPLINK || from_container(d) || t->zone;
+	const int pool = may ? nat_pool_by_addr(&t->dst) : -1;
 	if (pool < 0)
 		return STEP_ON;
 	if (nat_is_static(&nat_pools[pool]))
@@ -55,14 +65,21 @@ enum step step_unnat(struct decision *d)
 		decide_say(d, "nat", "no mapping for this port of pool address");
 		return decide_drop(d, DROP_NAT_NO_MAPPING);
 	}
+	const struct nat_key *k = nat_key_at(m);
+	const struct nat_remote from = { .addr = t->src, .port = ntohs(t->sport), .zone = t->zone };
+	d->inmap = m;
 	/* who is inside is asked by his outside address, known once he is translated */
-	if (!from_inside(d) && !nat_permitted(m, &t->src, ntohs(t->sport))) {
+	if (!from_inside(d) && !nat_permitted_in(m, &from)) {
 		decide_say(d, "nat", "the mapping never talked to this remote address");
 		return decide_drop(d, DROP_NAT_FILTERED);
 	}
-	const struct nat_key *k = nat_key_at(m);
-	d->inmap = m;
+	if (k->zone && k->zone != t->zone &&
+	    (t->zone || from_container(d))) { /* both are insides, but not of each other */
+		decide_say(d, "nat", "the mapping is one of zone %u", k->zone);
+		return decide_drop(d, DROP_NAT_FILTERED);
+	}
 	d->inbound = true;
+	d->out.zone = k->zone;
 	d->odst = k->inside;
 	d->out.dst = k->inside;
 	d->out.dport = d->odport = htons(k->inside_port);
@@ -85,6 +102,12 @@ static int hairpin_pool(const struct decision *d)
 	return pool < 0 && !nat_is_static(&nat_pools[other]) ? other : pool;
 }
 
+/* Addresses of a zone mean nothing in another one. */
+static bool leaves_its_zone(const struct decision *d, const struct route *to)
+{
+	return decide_zone_in(d) && decide_zone_in(d) != to->zone;
+}
+
 /* Pool this connection should leave by, -1 = untranslated. */
 static int wanted_pool(struct decision *d)
 {
@@ -93,13 +116,14 @@ static int wanted_pool(struct decision *d)
 	const struct route *to = d->reply ? &d->from : &d->to;
 	if (d->inmap && from_inside(d))
 		return hairpin_pool(d);
-	if (to->kind != ROUTE_PORT || d->inbound || d->proxy_port || (!d->src_endpoint && !d->backend))
+	const bool inside = d->src_endpoint || leaves_its_zone(d, to);
+	if (to->kind != ROUTE_PORT || d->inbound || d->proxy_port || (!inside && !d->backend))
 		return -1;
-	if (d->backend && (d->dsr || d->service->conf.keep_client) && !d->src_endpoint) {
+	if (d->backend && (d->dsr || d->service->conf.keep_client) && !inside) {
 		decide_say(d, "masquerade", "not translated: the service keeps its clients' addresses");
 		return -1;
 	}
-	if (d->src_endpoint && ipmasq_match(&d->odst, &hit)) {
+	if (inside && ipmasq_match(&d->odst, &hit)) {
 		decide_say(d, "masquerade", "not translated: destination is in ipmasq %s", ipnet_print(&hit, text));
 		return -1;
 	}
@@ -128,7 +152,8 @@ static enum step refused(struct decision *d, int pool, int err)
 static enum step check_hairpin(struct decision *d, const struct ipaddr *outside, uint16_t port)
 {
 	char text[IP_STRLEN];
-	if (!nat_is_mapping(d->inmap) || nat_permitted(d->inmap, outside, port))
+	const struct nat_remote from = { .addr = *outside, .port = port, .zone = d->out.zone };
+	if (!nat_is_mapping(d->inmap) || nat_permitted_in(d->inmap, &from))
 		return STEP_ON;
 	decide_say(d, "nat", "the mapping never talked to the sender's outside address %s, port %u",
 		   ip_print(outside, text), port);
@@ -174,6 +199,7 @@ static enum step masquerade_new(struct decision *d, int pool)
 	const struct nat_remote to = decide_nat_remote(d);
 	const struct nat_key k = { .inside = d->osrc,
 				   .inside_port = ntohs(inside_port(&d->wire)),
+				   .zone = d->wire.zone,
 				   .proto = d->wire.proto,
 				   .pool = (uint8_t)pool };
 	if (d->x)

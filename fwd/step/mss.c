@@ -14,7 +14,7 @@ static uint32_t path_mss(const struct decision *d)
 	const uint32_t headers = (d->p->flags & PKT_IP6 ? IP6_HLEN : IP4_HLEN) + TCP_HLEN;
 	struct route back = d->from;
 	if (!d->reply)
-		step_route(&d->osrc, (uint32_t)d->p->hash, d->dst_identity, &back);
+		step_route(decide_zone_in(d), &d->osrc, (uint32_t)d->p->hash, d->dst_identity, &back);
 	uint32_t mtu = adj_at(d->to.adj)->mtu;
 	if (back.adj)
 		mtu = MIN(mtu, adj_at(back.adj)->mtu);

@@ -34,6 +34,7 @@ void decide_proxy_route(uint16_t port, struct route *r)
 	r->adj = LOAD_ACQUIRE(&resolve_proxy_adj[port]);
 	r->kind = r->adj ? ROUTE_HOST : ROUTE_NONE;
 	r->in = FLOW_IN_HOST;
+	r->zone = 0;
 	r->failed = r->no_tunnel = false;
 	r->refused = 0;
 }
@@ -54,5 +55,9 @@ enum step step_proxy(struct decision *d)
 		return STEP_ON;
 	decide_say(d, "proxy", "to the listener on port %u of the box", d->proxy_port);
 	decide_proxy_route(d->proxy_port, &d->to);
+	if (!d->record) { /* its answer comes from the box; it sees the client as he is */
+		d->out.zone = 0;
+		d->out.sport = d->wire.sport;
+	}
 	return STEP_ON;
 }

@@ -5,6 +5,7 @@
 
 static void route_host(struct route *r)
 {
+	r->zone = 0;
 	r->kind = ROUTE_HOST;
 	r->adj = resolve_host_adj;
 	r->in = FLOW_IN_HOST;
@@ -58,6 +59,7 @@ static void route_remote(struct route *r, const struct ipaddr *dst, uint32_t rem
 		r->no_tunnel = true;
 		return;
 	}
+	r->zone = v->mode == VNI_NETWORK ? t->zone : 0;
 	if (t && t->remote == remote && t->flags & TUNNEL_MAC)
 		r->key.ip = fixed_mac_key(&t->mac);
 	r->kind = ROUTE_REMOTE;
@@ -82,13 +84,61 @@ static void route_fib(struct route *r, const struct ipaddr *dst, const struct fi
 	}
 	r->kind = ROUTE_PORT;
 	r->port = (uint16_t)f->nh.port;
+	r->zone = port_zone(r->port);
 	r->key = (struct neighbor_key){ .ip = ip_is_zero(&f->nh.gateway) ? *dst : f->nh.gateway, .dev = r->port };
 	route_neighbor(r);
 }
 
-void step_route(const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r)
+/* In a zone there are its tunnels and the routes by its ports, neither the box nor containers. */
+static void route_zone(uint16_t zone, const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r)
 {
 	struct fib_result f;
+	*r = (struct route){ .identity = ID_WORLD };
+	const struct ipcache_value *c = ipcache_lookup(dst, &r->dep[1]);
+	const struct tunnel_value *t = tunnel_lookup(zone, dst, &r->dep[0]);
+	fib_lookup_zone(zone, dst, hash, &f);
+	r->dep[2] = f.dep;
+	if (c)
+		r->identity = c->identity;
+	if (t)
+		route_remote(r, dst, t->remote, t, identity);
+	else
+		route_fib(r, dst, &f);
+}
+
+/* Has the zone a route of its own to 'dst', as long as the one that 'r' is? */
+static bool zone_goes_first(uint16_t zone, const struct ipaddr *dst, uint32_t hash, const struct route *r)
+{
+	struct fib_result all, own;
+	if (tunnel_lookup(zone, dst, NULL))
+		return r->kind != ROUTE_ENDPOINT && r->identity != ID_HOST;
+	if ((r->kind != ROUTE_PORT && r->kind != ROUTE_NONE && r->kind != ROUTE_HOST) || r->identity == ID_HOST ||
+	    (r->kind == ROUTE_PORT && r->zone == zone))
+		return false;
+	fib_lookup_zone(zone, dst, hash, &own);
+	fib_lookup(dst, hash, &all);
+	return own.kind == FIB_UNICAST && own.prefix.len >= all.prefix.len;
+}
+
+void step_route_from(uint16_t zone, const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r)
+{
+	step_route(0, dst, hash, identity, r);
+	if (likely(!zone))
+		return;
+	/* two answers were asked, and the record has place for the counter of one */
+	if (!LOAD_RELAXED(&fib_sources_matter))
+		STORE_RELEASE(&fib_sources_matter, 1);
+	if (zone_goes_first(zone, dst, hash, r))
+		step_route(zone, dst, hash, identity, r);
+}
+
+void step_route(uint16_t zone, const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r)
+{
+	struct fib_result f;
+	if (zone) {
+		route_zone(zone, dst, hash, identity, r);
+		return;
+	}
 	*r = (struct route){ .identity = ID_WORLD };
 	fib_lookup(dst, hash, &f);
 	r->dep[2] = f.dep;
@@ -110,7 +160,7 @@ void step_route(const struct ipaddr *dst, uint32_t hash, uint32_t identity, stru
 		r->key = (struct neighbor_key){ .ip = *dst, .dev = PORT_GATE, .vni = ep->id };
 		return;
 	}
-	const struct tunnel_value *t = tunnel_lookup(dst, &r->dep[0]);
+	const struct tunnel_value *t = tunnel_lookup(0, dst, &r->dep[0]);
 	if (c)
 		r->identity = c->identity;
 	if (c && c->remote)

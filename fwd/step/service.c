@@ -50,7 +50,7 @@ static bool returns_directly(const struct decision *d, const struct service *s, 
 	struct route r;
 	if (!s->conf.dsr)
 		return false;
-	step_route(backend, (uint32_t)d->p->hash, d->p->identity, &r);
+	step_route_from(d->wire.zone, backend, (uint32_t)d->p->hash, d->p->identity, &r);
 	return r.kind == ROUTE_PORT || r.kind == ROUTE_NONE;
 }
 
@@ -87,8 +87,6 @@ static enum step new_connection(struct decision *d, const struct service *s)
 		return STEP_ON;
 	d->out.dst = d->odst;
 	d->out.dport = d->odport;
-	if (d->again) /* the same client port to this backend by another service: replies would look alike */
-		d->out.sport = htons((uint16_t)(1024 + worker_random(d->w) % (65536 - 1024)));
 	if (is_hairpin(d)) {
 		d->hairpin = true;
 		d->out.src = d->wire.dst;
@@ -155,6 +153,10 @@ enum step step_service(struct decision *d)
 	d->osrc = t->src;
 	d->odst = t->dst;
 	d->odport = t->dport;
+	/* another's replies would look alike: the same client port to this backend by another service, or the same address and
+	 * port in another zone */
+	if (d->again && t->sport && t->proto != PROTO_SCTP)
+		d->out.sport = htons((uint16_t)(1024 + worker_random(d->w) % (65536 - 1024)));
 	if (t->proto == PROTO_TCP || t->proto == PROTO_UDP || t->proto == PROTO_SCTP) {
 		s = service_find(&t->dst, ntohs(t->dport), t->proto, &vip);
 		return s ? new_connection(d, s) : vip ? unknown_port(d) : STEP_ON;

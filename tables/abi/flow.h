@@ -10,6 +10,7 @@
 
 /* The wire tuple with zone. zp = zone << 8 | protocol, host order. ICMP echo requests have sport = id, dport = 0, replies
  * the reverse. */
+#define FLOW_ZP(zone, proto) ((__u32)(zone) << 8 | (proto))
 struct flow_key4 {
 	__be32 src, dst;
 	__be16 sport, dport;

@@ -5,7 +5,7 @@
  *	# text				comment; a line that begins with a blank continues the one before
  *	! COMMAND			as an operator types it; lines that follow each other are one transaction
  *	limits [frames=N tcp=N other=N]	of the box; before the first command
- *	route PREFIX port NAME|kernel [via GW]		noroute ... (the same words)
+ *	route PREFIX port NAME|kernel [via GW] [metric N]	noroute ... (the same words)
  *	route PREFIX blackhole|unreachable|prohibit|throw|broadcast	a route that leads nowhere
  *	local ADDR port NAME|host	an address of the box
  *	neigh NAME ADDR MAC|failed|gone	what the kernel says about a neighbour on a port

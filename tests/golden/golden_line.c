@@ -124,7 +124,13 @@ static void do_route(struct golden *g, char *words, bool add)
 {
 	struct err e = { "" };
 	char *prefix = golden_word(&words), *port = golden_word(&words), *name = golden_word(&words);
-	char *via = golden_word(&words), *gateway = golden_word(&words);
+	char *via = golden_word(&words), *gateway = golden_word(&words), *metric = NULL;
+	if (via && !strcmp(via, "metric")) {
+		metric = gateway;
+		via = gateway = NULL;
+	} else if ((metric = golden_word(&words))) {
+		metric = golden_word(&words);
+	}
 	static const char *const kinds[] = { [FIB_BROADCAST] = "broadcast",
 					     [FIB_BLACKHOLE] = "blackhole",
 					     [FIB_UNREACHABLE] = "unreachable",
@@ -137,12 +143,13 @@ static void do_route(struct golden *g, char *words, bool add)
 			return;
 		}
 	if (!name || strcmp(port, "port") || (via && (strcmp(via, "via") || !gateway))) {
-		golden_fail(g, "route PREFIX port NAME [via GW] was expected");
+		golden_fail(g, "route PREFIX port NAME [via GW] [metric N] was expected");
 		return;
 	}
 	struct port *p = strcmp(name, "kernel") ? golden_port(g, name) : NULL;
 	if (!g->failed)
-		check_err(g, box_route(add, prefix, p, gateway, &e), &e);
+		check_err(g, box_route_metric(add, prefix, p, gateway, metric ? (uint32_t)to_number(g, metric) : 0, &e),
+			  &e);
 	changed(g);
 }
 

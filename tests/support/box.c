@@ -165,7 +165,13 @@ static int route_set(bool add, struct fib_route *r, const char *prefix, struct e
 
 int box_route(bool add, const char *prefix, const struct port *port, const char *via, struct err *e)
 {
-	struct fib_route r = { .kind = FIB_UNICAST, .table = 254, .protocol = 4, .n = 1 };
+	return box_route_metric(add, prefix, port, via, 0, e);
+}
+
+int box_route_metric(bool add, const char *prefix, const struct port *port, const char *via, uint32_t metric,
+		     struct err *e)
+{
+	struct fib_route r = { .kind = FIB_UNICAST, .table = 254, .protocol = 4, .metric = metric, .n = 1 };
 	if (via && !ip_parse(via, &r.nh[0].gateway))
 		return err_set(e, -EINVAL, "route: '%s' is no address", via);
 	r.nh[0].ifindex = port ? port->ifindex : HOST_IFINDEX - 1;

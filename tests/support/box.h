@@ -31,6 +31,8 @@ bool box_close(struct err *e);
 int box_commands(const char *name, char *text, FILE *out, struct err *e);
 /* Kernel routes and addresses. 'port' NULL: by a device that is no port of ours. */
 int box_route(bool add, const char *prefix, const struct port *port, const char *via, struct err *e);
+int box_route_metric(bool add, const char *prefix, const struct port *port, const char *via, uint32_t metric,
+		     struct err *e);
 int box_route_nowhere(bool add, const char *prefix, enum fib_kind kind, struct err *e);
 int box_local(const char *addr, const struct port *port, struct err *e);
 

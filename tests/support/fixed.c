@@ -16,7 +16,7 @@ struct port *fixed_ports[FIXED_PORTS];
 
 static const char config[] =
 	"add port up0 mem\n"
-	"add port up1 mem transit on\n"
+	"add port up1 mem transit on zone 1\n"
 	"add vtep 192.0.2.1\n"
 	"add vtep 2001:db8:f::1 vni-mode network\n"
 	"add endpoint 10 device c10 ipv4 10.1.0.10 ipv6 2001:db8:1::10 mac 02:00:00:00:0a:0a identity 1001\n"
@@ -92,13 +92,16 @@ void fixed_open(void)
 		     box_route(true, "2001:db8:f::/64", up0, NULL, &e) ||
 		     box_route(true, "0.0.0.0/0", up0, "192.0.2.254", &e) ||
 		     box_route(true, "::/0", up0, "2001:db8:f::ff", &e) ||
-		     box_route(true, "203.0.113.0/24", up1, "192.0.3.254", &e),
+		     box_route(true, "203.0.113.0/24", up1, "192.0.3.254", &e) ||
+		     box_route_metric(true, "0.0.0.0/0", up1, "192.0.3.254", 10, &e) ||
+		     box_route_metric(true, "::/0", up1, "2001:db8:e::fe", 10, &e),
 	     &e);
 	neighbor(up0, "192.0.2.2", "02:00:00:00:00:22");
 	neighbor(up0, "2001:db8:f::2", "02:00:00:00:00:22");
 	neighbor(up0, "192.0.2.254", "02:00:00:00:00:99");
 	neighbor(up0, "2001:db8:f::ff", "02:00:00:00:00:99");
 	neighbor(up1, "192.0.3.254", "02:00:00:00:00:98");
+	neighbor(up1, "2001:db8:e::fe", "02:00:00:00:00:98");
 	box_run();
 }
 

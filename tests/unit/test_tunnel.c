@@ -106,7 +106,7 @@ static void test_tunnels(void **state)
 	assert_int_equal(tunnel_count(), 0);
 	assert_int_equal(remote_next(0), 0);
 
-	assert_null(tunnel_lookup(&in, &dep));
+	assert_null(tunnel_lookup(0, &in, &dep));
 	uint32_t g = gen_load(dep);
 	assert_int_equal(tunnel("10.3.0.0/16", "198.51.100.1", 7, &e), 0);
 	assert_true(gen_load(dep) > g);
@@ -115,11 +115,11 @@ static void test_tunnels(void **state)
 	assert_int_equal(remote_find(1, &r1), 0);
 	assert_int_equal(remote_at(a)->vtep, 0);
 	assert_true(ip_eq(&remote_at(a)->addr, &r1));
-	assert_int_equal(tunnel_lookup(&in, NULL)->remote, a);
+	assert_int_equal(tunnel_lookup(0, &in, NULL)->remote, a);
 	assert_int_equal(tunnel("10.3.9.0/24", "198.51.100.2", 8, &e), 0);
 	uint32_t b = remote_find(0, &r2);
-	assert_int_equal(tunnel_lookup(&in, NULL)->remote, b);
-	assert_int_equal(tunnel_lookup(&in, NULL)->vni, 8);
+	assert_int_equal(tunnel_lookup(0, &in, NULL)->remote, b);
+	assert_int_equal(tunnel_lookup(0, &in, NULL)->vni, 8);
 	assert_int_equal(tunnel_count(), 2);
 	assert_int_equal(vtep_del(&self, 4789, &e), -EBUSY);
 	assert_non_null(strstr(e.text, "2 remote nodes"));
@@ -132,16 +132,16 @@ static void test_tunnels(void **state)
 	assert_null(remote_at(b));
 	assert_true(gen_load(gb) > g);
 	assert_int_equal(remote_at(a)->refs, 2);
-	assert_true(remote_has_vni(remote_at(a), 7) && remote_has_vni(remote_at(a), 9));
+	assert_true(remote_has_vni(remote_at(a), 7, NULL) && remote_has_vni(remote_at(a), 9, NULL));
 	uint32_t walked = 0;
 	for (uint32_t i = tunnel_next(0, &at, &v); i; i = tunnel_next(i, &at, &v), walked++)
 		assert_int_equal(v.remote, a);
 	assert_int_equal(walked, 2);
-	assert_int_equal(tunnel_del(&n24, &e), 0);
-	assert_int_equal(tunnel_del(&n24, &e), -ENOENT);
-	assert_false(remote_has_vni(remote_at(a), 9));
-	assert_true(remote_has_vni(remote_at(a), 7));
-	assert_int_equal(tunnel_del(&n16, &e), 0);
+	assert_int_equal(tunnel_del(0, &n24, &e), 0);
+	assert_int_equal(tunnel_del(0, &n24, &e), -ENOENT);
+	assert_false(remote_has_vni(remote_at(a), 9, NULL));
+	assert_true(remote_has_vni(remote_at(a), 7, NULL));
+	assert_int_equal(tunnel_del(0, &n16, &e), 0);
 	assert_null(remote_at(a));
 	assert_int_equal(vtep_del(&self, 4789, &e), 0);
 }
@@ -163,15 +163,15 @@ static void test_vni_list(void **state)
 	assert_int_equal(remote_at(i)->refs, REMOTE_VNIS + 1);
 	assert_int_equal(remote_at(i)->n_vnis, REMOTE_VNIS);
 	struct ipnet n = net("10.3.0.0/16");
-	assert_int_equal(tunnel_del(&n, &e), 0);
-	assert_true(remote_has_vni(remote_at(i), 103)); /* 10.99.0.0/16 still uses it */
+	assert_int_equal(tunnel_del(0, &n, &e), 0);
+	assert_true(remote_has_vni(remote_at(i), 103, NULL)); /* 10.99.0.0/16 still uses it */
 	n = net("10.99.0.0/16");
-	assert_int_equal(tunnel_del(&n, &e), 0);
-	assert_false(remote_has_vni(remote_at(i), 103));
+	assert_int_equal(tunnel_del(0, &n, &e), 0);
+	assert_false(remote_has_vni(remote_at(i), 103, NULL));
 	for (unsigned k = 0; k < REMOTE_VNIS; k++)
-		assert_int_equal(remote_has_vni(remote_at(i), 100 + k), k != 3);
+		assert_int_equal(remote_has_vni(remote_at(i), 100 + k, NULL), k != 3);
 	assert_int_equal(tunnel("10.99.0.0/16", "198.51.100.1", 99, &e), 0);
-	assert_true(remote_has_vni(remote_at(i), 99));
+	assert_true(remote_has_vni(remote_at(i), 99, NULL));
 }
 
 static void test_value_checks(void **state)
