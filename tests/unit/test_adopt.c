@@ -35,6 +35,49 @@ static void test_round_trip(void **state)
 	check_whole();
 }
 
+/* The same host and port in two zones, to one remote that is in a third. */
+static void test_zones(void **state)
+{
+	const struct ipaddr src = inside(false, 0), dst = ip("203.0.113.1");
+	(void)state;
+	for (uint16_t zone = 1; zone <= 2; zone++) {
+		const uint32_t conn = ct_alloc(&ct4, 0, PROTO_UDP, NOW - 10);
+		const struct nat_key key = { .inside = src, .inside_port = 2000, .zone = zone, .proto = PROTO_UDP };
+		const struct nat_remote to = { .addr = dst, .port = 80, .zone = 9 };
+		struct conn *k = ct_conn(&ct4, conn);
+		uint32_t present;
+		k->state = CT_REPLIED;
+		k->in = FLOW_IN_UPLINK;
+		k->flags = CONN_SNAT;
+		assert_int_equal(nat_open(0, &key, &to, NOW - 10, rnd64(), &k->mapping), 0);
+		const struct nat_mapping *m = nat_at(k->mapping);
+		set_key(&ct4, record(&ct4, 2 * conn), &src, 2000, &dst, 80, PROTO_UDP);
+		set_key(&ct4, record(&ct4, 2 * conn + 1), &dst, 80, &m->outside, m->outside_port, PROTO_UDP);
+		ct_flow4(2 * conn)->key.zp |= (uint32_t)zone << 8;
+		ct_flow4(2 * conn + 1)->key.zp |= 9 << 8;
+		touch(&ct4, 2 * conn, NOW - 5, zone);
+		assert_int_equal(ct_publish(&ct4, 0, conn, &present), 0);
+	}
+	crash();
+	start(SMALL_TCP, SMALL_OTHER);
+	adopt_now();
+	assert_string_equal(adopt_reason(), "");
+	assert_int_equal(adoption.connections, 2);
+	assert_int_equal(adoption.mappings, 2);
+	unsigned zones = 0;
+	for (uint32_t i = ct_next(&ct4, 0); i; i = ct_next(&ct4, i)) {
+		const struct conn *k = ct_conn(&ct4, i);
+		const struct nat_remote there = { .addr = dst, .port = 80, .zone = 9 };
+		assert_int_equal(nat_key_at(k->mapping)->zone, ct_flow4(2 * i)->key.zp >> 8);
+		assert_int_equal(ct_flow4(2 * i)->packets, ct_flow4(2 * i)->key.zp >> 8);
+		assert_true(nat_permitted_in(k->mapping, &there));
+		assert_false(nat_permitted(k->mapping, &dst, 80)); /* who has that address in zone 0 */
+		zones |= 1u << (ct_flow4(2 * i)->key.zp >> 8);
+	}
+	assert_int_equal(zones, 6);
+	check_whole();
+}
+
 /* A connection opened through a mapping holds it; one by hairpin also its sender's, which permits the outside address. */
 static void test_inbound(void **state)
 {
@@ -214,8 +257,9 @@ static void test_many(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(test_round_trip), TEST(test_inbound), TEST(test_unfinished),     TEST(test_configuration),
-		TEST(test_duplicates), TEST(test_time),    TEST(test_other_capacity), TEST(test_many),
+		TEST(test_round_trip), TEST(test_zones),          TEST(test_inbound),
+		TEST(test_unfinished), TEST(test_configuration),  TEST(test_duplicates),
+		TEST(test_time),       TEST(test_other_capacity), TEST(test_many),
 	};
 	return cmocka_run_group_tests_name("adopt", tests, NULL, NULL);
 }

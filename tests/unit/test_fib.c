@@ -288,6 +288,72 @@ static void test_ports(void **state)
 	assert_int_not_equal(gen_load(a.dep), before_a);
 }
 
+static void expect_zone(uint16_t zone, const char *addr, const char *gateway)
+{
+	const struct ipaddr a = ip(addr);
+	struct fib_result r;
+	fib_lookup_zone(zone, &a, 0, &r);
+	const struct ipaddr g = gateway ? ip(gateway) : (struct ipaddr){ 0 };
+	assert_int_equal(r.kind, gateway ? FIB_UNICAST : FIB_NONE);
+	assert_true(ip_eq(&r.nh.gateway, &g));
+}
+
+/* Each zone is answered by the routes of its ports alone, those that lose to others included. */
+static void test_zones(void **state)
+{
+	struct fib_route best = route("10.9.0.0/16", 10, "10.0.1.1", 11),
+			 second = route("10.9.0.0/16", 20, "10.0.2.1", 12);
+	const struct ipaddr host = ip("10.9.0.7");
+	struct fib_result r;
+	uint16_t dep;
+	(void)state;
+	uplink[0].conf.zone = 1;
+	uplink[1].conf.zone = 2;
+	fib_ports_changed();
+	put(best);
+	put(second);
+	put(route("0.0.0.0/0", 0, "10.0.9.9", 19));
+	expect_zone(0, "10.9.0.7", "10.0.1.1");
+	expect_zone(1, "10.9.0.7", "10.0.1.1");
+	expect_zone(2, "10.9.0.7", "10.0.2.1");
+	expect_zone(3, "10.9.0.7", NULL);
+	expect_zone(2, "8.8.8.8", NULL); /* a default route of nobody's zone */
+	assert_true(fib_source_valid(&host, PORT_FIRST + 1, true, &dep));
+	/* a change of one zone concerns that one */
+	fib_lookup_zone(2, &host, 0, &r);
+	const uint16_t dep2 = r.dep;
+	fib_lookup_zone(1, &host, 0, &r);
+	const uint32_t before1 = gen_load(r.dep), before2 = gen_load(dep2);
+	second.nh[0].gateway = ip("10.0.2.2");
+	put(second);
+	expect_zone(2, "10.9.0.7", "10.0.2.2");
+	assert_int_not_equal(gen_load(dep2), before2);
+	assert_int_equal(gen_load(r.dep), before1);
+	/* a blackhole of the table is none of the zone's; several next hops are shared out by zone */
+	struct fib_route hole = route("10.8.0.0/16", 1, NULL, 0);
+	hole.kind = FIB_BLACKHOLE;
+	hole.n = 0;
+	put(hole);
+	struct fib_route many = route("10.8.0.0/16", 2, "10.0.1.5", 11);
+	many.nh[many.n++] = route("10.8.0.0/16", 2, "10.0.2.5", 12).nh[0];
+	put(many);
+	assert_int_equal(look("10.8.0.1", 0).kind, FIB_BLACKHOLE);
+	expect_zone(1, "10.8.0.1", "10.0.1.5");
+	expect_zone(2, "10.8.0.1", "10.0.2.5");
+	/* zones that change, live */
+	uplink[1].conf.zone = 65535;
+	fib_ports_changed();
+	expect_zone(2, "10.9.0.7", NULL);
+	expect_zone(65535, "10.9.0.7", "10.0.2.2");
+	assert_int_equal(fib_del(&second), 0);
+	expect_zone(65535, "10.9.0.7", NULL);
+	expect_zone(1, "10.9.0.7", "10.0.1.1");
+	uplink[0].conf.zone = uplink[1].conf.zone = 0;
+	fib_ports_changed();
+	expect_zone(1, "10.9.0.7", NULL);
+	expect_zone(0, "10.9.0.7", "10.0.1.1");
+}
+
 static void count_paths(const char *addr, const char *const *gateways, unsigned n, unsigned *hits, bool random_hash)
 {
 	memset(hits, 0, n * sizeof(*hits));
@@ -475,6 +541,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_twin, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_metrics_and_tables, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ports, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zones, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_multipath, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ipv6_siblings, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_resync, setup, teardown),

@@ -174,6 +174,50 @@ static void test_vni_list(void **state)
 	assert_true(remote_has_vni(remote_at(i), 99, NULL));
 }
 
+static int tunnel_in(uint16_t zone, const char *n, uint32_t vni, struct err *e)
+{
+	struct tunnel_value v = { .vni = vni, .flags = TUNNEL_VNI, .zone = zone };
+	struct ipaddr r = ip("198.51.100.1");
+	struct ipnet p = net(n);
+	return tunnel_set(&p, &r, &v, e);
+}
+
+/* One prefix in several zones, and the zone that each VNI has. */
+static void test_zones(void **state)
+{
+	const struct ipaddr r = ip("198.51.100.1"), in = ip("10.3.0.7");
+	const struct ipnet n = net("10.3.0.0/16");
+	struct err e = { "" };
+	uint16_t zone = 0, dep[3];
+	(void)state;
+	assert_int_equal(vtep("192.0.2.1", 4789, VNI_NETWORK, &e), 0);
+	assert_int_equal(tunnel_in(1, "10.3.0.0/16", 501, &e), 0);
+	assert_int_equal(tunnel_in(2, "10.3.0.0/16", 502, &e), 0);
+	assert_int_equal(tunnel_in(65535, "10.3.0.0/16", 503, &e), 0);
+	assert_int_equal(tunnel_count(), 3);
+	assert_null(tunnel_lookup(0, &in, NULL));
+	assert_int_equal(tunnel_lookup(1, &in, &dep[0])->vni, 501);
+	assert_int_equal(tunnel_lookup(2, &in, &dep[1])->vni, 502);
+	assert_int_equal(tunnel_lookup(65535, &in, &dep[2])->vni, 503);
+	const struct remote *node = remote_at(remote_find(0, &r));
+	assert_true(remote_has_vni(node, 503, &zone));
+	assert_int_equal(zone, 65535);
+	/* a VNI has one zone: what comes with it would be in two */
+	assert_int_equal(tunnel_in(3, "10.4.0.0/16", 502, &e), -EINVAL);
+	assert_non_null(strstr(e.text, "zone 2"));
+	assert_int_equal(tunnel_in(2, "10.4.0.0/16", 502, &e), 0);
+	/* the last one of the list takes a place that came free, with its zone */
+	const uint32_t before = gen_load(dep[0]), other = gen_load(dep[1]);
+	assert_int_equal(tunnel_del(1, &n, &e), 0);
+	assert_true(gen_load(dep[0]) > before);
+	assert_int_equal(gen_load(dep[1]), other);
+	assert_false(remote_has_vni(node, 501, NULL));
+	assert_true(remote_has_vni(node, 503, &zone) && zone == 65535);
+	assert_true(remote_has_vni(node, 502, &zone) && zone == 2);
+	assert_int_equal(tunnel_in(7, "10.3.0.0/16", 501, &e), 0); /* once free, in any zone */
+	assert_true(remote_has_vni(node, 501, &zone) && zone == 7);
+}
+
 static void test_value_checks(void **state)
 {
 	struct tunnel_value v = { .flags = TUNNEL_MAC | TUNNEL_VIA, .via = ip("10.9.9.9") };
@@ -204,6 +248,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_vteps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tunnels, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_vni_list, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zones, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_value_checks, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
