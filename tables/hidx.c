@@ -57,11 +57,11 @@ INLINE uint64_t other(const struct hidx_level *l, uint64_t bucket, uint16_t tag)
 
 INLINE bool key_eq(const uint8_t *a, const uint8_t *b, uint32_t len)
 {
-	uint64_t d = 0;
-	if (len == 16)
-		return ((ld64(a) ^ ld64(b)) | (ld64(a + 8) ^ ld64(b + 8))) == 0;
-	for (; len; len -= 8, a += 8, b += 8)
-		d |= ld64(a) ^ ld64(b);
+	uint64_t d = ld64(a) ^ ld64(b);
+	for (uint32_t i = 8; i < len; i += 8) {
+		d |= ld64(a + i) ^ ld64(b + i);
+		__asm__("" : "+r"(d)); /* two to five words: not worth the vectors that gcc would make of it */
+	}
 	return d == 0;
 }
 
@@ -93,7 +93,7 @@ INLINE uint32_t find_in(const struct hidx *h, const struct hidx_level *l, const 
 	return search(h, &l->b[other(l, home, tag)], tag, key);
 }
 
-uint32_t hidx_find(const struct hidx *h, const void *key, uint64_t hash)
+static uint32_t __attribute__((noinline)) find_in_all(const struct hidx *h, const void *key, uint64_t hash)
 {
 	for (;;) {
 		const uint32_t s = LOAD_ACQUIRE(&h->state);
@@ -106,6 +106,24 @@ uint32_t hidx_find(const struct hidx *h, const void *key, uint64_t hash)
 		if (likely(is_state(h, s)))
 			return 0;
 	}
+}
+
+/* A present key is mostly the first match of its home bucket on the lowest level; else all is looked at. */
+uint32_t hidx_find(const struct hidx *h, const void *key, uint64_t hash)
+{
+	const uint32_t s = LOAD_ACQUIRE(&h->state);
+	const struct hidx_level *l = &h->level[lowest(s)];
+	const struct bucket *b = &l->b[hash & l->mask];
+	const uint32_t m = match(b, hidx_tag(hash));
+
+	if (likely(m)) {
+		uint32_t i = LOAD_ACQUIRE(&b->idx[slot_of(m)]);
+		if (likely(i && key_eq(entry_key(h, i), key, h->key_len)))
+			return i;
+	} else if (likely(lowest(s) == highest(s) && !LOAD_ACQUIRE(&b->ovf) && is_state(h, s))) {
+		return 0;
+	}
+	return find_in_all(h, key, hash);
 }
 
 static bool trylock(struct bucket *b)
