@@ -8,6 +8,7 @@
 
 #include "fwd/base/sysctl.h"
 #include "tables/ipmasq.h"
+#include "tables/nat_block.h"
 
 /* ---- nat pool ---- */
 
@@ -21,6 +22,7 @@ struct pool_conf {
 	uint8_t mapping, filter;
 	uint16_t rest;
 	uint32_t max_ports, max_sessions;
+	uint16_t blocks, block_limit;
 };
 static const char *const mappings[] = { "eim", "apdm" };
 static const char *const filters[] = { "eif", "adf", "apdf" };
@@ -79,6 +81,15 @@ static int parse(const struct parse *p, void *data, struct err *e)
 		c->max_ports = (uint32_t)a->n;
 	if ((a = parse_arg(p, "max-sessions")))
 		c->max_sessions = (uint32_t)a->n;
+	if ((a = parse_arg(p, "blocks"))) {
+		c->blocks = (uint16_t)a->n;
+		if (c->blocks && (c->blocks < NAT_BLOCK_MIN || c->blocks & (c->blocks - 1)))
+			return err_set(e, -EINVAL,
+				       "nat pool %s: blocks %u: give a power of two from %d to %d, or 0 for none", b,
+				       c->blocks, NAT_BLOCK_MIN, NAT_BLOCK_MAX);
+	}
+	if ((a = parse_arg(p, "block-limit")))
+		c->block_limit = (uint16_t)a->n;
 	return 0;
 }
 
@@ -118,6 +129,10 @@ static void print_options(const void *data, FILE *f)
 		fprintf(f, " max-ports %u", c->max_ports);
 	if (c->max_sessions)
 		fprintf(f, " max-sessions %u", c->max_sessions);
+	if (c->blocks)
+		fprintf(f, " blocks %u", c->blocks);
+	if (c->block_limit)
+		fprintf(f, " block-limit %u", c->block_limit);
 }
 
 static void occupies(const void *data, config_word_fn *fn, void *arg)
@@ -197,7 +212,7 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 	if (!c)
 		return 0;
 	if (!ip_is_zero(&c->inside) && (c->has_ports || c->has_source || c->mapping != NAT_EIM || c->has_filter ||
-					c->has_rest || c->max_ports || c->max_sessions))
+					c->has_rest || c->max_ports || c->max_sessions || c->blocks || c->block_limit))
 		return err_set(
 			e, -EINVAL,
 			"nat pool %s: static takes all ports and asks no filter: no option but port goes with it",
@@ -239,10 +254,10 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 }
 
 /* RFC 6888 REQ-8: a filter that asks for the remote address keeps what still comes for the former user of a port from the
- * next one; without it that takes time. */
+ * next one; without it that takes time. A block that went back at once would be two log lines for each connection of who has few. */
 static uint16_t rest_of(const struct pool_conf *c)
 {
-	return c->has_rest ? c->rest : c->has_filter && c->filter == NAT_EIF ? 120 : 0;
+	return c->has_rest ? c->rest : c->blocks || (c->has_filter && c->filter == NAT_EIF) ? 120 : 0;
 }
 
 static int apply(const void *old, const void *now, struct err *e)
@@ -264,7 +279,9 @@ static int apply(const void *old, const void *now, struct err *e)
 				 .filter = c->has_filter ? c->filter : filter_default(c),
 				 .rest = rest_of(c),
 				 .max_ports = c->max_ports,
-				 .max_sessions = c->max_sessions };
+				 .max_sessions = c->max_sessions,
+				 .blocks = c->blocks,
+				 .block_limit = c->block_limit };
 	if (!c->has_ports)
 		default_ports(&c->addr, &pool.port_lo, &pool.port_hi);
 	if (c->port[0]) {
@@ -297,7 +314,7 @@ const struct config_kind kind_pool = {
 	.key = "nat pool ADDR",
 	.options = "[ports RANGE] [port NAME] [source PREFIX] [static ADDR] [mapping eim|apdm] [filter eif|adf|apdf] "
 		   "[rest N:0-3600] "
-		   "[max-ports N:0-65535] [max-sessions N:0-1000000]",
+		   "[max-ports N:0-65535] [max-sessions N:0-1000000] [blocks N:0-4096] [block-limit N:0-16]",
 	.help = "an outside address that endpoints are masqueraded to",
 	.size = sizeof(struct pool_conf),
 	.parse = parse,

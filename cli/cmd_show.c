@@ -15,6 +15,7 @@
 #include "fwd/fib.h"
 #include "fwd/probe.h"
 #include "fwd/meter.h"
+#include "fwd/nat_log.h"
 #include "fwd/worker.h"
 #include "tables/adopt.h"
 #include "tables/affinity.h"
@@ -22,6 +23,7 @@
 #include "tables/frag.h"
 #include "tables/ipcache.h"
 #include "tables/ipmasq.h"
+#include "tables/nat_block.h"
 #include "tables/policy.h"
 #include "tables/proxy.h"
 #include "tables/service.h"
@@ -180,7 +182,7 @@ static void show_routes(struct out *o)
 		}
 }
 
-/* Never 100 while a port is free. */
+/* Never 100 while a port is free, or with blocks, a block. */
 static uint64_t fullest_percent(const struct nat_pool *p)
 {
 	uint64_t most = 0;
@@ -189,6 +191,9 @@ static uint64_t fullest_percent(const struct nat_pool *p)
 		uint64_t n = nat_ports_taken(p, (enum steer_proto)w);
 		most = MAX(most, n);
 	}
+	const struct nat_block_use b = nat_blocks_of((unsigned)(p - nat_pools));
+	if (p->blocks)
+		return b.all ? b.busy * 100 / b.all : 0;
 	return nat_ports_of(p) ? most * 100 / nat_ports_of(p) : 0;
 }
 
@@ -225,6 +230,12 @@ static void show_pools(struct out *o)
 			fullest_percent(p)); /* of the protocol that has the fewest left; 100 = full */
 		out_u64(o, "refused", nat_refused(i, -ENOSPC));
 		out_u64(o, "over_quota", nat_refused(i, -EDQUOT));
+		out_u64(o, "block_ports", p->blocks);
+		const struct nat_block_use b = nat_blocks_of(i);
+		out_u64(o, "blocks", b.all);
+		out_u64(o, "blocks_given", b.given);
+		out_u64(o, "blocks_busy", b.busy);
+		out_u64(o, "log_lost", nat_log_lost()); /* lines about blocks, of all pools */
 	}
 }
 
@@ -253,6 +264,7 @@ static uint64_t count_ct(void)
 		return fn##_count();                                                                                   \
 	}
 COUNT(nat)
+COUNT(nat_block)
 COUNT(neighbor)
 COUNT(endpoint)
 COUNT(ipcache)
@@ -292,6 +304,7 @@ const struct show_table show_tables[] = {
 	{ "version", "this version", show_version, NULL },
 	{ "routes", "the mirrored kernel routes", show_routes, count_fib },
 	{ "pools", "NAT pools and their ports in use", show_pools, NULL },
+	{ "blocks", "blocks of NAT pools: who has which ports", show_blocks, count_nat_block },
 	{ "vteps", "tunnel ends of this box", show_vteps, NULL },
 	{ "offload", "what the kernel forwards by itself, and why not more", show_offload, NULL },
 	{ "tables", "the tables, their entries and limits", show_tables_list, NULL },

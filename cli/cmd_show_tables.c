@@ -16,7 +16,7 @@
 #include "tables/endpoint.h"
 #include "tables/ipcache.h"
 #include "tables/ipmasq.h"
-#include "tables/nat.h"
+#include "tables/nat_block.h"
 #include "tables/neighbor.h"
 #include "tables/policy.h"
 #include "tables/tunnel.h"
@@ -169,6 +169,22 @@ void show_nat(struct out *o)
 		out_ip(o, "pool", &m->outside);
 		out_u64(o, "connections", LOAD_RELAXED(&m->refs));
 		out_u64(o, "zone", k->zone);
+	}
+}
+
+void show_blocks(struct out *o)
+{
+	const uint32_t now_s = (uint32_t)(clock_ns() / NS_PER_S);
+	struct nat_block_info b;
+
+	for (uint32_t at = nat_block_next(0, &b); at && !out_full(o); at = nat_block_next(at, &b)) {
+		out_row(o);
+		out_ip(o, "pool", &b.outside);
+		out_ip(o, "inside", &b.inside);
+		out_fmt(o, "ports", "%u-%u", b.first, b.last);
+		out_u64(o, "mappings", b.mappings);
+		out_u64(o, "seconds", now_s > b.since ? now_s - b.since : 0);
+		out_u64(o, "zone", b.zone);
 	}
 }
 

@@ -15,6 +15,7 @@ extern const struct show_table show_tables[]; /* ends with a NULL name */
 /* cmd_show_tables.c */
 void show_ct(struct out *o);
 void show_nat(struct out *o);
+void show_blocks(struct out *o);
 void show_neighbor(struct out *o);
 void show_endpoints(struct out *o);
 void show_ipcache(struct out *o);

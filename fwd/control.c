@@ -14,10 +14,12 @@
 #include "fwd/fib.h"
 #include "fwd/gate.h"
 #include "fwd/health.h"
+#include "fwd/nat_log.h"
 #include "fwd/netlink.h"
 #include "fwd/resolve.h"
 #include "fwd/settings.h"
 #include "fwd/steering.h"
+#include "tables/nat_block.h"
 #include "tables/policy.h"
 #include "tables/service.h"
 #include "tables/tunnel.h"
@@ -31,6 +33,7 @@ static struct err last_failure; /* of opening a port again */
 void control_init(struct loader *l)
 {
 	loader = l;
+	next_probe_ns = 0;
 }
 
 /* ---- asking an endpoint for its MAC ---- */
@@ -347,12 +350,14 @@ void control_requests(void)
 /* Containers that came up later than their device hear the next probe. */
 void control_tick(uint64_t now_ns)
 {
+	nat_log_tick();
 	if (now_ns < next_probe_ns)
 		return;
 	next_probe_ns = now_ns + NS_PER_S;
 	port_devices();
 	health_tick();
 	service_tick((uint32_t)(now_ns / NS_PER_S));
+	nat_block_tick((uint32_t)(now_ns / NS_PER_S));
 	if (++ticks % 5)
 		return;
 	for (uint32_t id = endpoint_next(0); id; id = endpoint_next(id))

@@ -28,6 +28,7 @@
 #include "fwd/health.h"
 #include "fwd/icmp.h"
 #include "fwd/meter.h"
+#include "fwd/nat_log.h"
 #include "fwd/netlink.h"
 #include "fwd/observe.h"
 #include "fwd/offload.h"
@@ -82,7 +83,8 @@ static int init_tables(struct err *e)
 	if ((err = endpoint_init(e)) || (err = ipcache_init(e)) || (err = ipmasq_init(e)) || (err = tunnel_init(e)) ||
 	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) || (err = ct_init(0, 0, e)) ||
 	    (err = proxy_init(e)) || (err = service_init(e)) || (err = affinity_init(e)) || (err = frag_init(e)) ||
-	    (err = fib_init(e)) || (err = resolve_init(e)) || (err = observe_init(e)) || (err = probe_init(e)))
+	    (err = fib_init(e)) || (err = resolve_init(e)) || (err = observe_init(e)) || (err = probe_init(e)) ||
+	    (err = nat_log_init(e)))
 		return err;
 	ct_on_delete = on_connection_gone;
 	ct_may_evict = decide_may_evict;
@@ -391,6 +393,7 @@ static void stop(bool started)
 	offload_stop();
 	if (started)
 		workers_stop();
+	nat_log_fini(started);
 	offload_fini(started);
 	server_close();
 	probe_fini();

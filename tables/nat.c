@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "fwd/base/clock.h"
 #include "tables/nat_pool.h"
 
 _Static_assert(sizeof(struct nat_key) == 24 && sizeof(struct nat_mapping) == 40, "one line, no padding");
@@ -90,9 +91,9 @@ static void abort_entry(unsigned slot, uint32_t i)
 	__atomic_sub_fetch(&mappings.count, 1, __ATOMIC_RELAXED);
 }
 
-static bool has_quota(const struct nat_pool *p)
+static bool counts_sources(const struct nat_pool *p)
 {
-	return LOAD_RELAXED(&p->max_ports) | LOAD_RELAXED(&p->max_sessions);
+	return LOAD_RELAXED(&p->max_ports) | LOAD_RELAXED(&p->max_sessions) | LOAD_RELAXED(&p->blocks);
 }
 
 static uint32_t max_sessions(const struct nat_mapping *m)
@@ -106,7 +107,7 @@ static int take_source(unsigned slot, const struct nat_key *k, uint32_t *source)
 	const struct nat_pool *p = &nat_pools[k->pool];
 
 	*source = 0;
-	if (likely(!has_quota(p)))
+	if (likely(!counts_sources(p)))
 		return 0;
 	int err = nat_source_take(slot, k, LOAD_RELAXED(&p->max_ports), source);
 	if (err)
@@ -123,41 +124,54 @@ static void give_source(unsigned slot, uint32_t source)
 	nat_source_give(slot, source);
 }
 
+/* A port and the address it is of; in a block, or whatever the pool has. */
+static int take_port(unsigned slot, const struct nat_key *k, const struct nat_port_wish *wish,
+		     struct nat_block_got *got)
+{
+	const enum steer_proto which = nat_which(k->proto);
+
+	if (unlikely(LOAD_RELAXED(&nat_pools[k->pool].blocks) && wish->source))
+		return nat_block_port(slot, k->pool, which, wish, got);
+	got->block = 0;
+	return wish->to ? nat_port_share(slot, k->pool, which, wish, &got->addr)
+			: nat_port_claim(k->pool, which, wish, &got->addr);
+}
+
 /* A BUSY entry with a port and one reference, not linked. 0, -ENOSPC: no entry or no port, -EDQUOT. With 'to' the port is
  * shared with connections to others than him. */
 static int make_mapping(unsigned slot, const struct nat_key *k, const struct nat_remote *to, uint32_t now_s,
 			uint64_t random, uint32_t *made)
 {
-	const struct nat_port_wish wish = {
-		.port = k->inside_port, .user = nat_user(&k->inside), .now_s = now_s, .random = random
+	struct nat_port_wish wish = {
+		.port = k->inside_port, .user = nat_user(&k->inside), .now_s = now_s, .random = random, .to = to
 	};
-	struct ipaddr outside;
-	uint32_t source, i = reserve_entry(slot);
+	struct nat_block_got got;
+	uint32_t i = reserve_entry(slot);
 
 	if (!i)
 		return -ENOSPC;
-	int err = take_source(slot, k, &source);
+	int err = take_source(slot, k, &wish.source);
 	if (err) {
 		abort_entry(slot, i);
 		return err;
 	}
-	int port = to ? nat_port_share(slot, k->pool, nat_which(k->proto), &wish, to, &outside)
-		      : nat_port_claim(k->pool, nat_which(k->proto), &wish, &outside);
+	int port = take_port(slot, k, &wish, &got);
 	if (port < 0) {
-		give_source(slot, source);
+		give_source(slot, wish.source);
 		abort_entry(slot, i);
 		return port;
 	}
 	pool_prefetch_next(&mappings.pool, i);
 	*(struct nat_key *)table_key(&mappings, i) = *k;
-	*mapping_at(i) = (struct nat_mapping){ .outside = outside,
+	*mapping_at(i) = (struct nat_mapping){ .outside = got.addr,
 					       .outside_port = (uint16_t)port,
 					       .pool = k->pool,
 					       .proto = k->proto,
 					       .refs = 1,
 					       .created = now_s,
-					       .filter = to ? NAT_APDF : nat_pools[k->pool].filter,
-					       .source = source,
+					       .filter = to ? (uint16_t)NAT_APDF : nat_pools[k->pool].filter,
+					       .block = got.block,
+					       .source = wish.source,
 					       .shared = to != NULL };
 	if (!to)
 		STORE_RELEASE(&nat_pools[k->pool].owner[nat_which(k->proto)][port], i);
@@ -171,6 +185,8 @@ static void release(unsigned slot, uint32_t i)
 	const struct nat_mapping *m = mapping_at(i);
 	const uint16_t user = nat_user(&nat_key_at(i)->inside);
 
+	if (m->block) /* first: with its last port the pool's place may be another's */
+		nat_block_leave(m->pool, m->block, (uint32_t)(clock_ns() / NS_PER_S));
 	if (m->shared)
 		nat_port_leave(m->pool, nat_which(m->proto), m->outside_port, user);
 	else
@@ -295,8 +311,12 @@ int nat_open_try(const struct nat_key *k, const struct nat_remote *to)
 		return err;
 	if (ip_is_zero(&p->addr))
 		return -ENOSPC;
-	return (apdm ? nat_port_sharable(k->pool, which, to) : nat_ports_taken(p, which) < nat_ports_of(p)) ? 0
-													    : -ENOSPC;
+	if (p->blocks)
+		return nat_block_try(k, to);
+	return (apdm ? nat_port_sharable(k->pool, which, to, nat_port_range(p))
+		     : nat_ports_taken(p, which) < nat_ports_of(p))
+		       ? 0
+		       : -ENOSPC;
 }
 
 bool nat_ahead_begin(struct nat_ahead *a, const struct ipaddr *inside, uint16_t port, uint8_t proto)

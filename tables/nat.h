@@ -24,15 +24,18 @@ struct nat_pool {
 	bool has_source;
 	struct ipaddr inside; /* static: its only inside address, all protocols and ports both ways; zero: not static */
 	uint8_t mapping, filter;
-	uint16_t rest;         /* seconds before a port that came free goes to another inside address; 0 = none */
-	uint32_t max_ports;    /* quota of an inside address; 0 = none */
-	uint32_t max_sessions; /* of the same, connections */
-	uint64_t *bits[3];     /* by enum steer_proto: 64 Ki bits */
-	uint32_t *owner[3];    /* port -> mapping index, 0 = none */
-	uint32_t *sharers[3];  /* port -> connections that share it (mapping apdm), atomic */
-	uint32_t *freed[3];    /* port -> who had it until when (nat_port.c) */
-	uint32_t in_use[3];    /* ports taken, also those of a range it had before (atomic) */
-	uint32_t released[3];  /* ports that came free, ever (atomic) */
+	uint16_t rest;           /* seconds before a port that came free goes to another inside address; 0 = none */
+	uint32_t max_ports;      /* quota of an inside address; 0 = none */
+	uint32_t max_sessions;   /* of the same, connections */
+	uint16_t blocks;         /* ports of a block (nat_block.h), a power of two; 0 = none: ports one by one */
+	uint16_t block_limit;    /* blocks of an inside address; 0 = NAT_BLOCKS_DEFAULT */
+	uint64_t *bits[3];       /* by enum steer_proto: 64 Ki bits */
+	uint32_t *owner[3];      /* port -> mapping index, 0 = none */
+	uint32_t *sharers[3];    /* port -> connections that share it (mapping apdm), atomic */
+	uint32_t *freed[3];      /* port -> who had it until when (nat_port.c) */
+	uint32_t in_use[3];      /* ports taken, also those of a range it had before (atomic) */
+	uint32_t released[3];    /* ports that came free, ever (atomic) */
+	struct nat_block *block; /* by number; NULL: it never had any */
 };
 extern struct nat_pool nat_pools[NAT_POOLS_MAX];
 
@@ -50,8 +53,9 @@ struct nat_mapping {
 	uint8_t pool, proto;
 	uint32_t refs;    /* connections; atomic. 0 = being freed: never taken again */
 	uint32_t created; /* second */
-	uint32_t filter;  /* nat_filter_mode of the pool when it was made: permits are counted by it to the end */
-	uint32_t source;  /* row that counts for its inside address (nat_source.c), 0 = made without a quota */
+	uint16_t filter;  /* nat_filter_mode of the pool when it was made: permits are counted by it to the end */
+	uint16_t block;   /* number + 1 of the block it is counted in, 0 = none */
+	uint32_t source;  /* row that counts for its inside address (nat_source.c), 0 = made without quota and blocks */
 	uint32_t shared;  /* one connection's, its port may be others', too: not found by key or outside port */
 };
 /* Where a mapping's index stands: bit 31 says that it is the number of a static pool instead. Nothing is kept of those. */
@@ -93,8 +97,8 @@ int nat_pool_by_addr(const struct ipaddr *addr);            /* -1 when none */
 int nat_pool_choose(const struct ipaddr *src, uint32_t out);
 
 /* Finds or makes the mapping and takes a reference. '*created' tells which. 0, -EINVAL: not a protocol of ports or ids,
- * -ENOSPC: no free port, table full, or the pool was removed; -EDQUOT: the inside address has all that the pool's quota gives
- * it. Never another pool than k->pool. All bytes of 'k' are compared. The inside port is kept when it is in the range and
+ * -ENOSPC: no free port or block of ports, table full, or the pool was removed; -EDQUOT: the inside address has all that the
+ * pool's quota or limit of blocks gives it. Never another pool than k->pool. All bytes of 'k' are compared. The inside port is kept when it is in the range and
  * free; else a random free one (nat_port.c says which are preferred). */
 int nat_map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t random, uint32_t *mapping, bool *created);
 /* What a new connection of 'k' to a remote takes: nat_map() and nat_permit(); of a pool with mapping apdm a mapping of its
@@ -150,7 +154,7 @@ bool nat_permitted_in(uint32_t mapping, const struct nat_remote *r);
 uint32_t nat_next(uint32_t after);
 uint32_t nat_count(void);
 uint32_t nat_permit_count(void);
-uint32_t nat_source_count(void); /* inside addresses that have ports of a pool with a quota */
+uint32_t nat_source_count(void); /* inside addresses that have ports of a pool with a quota or blocks */
 /* Ports in the range of a pool, and how many of them are taken: reads up to 8 KiB. */
 uint32_t nat_ports_of(const struct nat_pool *pool);
 uint32_t nat_ports_taken(const struct nat_pool *pool, enum steer_proto which);

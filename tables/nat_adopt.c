@@ -7,6 +7,7 @@
  * kernel with a reset. */
 #include <stdlib.h>
 
+#include "fwd/base/clock.h"
 #include "tables/adopt.h"
 #include "tables/nat_pool.h"
 
@@ -37,6 +38,16 @@ static enum adopt_drop judge(const struct nat_key *k, const struct nat_mapping *
 	return ADOPT_OK;
 }
 
+static uint32_t undo(uint32_t i, unsigned pool, uint32_t source, uint16_t block)
+{
+	if (block)
+		nat_block_leave(pool, block, (uint32_t)(clock_ns() / NS_PER_S));
+	nat_session_end(source);
+	nat_source_give(SLOT_CONTROL, source);
+	pool_abort(&nat_mapping_table()->pool, SLOT_CONTROL, i);
+	return 0;
+}
+
 /* As nat_map() makes one, but with a given port. The reference is adoption's own. */
 static uint32_t make(const struct nat_key *k, const struct nat_mapping *m)
 {
@@ -44,27 +55,31 @@ static uint32_t make(const struct nat_key *k, const struct nat_mapping *m)
 	struct nat_pool *p = &nat_pools[k->pool];
 	const enum steer_proto which = nat_which(k->proto);
 	uint32_t present, source = 0, i = t->count < t->capacity ? pool_alloc(&t->pool, SLOT_CONTROL) : 0;
+	uint16_t block = 0;
 
 	if (!i)
 		return 0;
-	if ((p->max_ports || p->max_sessions) && !nat_source_take(SLOT_CONTROL, k, 0, &source))
+	if ((p->max_ports || p->max_sessions || p->blocks) && !nat_source_take(SLOT_CONTROL, k, 0, &source))
 		nat_session_begin(source, 0);
+	/* one that was in a block is in one, or gone: what is told of a block has to be true */
+	if (p->blocks && m->block && source)
+		block = nat_block_adopt(k->pool, source, m->outside_port, m->created);
+	if (p->blocks && m->block && !block)
+		return undo(i, k->pool, source, 0);
 	*(struct nat_key *)table_key(t, i) = *k;
-	*(struct nat_mapping *)table_value(t, i) = (struct nat_mapping){ .outside = m->outside,
-									 .outside_port = m->outside_port,
-									 .pool = k->pool,
-									 .proto = k->proto,
-									 .refs = 1,
-									 .created = m->created,
-									 .filter = m->shared ? NAT_APDF : p->filter,
-									 .shared = m->shared != 0,
-									 .source = source };
-	if (!m->shared && hidx_insert(&t->idx, hash_key(k, sizeof(*k)), i, &present)) {
-		nat_session_end(source);
-		nat_source_give(SLOT_CONTROL, source);
-		pool_abort(&t->pool, SLOT_CONTROL, i);
-		return 0;
-	}
+	*(struct nat_mapping *)table_value(t, i) =
+		(struct nat_mapping){ .outside = m->outside,
+				      .outside_port = m->outside_port,
+				      .pool = k->pool,
+				      .proto = k->proto,
+				      .refs = 1,
+				      .created = m->created,
+				      .filter = m->shared ? (uint16_t)NAT_APDF : p->filter,
+				      .block = block,
+				      .shared = m->shared != 0,
+				      .source = source };
+	if (!m->shared && hidx_insert(&t->idx, hash_key(k, sizeof(*k)), i, &present))
+		return undo(i, k->pool, source, block);
 	if (!m->shared)
 		p->owner[which][m->outside_port] = i;
 	__atomic_fetch_or(&p->bits[which][m->outside_port / 64], 1ull << (m->outside_port % 64), __ATOMIC_ACQ_REL);
@@ -110,6 +125,7 @@ void nat_adopt_end(void)
 
 	for (uint32_t i = nat_next(0); i && before; i = nat_next(i))
 		nat_unref(SLOT_CONTROL, i);
+	nat_block_adopted();
 	adoption.mappings = nat_count();
 	adoption.dropped_mappings += before - adoption.mappings;
 	free(translation);

@@ -54,6 +54,7 @@ static void free_plain_bits(struct nat_pool *p)
 		p->bits[w] = NULL;
 		p->owner[w] = p->sharers[w] = p->freed[w] = NULL;
 	}
+	nat_block_free(p);
 }
 
 static int give_memory(struct nat_pool *p, unsigned slot)
@@ -109,6 +110,16 @@ static int check_conf(const struct nat_pool *conf, struct err *e)
 		return err_set(e, -EINVAL, "nat pool %s: its inside address is of the other family", a);
 	if (conf->mapping > NAT_APDM || conf->filter > NAT_APDF)
 		return err_set(e, -EINVAL, "nat pool %s: unknown mapping or filter mode", a);
+	if (conf->blocks &&
+	    (conf->blocks < NAT_BLOCK_MIN || conf->blocks > NAT_BLOCK_MAX || conf->blocks & (conf->blocks - 1)))
+		return err_set(e, -EINVAL, "nat pool %s: blocks %u: give a power of two from %d to %d", a, conf->blocks,
+			       NAT_BLOCK_MIN, NAT_BLOCK_MAX);
+	const struct nat_range ports = { conf->port_hi ? conf->port_lo : DEFAULT_LO,
+					 conf->port_hi ? conf->port_hi : PORTS - 1 };
+	const struct nat_range numbers = nat_block_numbers(ports, conf->blocks);
+	if (conf->blocks && numbers.lo > numbers.hi)
+		return err_set(e, -EINVAL, "nat pool %s: no block of %u ports, from a multiple of %u on, is in %u-%u",
+			       a, conf->blocks, conf->blocks, ports.lo, ports.hi);
 	if (nat_pool_by_addr(&conf->addr) >= 0)
 		return err_set(e, -EEXIST, "nat pool %s exists already: delete it first to change it", a);
 	return 0;
@@ -132,6 +143,13 @@ int nat_pool_add(const struct nat_pool *conf, struct err *e)
 		/* a drained slot stays one: what it has is kept for the next try */
 		return err_set(e, -ENOMEM, "nat pool %s: no memory for its ports", ip_print(&conf->addr, b));
 	}
+	if (p->blocks != conf->blocks || !back) {
+		if (back)
+			rcu_wait(); /* a worker may still be giving a port or a block as it was before */
+		r = nat_block_setup((unsigned)i, conf->blocks, e);
+		if (r)
+			return r;
+	}
 	p->port_lo = conf->port_hi ? conf->port_lo : DEFAULT_LO;
 	p->port_hi = conf->port_hi ? conf->port_hi : PORTS - 1;
 	p->port = conf->port;
@@ -143,12 +161,15 @@ int nat_pool_add(const struct nat_pool *conf, struct err *e)
 	STORE_RELAXED(&p->rest, conf->rest);
 	STORE_RELAXED(&p->max_ports, conf->max_ports);
 	STORE_RELAXED(&p->max_sessions, conf->max_sessions);
+	STORE_RELAXED(&p->block_limit, conf->block_limit);
 	for (unsigned t = 0; t < THREADS && !back; t++)
 		refusals[t].n[i][0] = refusals[t].n[i][1] = 0;
 	p->addr = slots[i].addr = conf->addr;
 	STORE_RELEASE(&slots[i].state, SLOT_ACTIVE);
 	STORE_RELEASE(&n_slots, MAX(n_slots, i + 1));
 	gen_bump_extra();
+	if (p->blocks && !back)
+		nat_block_started((unsigned)i);
 	return i;
 }
 
@@ -271,7 +292,12 @@ int nat_pool_choose(const struct ipaddr *src, uint32_t out)
 	return best;
 }
 
-/* ---- for nat_port.c: workers ---- */
+/* ---- for the other files ---- */
+
+const struct ipaddr *nat_pool_slot_address(unsigned p)
+{
+	return &slots[p].addr;
+}
 
 bool nat_pool_address(unsigned p, struct ipaddr *addr)
 {

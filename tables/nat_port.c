@@ -109,9 +109,9 @@ static int search(struct search *s, uint32_t lo, uint32_t hi, enum steer_proto w
 	return port < 0 ? scan_around(s, lo, hi, ~0ull) : port;
 }
 
-static int claim(struct nat_pool *pool, enum steer_proto which, const struct nat_port_wish *wish)
+static int claim(struct nat_pool *pool, enum steer_proto which, const struct nat_port_wish *wish, struct nat_range in)
 {
-	const uint32_t lo = LOAD_RELAXED(&pool->port_lo), hi = LOAD_RELAXED(&pool->port_hi);
+	const uint32_t lo = in.lo, hi = in.hi;
 	struct search s = { .bits = pool->bits[which], .freed = pool->freed[which], .wish = wish };
 	uint16_t age;
 
@@ -137,11 +137,14 @@ static int claim(struct nat_pool *pool, enum steer_proto which, const struct nat
 
 int nat_port_claim(unsigned p, enum steer_proto which, const struct nat_port_wish *wish, struct ipaddr *addr)
 {
-	struct nat_pool *pool = &nat_pools[p];
+	return nat_pool_address(p, addr) ? nat_port_claim_in(p, which, wish, nat_port_range(&nat_pools[p])) : -ENOSPC;
+}
 
-	if (!nat_pool_address(p, addr))
-		return -ENOSPC;
-	int port = claim(pool, which, wish);
+int nat_port_claim_in(unsigned p, enum steer_proto which, const struct nat_port_wish *wish, struct nat_range in)
+{
+	struct nat_pool *pool = &nat_pools[p];
+	const int port = claim(pool, which, wish, in);
+
 	if (port >= 0)
 		__atomic_add_fetch(&pool->in_use[which], 1, __ATOMIC_RELAXED);
 	return port;
@@ -170,10 +173,15 @@ void nat_port_release(unsigned p, enum steer_proto which, uint16_t port, uint16_
 
 /* ---- how full ---- */
 
+struct nat_range nat_port_range(const struct nat_pool *pool)
+{
+	return (struct nat_range){ LOAD_RELAXED(&pool->port_lo), LOAD_RELAXED(&pool->port_hi) };
+}
+
 uint32_t nat_ports_of(const struct nat_pool *pool)
 {
-	const uint32_t lo = LOAD_RELAXED(&pool->port_lo), hi = LOAD_RELAXED(&pool->port_hi);
-	return lo > hi ? 0 : hi - lo + 1;
+	const struct nat_range r = nat_port_range(pool);
+	return r.lo > r.hi ? 0 : r.hi - r.lo + 1;
 }
 
 uint32_t nat_ports_taken(const struct nat_pool *pool, enum steer_proto which)

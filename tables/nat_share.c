@@ -39,55 +39,59 @@ void nat_port_leave(unsigned p, enum steer_proto which, uint16_t port, uint16_t 
 }
 
 /* The port, -EEXIST: taken for this remote or somebody's own, -ENOSPC. */
-static int try_port(unsigned slot, unsigned p, enum steer_proto which, uint16_t port, uint16_t user,
-		    const struct nat_remote *to)
+static int try_port(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish, uint16_t port)
 {
-	if (nat_permit_is_shared(p, which, port, to) || !join(&nat_pools[p], which, port))
+	if (nat_permit_is_shared(p, which, port, wish->to) || !join(&nat_pools[p], which, port))
 		return -EEXIST;
-	int err = nat_permit_shared(slot, p, which, port, to);
+	int err = nat_permit_shared(slot, p, which, port, wish->to);
 	if (err)
-		nat_port_leave(p, which, port, user);
+		nat_port_leave(p, which, port, wish->user);
 	return err ? err : port;
 }
 
 /* In strides: what was given lies scattered, so a look does not learn from its neighbour. -EEXIST: none that was looked at. */
 static int look(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish,
-		const struct nat_remote *to)
+		struct nat_range in)
 {
-	const uint32_t lo = LOAD_RELAXED(&nat_pools[p].port_lo), n = nat_ports_of(&nat_pools[p]);
+	const uint32_t n = in.lo > in.hi ? 0 : in.hi - in.lo + 1;
 	const uint32_t step = n > LOOKS ? 1 + (uint32_t)(wish->random >> 32) % (n - 1) : 1;
 	uint32_t at = n ? (uint32_t)wish->random % n : 0;
 	int port = -EEXIST;
 
 	for (unsigned i = 0; i < MIN(n, (uint32_t)LOOKS) && port == -EEXIST; i++, at = (at + step) % n)
-		port = try_port(slot, p, which, (uint16_t)(lo + at), wish->user, to);
+		port = try_port(slot, p, which, wish, (uint16_t)(in.lo + at));
+	return port;
+}
+
+int nat_port_share_in(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish,
+		      struct nat_range in)
+{
+	uint32_t released;
+	int port;
+
+	do {
+		released = LOAD_ACQUIRE(&nat_pools[p].released[which]);
+		port = look(slot, p, which, wish, in);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		/* as with a port of one's own: all were looked at, and none came free meanwhile */
+	} while (port == -EEXIST && in.hi - in.lo < LOOKS && LOAD_RELAXED(&nat_pools[p].released[which]) != released);
 	return port;
 }
 
 int nat_port_share(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish,
-		   const struct nat_remote *to, struct ipaddr *addr)
+		   struct ipaddr *addr)
 {
-	const uint32_t n = nat_ports_of(&nat_pools[p]);
-	uint32_t released;
-	int port;
-
-	if (!nat_pool_address(p, addr) || !n)
+	if (!nat_pool_address(p, addr))
 		return -ENOSPC;
-	do {
-		released = LOAD_ACQUIRE(&nat_pools[p].released[which]);
-		port = look(slot, p, which, wish, to);
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		/* as with a port of one's own: all were looked at, and none came free meanwhile */
-	} while (port == -EEXIST && n <= LOOKS && LOAD_RELAXED(&nat_pools[p].released[which]) != released);
+	const int port = nat_port_share_in(slot, p, which, wish, nat_port_range(&nat_pools[p]));
 	return port == -EEXIST ? -ENOSPC : port;
 }
 
-bool nat_port_sharable(unsigned p, enum steer_proto which, const struct nat_remote *to)
+bool nat_port_sharable(unsigned p, enum steer_proto which, const struct nat_remote *to, struct nat_range in)
 {
 	const struct nat_pool *pool = &nat_pools[p];
-	const uint32_t lo = LOAD_RELAXED(&pool->port_lo), n = nat_ports_of(pool);
 
-	for (uint32_t port = lo; port < lo + n; port++)
+	for (uint32_t port = in.lo; port <= in.hi; port++)
 		if (!LOAD_RELAXED(&pool->owner[which][port]) && !nat_permit_is_shared(p, which, (uint16_t)port, to))
 			return true;
 	return false;

@@ -139,12 +139,12 @@ static enum step refused(struct decision *d, int pool, int err)
 	const struct nat_pool *p = &nat_pools[pool];
 	if (err == -EDQUOT) {
 		decide_say(d, "masquerade",
-			   "the source has all that the pool gives one: max-ports %u, max-sessions %u (0: no limit)",
-			   p->max_ports, p->max_sessions);
+			   "the source has all that the pool gives one: max-ports %u, max-sessions %u (0: no limit)%s",
+			   p->max_ports, p->max_sessions, p->blocks ? ", or its blocks are full (block-limit)" : "");
 		return decide_drop(d, DROP_NAT_QUOTA);
 	}
-	decide_say(d, "masquerade", "all ports of the pool are taken%s",
-		   p->mapping == NAT_APDM ? " for this destination" : "");
+	decide_say(d, "masquerade", "all %s of the pool are taken%s", p->blocks ? "blocks" : "ports",
+		   p->mapping == NAT_APDM && !p->blocks ? " for this destination" : "");
 	return decide_drop(d, DROP_NAT_NO_PORT);
 }
 

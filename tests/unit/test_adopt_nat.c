@@ -137,6 +137,97 @@ static void test_quota(void **state)
 	end_all(p);
 }
 
+/* ---- blocks ---- */
+
+static struct nat_block_event kept[8];
+static unsigned n_kept, n_given;
+
+static void on_block(unsigned slot, const struct nat_block_event *e)
+{
+	(void)slot;
+	if (e->what == NAT_BLOCK_KEPT && n_kept < ARRAY_LEN(kept))
+		kept[n_kept++] = *e;
+	n_given += e->what == NAT_BLOCK_GIVEN;
+}
+
+/* Who had blocks has them, with the ports in them, and gets no other before they are full; the others' are free. */
+static void test_blocks(void **state)
+{
+	const struct nat_remote to = remote(9);
+	uint32_t m, port[3];
+	(void)state;
+	conf = (struct nat_pool){ .addr = ip("198.51.100.9"),
+				  .port_lo = 4096,
+				  .port_hi = 4096 + 4 * 16 - 1,
+				  .port = -1,
+				  .filter = NAT_ADF,
+				  .rest = 10,
+				  .blocks = 16,
+				  .block_limit = 1 };
+	n_kept = n_given = 0;
+	nat_on_block = on_block;
+	unsigned p = start();
+	for (uint32_t n = 0; n < 3; n++)
+		connect_(p, n % 2, (uint16_t)(2000 + n));
+	for (uint32_t i = nat_next(0); i; i = nat_next(i))
+		port[nat_key_at(i)->inside_port - 2000] = nat_at(i)->outside_port;
+	assert_int_equal(n_given, 2);
+	crash();
+	p = start();
+	adopt_now();
+	assert_int_equal(adoption.connections, 3);
+	assert_int_equal(nat_block_count(), 2);
+	assert_int_equal(n_kept, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		const uint32_t host = ntohl(kept[i].inside.w[3]) & 0xff;
+		assert_in_range(port[host], kept[i].first, kept[i].last);
+		assert_int_equal(kept[i].last - kept[i].first, 15);
+	}
+	/* host 0 has two ports and gets 14 more of the same block */
+	for (unsigned i = 0; i < 15; i++) {
+		struct nat_key k = key_of(p, PROTO_TCP, 0, (uint16_t)(3000 + i));
+		assert_int_equal(nat_open(0, &k, &to, NOW, rnd64(), &m), i < 14 ? 0 : -EDQUOT);
+		if (i < 14)
+			assert_int_equal(nat_at(m)->outside_port / 16, port[0] / 16);
+	}
+	assert_int_equal(n_given, 2);
+	for (uint32_t i = nat_next(0); i; i = nat_next(i))
+		if (nat_key_at(i)->inside_port >= 3000) {
+			nat_unpermit(0, i, &to.addr, to.port);
+			nat_unref(0, i);
+		}
+	for (uint32_t i = ct_next(&ct4, 0); i; i = ct_next(&ct4, i))
+		assert_true(ct_delete(&ct4, 0, i));
+	nat_block_end();
+	end_all(p);
+	nat_on_block = NULL;
+}
+
+/* The new process has larger blocks: two addresses in one of them cannot both be told of. Or none: nothing is told. */
+static void test_blocks_changed(void **state)
+{
+	(void)state;
+	for (unsigned round = 0; round < 3; round++) {
+		conf.blocks = round == 2 ? 0 : 16;
+		unsigned p = start();
+		adopt_now();
+		connect_(p, 0, 2000);
+		connect_(p, 1, 2000);
+		crash();
+		conf.blocks = round == 0 ? 64 : round == 1 ? 0 : 16;
+		p = start();
+		adopt_now();
+		assert_int_equal(adoption.connections, round == 0 ? 1 : 2);
+		assert_int_equal(nat_block_count(), round == 0 ? 1 : 0);
+		for (uint32_t i = ct_next(&ct4, 0); i; i = ct_next(&ct4, i))
+			assert_true(ct_delete(&ct4, 0, i));
+		nat_block_end();
+		end_all(p);
+		crash();
+	}
+	start();
+}
+
 /* A connection by a static address, from inside and from outside, comes back while the pool is as it was. */
 static void make_static(unsigned p, bool inbound)
 {
@@ -186,6 +277,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_shared_port, setup, last_process),
 		cmocka_unit_test_setup_teardown(test_quota, setup, last_process),
+		cmocka_unit_test_setup_teardown(test_blocks, setup, last_process),
+		cmocka_unit_test_setup_teardown(test_blocks_changed, setup, last_process),
 		cmocka_unit_test_setup_teardown(test_static, setup, last_process),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

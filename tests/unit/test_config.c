@@ -93,6 +93,33 @@ static void test_pool_options(void **state)
 	refused("add nat pool 198.51.100.6 static 10.1.0.11 ports 1-9", "no option but port");
 	refused("set nat pool 198.51.100.5 filter eif", "no option but port");
 	refused("add nat pool 127.0.0.2 static 10.1.0.11", "unicast address");
+	refused("set nat pool 198.51.100.5 blocks 64", "no option but port");
+	refused("add nat pool 198.51.100.7 blocks 100", "a power of two from 16 to 4096");
+	refused("add nat pool 198.51.100.7 blocks 8192", "blocks");
+	refused("add nat pool 198.51.100.7 ports 1024-1087 blocks 128", "no block of 128 ports");
+	ok("add nat pool 198.51.100.7 blocks 512 block-limit 4");
+	p = &nat_pools[nat_pool_by_addr(ip("198.51.100.7"))];
+	assert_true(p->blocks == 512 && p->block_limit == 4 && p->rest == 120);
+	is = saved();
+	assert_non_null(strstr(is, "add nat pool 198.51.100.7 blocks 512 block-limit 4\n"));
+	free(is);
+	/* while blocks are in use their size stays, and the pool with it */
+	const struct nat_key k = { .inside = *ip("10.1.0.9"),
+				   .proto = PROTO_TCP,
+				   .pool = (uint8_t)nat_pool_by_addr(ip("198.51.100.7")) };
+	uint32_t mapping;
+	bool created;
+	assert_int_equal(nat_map(SLOT_CONTROL, &k, 1, 1, &mapping, &created), 0);
+	refused("set nat pool 198.51.100.7 blocks 64", "1 blocks of 512 ports are in use");
+	p = &nat_pools[nat_pool_by_addr(ip("198.51.100.7"))];
+	assert_true(p->blocks == 512 && p->block_limit == 4);
+	ok("set nat pool 198.51.100.7 block-limit 1");
+	nat_unref(SLOT_CONTROL, mapping);
+	ok("set nat pool 198.51.100.7 blocks 0 block-limit 0 rest 5");
+	is = saved();
+	assert_non_null(strstr(is, "add nat pool 198.51.100.7 rest 5\n"));
+	free(is);
+	ok("del nat pool 198.51.100.7");
 	ok("del nat pool 198.51.100.5");
 	ok("del nat pool 198.51.100.1");
 	ok("del nat pool 198.51.100.2");

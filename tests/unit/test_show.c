@@ -28,7 +28,7 @@ static void test_show(void **state)
 					     "policy",       "proxy",   "tunnel",   "frag",      "affinity", "ipmasq",
 					     "source_range", "ports",   "queues",   "workers",   "drops",    "services",
 					     "settings",     "version", "routes",   "pools",     "vteps",    "tables",
-					     "offload",      "probes" };
+					     "offload",      "probes",  "blocks" };
 	char line[64], *text;
 
 	(void)state;
