@@ -18,7 +18,7 @@
 
 enum {
 	WINDOWS = 7,
-	CHANGES = 3,
+	CHANGES = 4, /* each of a mix once */
 	PERIOD_NS = 100000000,
 	FLOWS = 1000 * 1000,
 	PREFIXES = 512 * 1024 - 1024,
