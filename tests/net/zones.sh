@@ -94,6 +94,22 @@ done
 ok "port unreachable goes to each"
 ctl explain packet "ip 10.9.0.7 > 198.51.100.2 | tcp 45000 > 80 S" from port up2 >"$TMP/explain"
 grep -q 'in zone 2' "$TMP/explain" || fail "explain does not tell the zone: $(cat "$TMP/explain")"
+# The kernel replays zone 0: a customer who has the address of somebody outside, and the ports of his connection, is not taken for him.
+nsip out route add 203.0.113.80 via 198.51.100.1
+addr t1 eth0 198.51.100.2/32
+nsip gw route add 198.51.100.0/24 via 198.18.1.2 dev up1 metric 50
+start_bg_ns out slow.out curl -sS -f -m 60 --limit-rate 4M --local-port 47000 http://203.0.113.80/blob -o "$TMP/got.out"
+need "ctl -j show ct zone=0 | jq -e 'any(.sport == 47000 and .offload == \"tc\")'" 10 "the one outside is replayed by the kernel"
+ns t1 curl -sS -f -m 20 --interface 198.51.100.2 --local-port 47000 http://203.0.113.80/blob -o "$TMP/got.t1" || fail "his twin in zone 1"
+running slow.out || fail "the one outside ended before his twin"
+need "! running slow.out" 30 "the one outside goes on"
+unset "SL_PID[slow.out]"
+for t in out t1; do
+	[ "$(sha256sum <"$TMP/got.$t")" = "$WEB_SUM" ] || fail "$t got something else"
+done
+nsip t1 addr del 198.51.100.2/32 dev eth0
+nsip gw route del 198.51.100.0/24 via 198.18.1.2 dev up1 metric 50
+ok "kernel replay of zone 0 beside its twin in zone 1"
 # after a crash they go on, each in its zone
 for t in t1 t2; do
 	start_bg_ns $t slow.$t curl -sS -f -m 60 --limit-rate 4M --interface 10.9.0.7 --local-port 46000 http://198.51.100.2/blob -o "$TMP/got.$t"
