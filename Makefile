@@ -86,7 +86,8 @@ GOLDEN_BIN = $(if $(HAVE_GOLDEN),$(B)/golden)
 BENCH_BIN = $(BENCHES:%=$(B)/bench/%)
 # What has threads, under ThreadSanitizer; the first two are part of 'check' and link the tables only
 TSAN_CHECK = test_tsan test_tables_race
-TSAN_TESTS ?= $(TSAN_CHECK) test_hidx test_pool test_ct_random test_nat_random test_policy test_lpm test_ring test_worker
+TSAN_TESTS ?= $(TSAN_CHECK) test_hidx test_pool test_ct_random test_nat_random test_policy test_lpm test_ring test_worker \
+	test_worker_race test_record_race
 PROGRAMS = $(if $(wildcard fwd/main.c),$(B)/sluiced) $(if $(wildcard cli/client.c),$(B)/sluicectl)
 
 RUN = tests/run.sh $(if $(T),-t '$(T)')

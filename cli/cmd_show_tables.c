@@ -75,7 +75,7 @@ static void read_direction(bool v6, uint32_t record, struct direction *d)
 /* The rule that allowed it: its name, else its number. */
 static void out_rule(struct out *o, const struct conn *c)
 {
-	uint32_t id = c->rule_egress ? c->rule_egress : c->rule_ingress;
+	uint32_t egress = LOAD_RELAXED(&c->rule_egress), id = egress ? egress : LOAD_RELAXED(&c->rule_ingress);
 	const struct policy_rule *r = id ? policy_rule_at(id) : NULL;
 
 	if (r && r->name[0])
@@ -113,8 +113,8 @@ static void ct_row(struct out *o, bool v6, uint32_t conn, uint32_t now_s)
 	out_u64(o, "reply_packets", r.packets);
 	out_u64(o, "reply_bytes", r.bytes);
 	out_u64(o, "expires", ct_remaining(ct, conn, now_s));
-	out_u64(o, "identity", c->identity);
-	out_u64(o, "dst_identity", c->dst_identity);
+	out_u64(o, "identity", LOAD_RELAXED(&c->identity));
+	out_u64(o, "dst_identity", LOAD_RELAXED(&c->dst_identity));
 	out_rule(o, c);
 	out_str(o, "offload", export_state(ct, conn));
 	out_u64(o, "reply_zone", r.zone);

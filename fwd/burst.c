@@ -295,7 +295,7 @@ static bool __attribute__((noinline)) good_after_all(const struct pkt *p, uint32
 	const struct ct *c = ct_of(p->flags & PKT_IP6);
 	if (bad || !ct_remaining(c, r >> 1, now_s))
 		return false;
-	return !(p->flags & PKT_VNI_CLAIM) || ct_conn(c, r >> 1)->vni[r & 1] == p->outer_vni;
+	return !(p->flags & PKT_VNI_CLAIM) || LOAD_RELAXED(&ct_conn(c, r >> 1)->vni[r & 1]) == p->outer_vni;
 }
 
 static uint32_t __attribute__((noinline)) find_record(const struct pkt *p)
@@ -340,18 +340,23 @@ INLINE bool replay4(struct worker *w, struct pkt *p, struct shared *sh)
 			return false;
 		f = ct_flow4(r);
 	}
-	const uint32_t gensum = LOAD_ACQUIRE(&f->gensum), len = p->l3_len;
-	const struct adj *a = adj_at(f->adj);
+	/* in this order: tables/abi/flow.h */
+	const uint32_t way = LOAD_RACED(&f->way), gensum = LOAD_ACQUIRE(&f->gensum), len = p->l3_len;
+	const struct adj *a = adj_at((uint16_t)way);
 	const struct adj_state use = adj_state(a);
 	uint8_t *l3 = p->l3;
-	if (unlikely(!usable(sh, p, r, gensum, f->dep, f->in, f->seen, use.mtu)))
+	if (unlikely(!usable(sh, p, r, gensum, f->dep, LOAD_RACED(&f->in), LOAD_RACED(&f->seen), use.mtu)))
+		return false;
+	uint64_t addrs = LOAD_RACED(&f->addrs);
+	uint32_t both = LOAD_RACED(&f->ports), deltas = LOAD_RACED(&f->deltas);
+	if (unlikely(!FLOW_STANDS(f, way, addrs, both, deltas))) /* another worker decides anew */
 		return false;
 	if (unlikely(p->csum))
 		finish_csum(p, IP4_HLEN);
-	f->seen = sh->now_s;
+	STORE_RACED(&f->seen, sh->now_s);
 	flow_count(&ct4, r, &f->packets, sh->account & (1 | (uint64_t)len << 32));
-	rewrite_ip4(l3, f);
-	rewrite_ports(l3 + IP4_HLEN, p->proto, f->d4, ld32(&f->sport));
+	rewrite_ip4(l3, addrs, (uint16_t)deltas);
+	rewrite_ports(l3 + IP4_HLEN, p->proto, (uint16_t)(deltas >> 16), both);
 	stage(w, sh, a, use.kind, l3, len, false, p->hash);
 	return true;
 }
@@ -367,18 +372,23 @@ INLINE bool replay6(struct worker *w, struct pkt *p, struct shared *sh)
 			return false;
 		f = ct_flow6(r);
 	}
-	const uint32_t gensum = LOAD_ACQUIRE(&f->gensum), len = p->l3_len;
-	const struct adj *a = adj_at(f->adj);
+	/* in this order: tables/abi/flow.h */
+	const uint32_t way = LOAD_RACED(&f->way), gensum = LOAD_ACQUIRE(&f->gensum), len = p->l3_len;
+	const struct adj *a = adj_at((uint16_t)way);
 	const struct adj_state use = adj_state(a);
 	uint8_t *l3 = p->l3;
-	if (unlikely(!usable(sh, p, r, gensum, f->dep, f->in, f->seen, use.mtu)))
+	if (unlikely(!usable(sh, p, r, gensum, f->dep, LOAD_RACED(&f->in), LOAD_RACED(&f->seen), use.mtu)))
+		return false;
+	__m256i addrs = addrs6(f);
+	uint32_t both = LOAD_RACED(&f->ports), deltas = LOAD_RACED(&f->d4);
+	if (unlikely(!FLOW_STANDS(f, way, addrs, both, deltas))) /* another worker decides anew */
 		return false;
 	if (unlikely(p->csum))
 		finish_csum(p, IP6_HLEN);
-	f->seen = sh->now_s;
+	STORE_RACED(&f->seen, sh->now_s);
 	flow_count(&ct6, r, &f->packets, sh->account & (1 | (uint64_t)len << 32));
-	rewrite_ip6(l3, f);
-	rewrite_ports(l3 + IP6_HLEN, p->proto, f->d4, ld32(&f->sport));
+	rewrite_ip6(l3, addrs);
+	rewrite_ports(l3 + IP6_HLEN, p->proto, (uint16_t)deltas, both);
 	stage(w, sh, a, use.kind, l3, len, true, p->hash);
 	return true;
 }

@@ -102,7 +102,8 @@ static void find_ends(struct decision *d)
 	else if (d->src_endpoint)
 		d->src_identity = d->src_endpoint->identity;
 	else
-		d->src_identity = entry_identity(d->conn->in, &d->osrc, d->conn->identity);
+		d->src_identity =
+			entry_identity(LOAD_RELAXED(&d->conn->in), &d->osrc, LOAD_RELAXED(&d->conn->identity));
 }
 
 /* The way of the original direction. What a mapping stands for lives in the mapping's zone. */
@@ -199,8 +200,8 @@ static enum step find_routes(struct decision *d)
 		return STEP_ON;
 	}
 	/* a live tuple from another ingress than it belongs to is spoofed, unless the sender has moved there */
-	uint32_t expected = d->reply ? other->in : d->conn->in;
-	if (d->reply && d->conn->flags & CONN_PROXY) /* the proxy answers in the destination's name */
+	uint32_t expected = d->reply ? other->in : LOAD_RELAXED(&d->conn->in);
+	if (d->reply && conn_flags(d->conn) & CONN_PROXY) /* the proxy answers in the destination's name */
 		expected = FLOW_IN_HOST;
 	if (p->in == expected)
 		return check_zone(d);

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Copies of the engine's flow records for the kernel (contract in export_record.h).
  *
- * Workers rewrite records without asking the control thread. What was copied counts only if nobody held conn.writing and
- * gensum stood still meanwhile: record_write() makes gensum invalid first and valid last, and two writes under one sum decided
- * by the same tables and wrote the same. */
+ * Workers rewrite records without asking the control thread: what is copied is all of one decision (record_peek). */
 #include "fwd/export_record.h"
 
 #include <string.h>
 
 #include "fwd/base/hash.h"
 #include "fwd/gate.h"
+#include "fwd/replay.h"
 #include "tables/neighbor.h"
 #include "tables/tunnel.h"
 
@@ -35,8 +34,9 @@ static void copy4(const struct flow4 *f, struct replay_flow4 *k)
 				    .sport = f->sport,
 				    .dport = f->dport,
 				    .d3 = f->d3,
-				    .adj = LOAD_RELAXED(&f->adj),
-				    .in = LOAD_RELAXED(&f->in) };
+				    .adj = f->adj,
+				    .in = f->in,
+				    .gensum = f->gensum };
 	memcpy(k->dep, f->dep, sizeof(k->dep));
 	k->d_addr = delta(&k->key.src, &k->src, 8);
 	k->d_port = delta(&k->key.sport, &k->sport, 4);
@@ -45,11 +45,9 @@ static void copy4(const struct flow4 *f, struct replay_flow4 *k)
 
 static void copy6(const struct flow6 *f, struct replay_flow6 *k)
 {
-	*k = (struct replay_flow6){ .key = f->key,
-				    .adj = LOAD_RELAXED(&f->adj),
-				    .in = LOAD_RELAXED(&f->in),
-				    .sport = f->sport,
-				    .dport = f->dport };
+	*k = (struct replay_flow6){
+		.key = f->key, .adj = f->adj, .in = f->in, .gensum = f->gensum, .sport = f->sport, .dport = f->dport
+	};
 	memcpy(k->src, f->src, 16);
 	memcpy(k->dst, f->dst, 16);
 	memcpy(k->dep, f->dep, sizeof(k->dep));
@@ -60,23 +58,18 @@ static void copy6(const struct flow6 *f, struct replay_flow6 *k)
 
 bool export_record_copy(const struct ct *c, uint32_t r, union export_record *out)
 {
-	const struct conn *cn = ct_conn(c, r >> 1);
-	const uint32_t *gensum = c->v6 ? &ct_flow6(r)->gensum : &ct_flow4(r)->gensum;
-	const uint32_t sum = LOAD_ACQUIRE(gensum), vni = LOAD_RELAXED(&cn->vni[r & 1]);
-	if (LOAD_ACQUIRE(&cn->writing))
+	const uint32_t vni = LOAD_RELAXED(&ct_conn(c, r >> 1)->vni[r & 1]);
+	union record now = { 0 };
+	if (!record_peek(c, r, &now))
 		return false;
 	if (c->v6) {
-		copy6(ct_flow6(r), &out->v6);
-		out->v6.gensum = sum;
+		copy6(&now.v6, &out->v6);
 		out->v6.vni = vni;
-	} else {
-		copy4(ct_flow4(r), &out->v4);
-		out->v4.gensum = sum;
-		out->v4.vni = vni;
+		return out->v6.in && out->v6.adj;
 	}
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	const uint32_t in = c->v6 ? out->v6.in : out->v4.in, adj = c->v6 ? out->v6.adj : out->v4.adj;
-	return in && adj && adj < ADJS_MAX && LOAD_RELAXED(gensum) == sum && !LOAD_RELAXED(&cn->writing);
+	copy4(&now.v4, &out->v4);
+	out->v4.vni = vni;
+	return out->v4.in && out->v4.adj;
 }
 
 bool export_record_equal(bool v6, const void *a, const void *b)

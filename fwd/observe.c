@@ -340,13 +340,14 @@ static uint32_t wanted_flow(const struct observed_flow *f)
 void observe_conn(unsigned slot, bool v6, uint32_t conn, bool end)
 {
 	const struct conn *c = ct_conn(ct_of(v6), conn);
+	const uint32_t egress = LOAD_RELAXED(&c->rule_egress);
 	struct observed_flow f = { .proto = c->proto,
 				   .state = LOAD_RELAXED(&c->state),
 				   .end = end,
 				   .in = LOAD_RELAXED(&c->in),
 				   .identity = LOAD_RELAXED(&c->identity),
 				   .dst_identity = LOAD_RELAXED(&c->dst_identity),
-				   .rule = c->rule_egress ? c->rule_egress : c->rule_ingress };
+				   .rule = egress ? egress : LOAD_RELAXED(&c->rule_ingress) };
 	read_end(v6, 2 * conn, &f.src, &f.dst, &f.sport, &f.dport, &f.packets, &f.bytes);
 	read_end(v6, 2 * conn + 1, &f.reply_src, &f.reply_dst, &f.reply_sport, &f.reply_dport, &f.reply_packets,
 		 &f.reply_bytes);

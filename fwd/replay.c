@@ -27,27 +27,31 @@ static uint16_t delta(uint64_t sum)
 	return d == 0xffff ? 0 : d;
 }
 
-static void record_write4(struct flow4 *f, const struct tuple *out, uint16_t pd)
+static void translate4(struct flow4 *f, const struct tuple *out)
 {
+	const uint16_t pd = delta_ports(f->key.sport, f->key.dport, out->sport, out->dport);
 	uint32_t addrs = csum_fold((uint64_t)neg(csum_add(&f->key.src, 8, 0)) + csum_add(&out->src.w[3], 4, 0) +
 				   csum_add(&out->dst.w[3], 4, 0));
-	f->src = out->src.w[3];
-	f->dst = out->dst.w[3];
-	f->sport = out->sport;
-	f->dport = out->dport;
-	f->d3 = csum_fold((uint64_t)addrs + 0xfffe); /* TTL is the low byte of its little-endian word: minus one */
-	f->d4 = delta(out->proto == PROTO_ICMP ? pd : (uint64_t)addrs + pd);
+	struct flow4 v = { .src = out->src.w[3], .dst = out->dst.w[3], .sport = out->sport, .dport = out->dport };
+	v.d3 = csum_fold((uint64_t)addrs + 0xfffe); /* TTL is the low byte of its little-endian word: minus one */
+	v.d4 = delta(out->proto == PROTO_ICMP ? pd : (uint64_t)addrs + pd);
+	STORE_RELAXED(&f->addrs, v.addrs);
+	STORE_RELAXED(&f->ports, v.ports);
+	STORE_RELAXED(&f->deltas, v.deltas);
 }
 
-static void record_write6(struct flow6 *f, const struct tuple *out, uint16_t pd)
+static void translate6(struct flow6 *f, const struct tuple *out)
 {
+	const uint16_t pd = delta_ports(f->key.sport, f->key.dport, out->sport, out->dport);
 	uint64_t addrs =
 		(uint64_t)neg(csum_add(f->key.src, 32, 0)) + csum_add(out->src.b, 16, 0) + csum_add(out->dst.b, 16, 0);
-	memcpy(f->src, out->src.b, 16);
-	memcpy(f->dst, out->dst.b, 16);
-	f->sport = out->sport;
-	f->dport = out->dport;
-	f->d4 = delta(addrs + pd);
+	struct flow6 v = { .sport = out->sport, .dport = out->dport, .d4 = delta(addrs + pd) };
+	memcpy(v.src, out->src.b, 16);
+	memcpy(v.dst, out->dst.b, 16);
+	for (unsigned i = 0; i < ARRAY_LEN(v.addrs); i++)
+		STORE_RELAXED(&f->addrs[i], v.addrs[i]);
+	STORE_RELAXED(&f->ports, v.ports);
+	STORE_RELAXED(&f->d4, v.d4);
 }
 
 /* Far away from what a record's counters add up to, before or after a change of them. */
@@ -58,49 +62,83 @@ static uint32_t *record_gensum(const struct ct *c, uint32_t r)
 	return c->v6 ? &ct_flow6(r)->gensum : &ct_flow4(r)->gensum;
 }
 
+static uint32_t *record_way(const struct ct *c, uint32_t r)
+{
+	return c->v6 ? &ct_flow6(r)->way : &ct_flow4(r)->way;
+}
+
+static uint16_t *record_dep(const struct ct *c, uint32_t r)
+{
+	return c->v6 ? ct_flow6(r)->dep : ct_flow4(r)->dep;
+}
+
+static void breathe(unsigned *n)
+{
+	if (++*n % 64 == 0)
+		sched_yield(); /* the one waited for may have lost its processor */
+	else
+		_mm_pause();
+}
+
 /* Two workers may decide about one record at once. One after the other writes it: who saw older tables than the other then
  * leaves it invalid, in whichever order they come, and never his fields under the other's sum. */
 static void lock(uint16_t *l)
 {
-	for (unsigned n = 0; __atomic_exchange_n(l, 1, __ATOMIC_ACQUIRE); n++)
-		if (n % 64 == 63)
-			sched_yield(); /* the holder may have lost its processor */
-		else
-			_mm_pause();
+	for (unsigned n = 0; __atomic_exchange_n(l, 1, __ATOMIC_ACQUIRE);)
+		breathe(&n);
 }
 
 void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t adj, uint32_t in, const uint16_t dep[4],
 		  uint32_t begin)
 {
-	uint32_t *gensum = record_gensum(c, r), sum = gen_sum(dep);
-	uint16_t *writing = &ct_conn(c, r >> 1)->writing;
-	lock(writing);
-	STORE_RELEASE(gensum, sum ^ NEVER);
-	if (c->v6) {
-		struct flow6 *f = ct_flow6(r);
-		record_write6(f, out, delta_ports(f->key.sport, f->key.dport, out->sport, out->dport));
-		f->adj = adj;
-		f->in = in;
-		memcpy(f->dep, dep, sizeof(f->dep));
-	} else {
-		struct flow4 *f = ct_flow4(r);
-		record_write4(f, out, delta_ports(f->key.sport, f->key.dport, out->sport, out->dport));
-		f->adj = adj;
-		f->in = in;
-		memcpy(f->dep, dep, sizeof(f->dep));
-	}
-	if (gen_stable(begin) && !ct_is_strict(ct_conn(c, r >> 1)))
+	uint32_t *gensum = record_gensum(c, r), *way = record_way(c, r), sum = gen_sum(dep);
+	struct conn *k = ct_conn(c, r >> 1);
+	lock(&k->writing);
+	STORE_RELAXED(gensum, sum ^ NEVER);
+	STORE_RELEASE(way, (LOAD_RELAXED(way) & 0xffff0000) + 0x10000 + adj); /* 'version' is the upper half */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	if (c->v6)
+		translate6(ct_flow6(r), out);
+	else
+		translate4(ct_flow4(r), out);
+	STORE_RELAXED(c->v6 ? &ct_flow6(r)->in : &ct_flow4(r)->in, in);
+	for (unsigned i = 0; i < 4; i++)
+		STORE_RELAXED(&record_dep(c, r)[i], dep[i]);
+	if (gen_stable(begin) && ct_replayable(k))
 		STORE_RELEASE(gensum, sum);
-	STORE_RELEASE(writing, 0);
+	STORE_RELEASE(&k->writing, 0);
 }
 
 void record_stop_both(struct ct *c, uint32_t r)
 {
-	for (unsigned i = 0; i < 2; i++, r ^= 1) {
-		const uint16_t *dep = c->v6 ? ct_flow6(r)->dep : ct_flow4(r)->dep;
-		STORE_RELEASE(record_gensum(c, r), gen_sum(dep) ^ NEVER);
-	}
+	uint16_t *writing = &ct_conn(c, r >> 1)->writing;
+	/* who is writing one of them may have seen the connection as it was before */
+	lock(writing);
+	for (unsigned i = 0; i < 2; i++, r ^= 1)
+		STORE_RELAXED(record_gensum(c, r), gen_sum(record_dep(c, r)) ^ NEVER);
+	STORE_RELEASE(writing, 0);
 	export_stop(c, r >> 1);
+}
+
+bool record_peek(const struct ct *c, uint32_t r, union record *out)
+{
+	const uint16_t *writing = &ct_conn(c, r >> 1)->writing;
+	const uint32_t *way = record_way(c, r);
+	const flow_word *from = (const void *)(c->flows + (uint64_t)r * c->flow_size);
+	flow_word *to = (void *)out;
+	const uint32_t was = LOAD_ACQUIRE(way);
+	if (LOAD_ACQUIRE(writing)) /* after 'way': whose version this is has written all of it */
+		return false;
+	for (unsigned i = 0; i < c->flow_size / sizeof(*to); i++)
+		to[i] = LOAD_RELAXED(&from[i]);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return LOAD_RELAXED(way) == was;
+}
+
+void record_read(const struct ct *c, uint32_t r, union record *out)
+{
+	for (unsigned n = 0; !record_peek(c, r, out);)
+		breathe(&n);
 }
 
 void flow_carry(const struct ct *c, uint32_t r, bool bytes, uint32_t *packets)
@@ -142,19 +180,20 @@ void emit(struct worker *w, struct pkt *p, uint32_t adj)
 void replay_one(struct worker *w, struct pkt *p, struct ct *c, uint32_t r)
 {
 	const uint64_t add = settings.ct_accounting ? 1 | (uint64_t)p->l3_len << 32 : 0;
+	union record now = { 0 };
 	uint32_t adj;
+	record_read(c, r, &now);
+	STORE_RELAXED(ct_record_seen(c, r), w->now_s);
 	if (c->v6) {
-		struct flow6 *f = ct_flow6(r);
-		f->seen = w->now_s;
-		flow_count(c, r, &f->packets, add);
-		rewrite_ip6(p->l3, f);
+		const struct flow6 *f = &now.v6;
+		flow_count(c, r, &ct_flow6(r)->packets, add);
+		rewrite_ip6(p->l3, addrs6(f));
 		rewrite_l4(p->l4, p->proto, f->d4, f->sport, f->dport);
 		adj = f->adj;
 	} else {
-		struct flow4 *f = ct_flow4(r);
-		f->seen = w->now_s;
-		flow_count(c, r, &f->packets, add);
-		rewrite_ip4(p->l3, f);
+		const struct flow4 *f = &now.v4;
+		flow_count(c, r, &ct_flow4(r)->packets, add);
+		rewrite_ip4(p->l3, f->addrs, f->d3);
 		rewrite_l4(p->l4, p->proto, f->d4, f->sport, f->dport);
 		adj = f->adj;
 	}

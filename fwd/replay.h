@@ -14,6 +14,13 @@ void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t ad
 		  uint32_t begin);
 /* No packet of the connection is replayed before one of its direction was decided again. 'r': either record. */
 void record_stop_both(struct ct *c, uint32_t r);
+/* A copy of record 'r' as it stands, whether valid or not: all of one decision. Any thread. */
+union record {
+	struct flow6 v6;
+	struct flow4 v4;
+} __attribute__((aligned(32)));
+void record_read(const struct ct *c, uint32_t r, union record *out); /* waits for who is writing it just now */
+bool record_peek(const struct ct *c, uint32_t r, union record *out); /* false: somebody is */
 /* Rewrites 'p' as record 'r' says and sends it, in fragments where it is too long (the caller has refused what must not be
  * fragmented). The other checks of the list above are the caller's. Owns the frame. */
 void replay_one(struct worker *w, struct pkt *p, struct ct *c, uint32_t r);

@@ -13,6 +13,9 @@
 /* What stands in front of the inner IP packet (tables/abi/flow.h). */
 enum { TUNNEL4_SIZE = 64, TUNNEL6_SIZE = 84, IPIP4_SIZE = 34, IPIP6_SIZE = 54 };
 
+/* Two fields of a record as one word. */
+typedef uint64_t __attribute__((may_alias)) flow_word;
+
 /* ---- rewrite ---- */
 /* Sum of two 16-bit words with its carry added back. */
 INLINE uint16_t add16(uint16_t a, uint16_t b)
@@ -44,18 +47,42 @@ INLINE void rewrite_l4(uint8_t *l4, uint32_t proto, uint16_t d4, be16 sport, be1
 	}
 }
 
-INLINE void rewrite_ip4(uint8_t *l3, const struct flow4 *f)
+INLINE void rewrite_ip4(uint8_t *l3, uint64_t addrs, uint16_t d3)
 {
 	l3[8]--;
-	st16(l3 + 10, (uint16_t)~add16((uint16_t)~ld16(l3 + 10), f->d3));
-	st64(l3 + 12, ld64(&f->src));
+	st16(l3 + 10, (uint16_t)~add16((uint16_t)~ld16(l3 + 10), d3));
+	st64(l3 + 12, addrs);
 }
 
-INLINE void rewrite_ip6(uint8_t *l3, const struct flow6 *f)
+/* Both addresses of a record. */
+INLINE __m256i addrs6(const struct flow6 *f)
+{
+#if WITH_TSAN
+	return _mm256_set_epi64x((int64_t)LOAD_RELAXED(&f->addrs[3]), (int64_t)LOAD_RELAXED(&f->addrs[2]),
+				 (int64_t)LOAD_RELAXED(&f->addrs[1]), (int64_t)LOAD_RELAXED(&f->addrs[0]));
+#else
+	/* not read at once either, but one instruction: who reads a record looks at its version afterwards */
+	return _mm256_load_si256((const void *)f->addrs);
+#endif
+}
+
+INLINE void rewrite_ip6(uint8_t *l3, __m256i addrs)
 {
 	l3[7]--;
-	memcpy(l3 + 8, f->src, 32);
+	_mm256_storeu_si256((void *)(l3 + 8), addrs);
 }
+
+/* Is what was loaded of a record, 'a', 'b' and 'c' last, of one decision? 'was' is its 'way', loaded first (tables/abi/flow.h). x86
+ * keeps the order of loads, so only the compiler must, and forget nothing else that it knows. */
+#if WITH_TSAN
+#define FLOW_STANDS(f, was, a, b, c) (__atomic_thread_fence(__ATOMIC_ACQUIRE), LOAD_RELAXED(&(f)->way) == (was))
+#else
+#define FLOW_STANDS(f, was, a, b, c)                                                                                   \
+	({                                                                                                             \
+		__asm__ volatile("" : "+rx"(a), "+r"(b), "+r"(c), "+m"((f)->way));                                     \
+		(f)->way == (was);                                                                                     \
+	})
+#endif
 
 /* Counters of 32 bits: what no longer fits goes to the connection. */
 void flow_carry(const struct ct *c, uint32_t r, bool bytes, uint32_t *packets);
@@ -63,9 +90,10 @@ void flow_carry(const struct ct *c, uint32_t r, bool bytes, uint32_t *packets);
 /* Packets and bytes of record 'r' lie side by side: one addition, 'add' = 1 | bytes << 32, or 0. */
 INLINE void flow_count(const struct ct *c, uint32_t r, uint32_t *packets, uint64_t add)
 {
-	uint64_t both = ld64(packets);
+	flow_word *word = (void *)packets;
+	uint64_t both = LOAD_RACED(word);
 	const bool bytes = __builtin_add_overflow(both, add, &both);
-	st64(packets, both);
+	STORE_RACED(word, both);
 	if (unlikely(bytes | ((uint32_t)both == 0)) && add)
 		flow_carry(c, r, bytes, packets);
 }

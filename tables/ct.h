@@ -49,7 +49,7 @@ struct conn {
 	uint32_t rule_egress, rule_ingress; /* policy rule ids that allowed it, 0 = default */
 	uint32_t
 		mapping; /* of its source: nat.h, 0 = none; with CONN_SNAT it holds a reference and a permit, else it is static */
-	uint16_t writing; /* record_write's lock over both records; 0 when it was made */
+	uint16_t writing; /* the lock of who writes either record's action; 0 when it was made */
 	uint16_t ticket;  /* ct_fifo.c: low bits of its place in the queue */
 	uint32_t decided; /* times a packet of it was decided again */
 	uint32_t
@@ -70,6 +70,11 @@ enum conn_flag {
 	CONN_DEAD = 0x80,   /* somebody deletes it: decides races */
 };
 _Static_assert(sizeof(struct conn) == 64, "one line");
+/* Of a published connection; only CONN_LEFT, CONN_OFFLOADED and CONN_DEAD change. */
+INLINE uint8_t conn_flags(const struct conn *c)
+{
+	return LOAD_RELAXED(&c->flags);
+}
 
 struct ct {
 	bool v6;
@@ -184,7 +189,7 @@ uint64_t ct_fifo_bytes(const struct ct *c);
 
 INLINE bool ct_is_live(const struct ct *c, uint32_t conn)
 {
-	return pool_state(&c->conns, conn) == POOL_LIVE && !(LOAD_RELAXED(&ct_conn(c, conn)->flags) & CONN_DEAD);
+	return pool_state(&c->conns, conn) == POOL_LIVE && !(conn_flags(ct_conn(c, conn)) & CONN_DEAD);
 }
 INLINE uint32_t *ct_record_seen(const struct ct *c, uint32_t r)
 {

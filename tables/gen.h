@@ -38,13 +38,8 @@ INLINE uint32_t gen_load(uint16_t number)
 /* Without the extra counter: a burst reads that one once. */
 INLINE uint32_t gen_sum_dep(const uint32_t *counter, const uint16_t dep[4])
 {
-#ifdef __SANITIZE_THREAD__
-	return LOAD_RELAXED(&counter[dep[0]]) + LOAD_RELAXED(&counter[dep[1]]) + LOAD_RELAXED(&counter[dep[2]]) +
-	       LOAD_RELAXED(&counter[dep[3]]);
-#else
-	/* plain loads, which gcc joins with the additions: aligned words, read once each */
-	return counter[dep[0]] + counter[dep[1]] + counter[dep[2]] + counter[dep[3]];
-#endif
+	return LOAD_RACED(&counter[LOAD_RACED(&dep[0])]) + LOAD_RACED(&counter[LOAD_RACED(&dep[1])]) +
+	       LOAD_RACED(&counter[LOAD_RACED(&dep[2])]) + LOAD_RACED(&counter[LOAD_RACED(&dep[3])]);
 }
 INLINE uint32_t gen_sum(const uint16_t dep[4])
 {

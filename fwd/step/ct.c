@@ -19,7 +19,8 @@ static const void *record_key(const struct ct *c, uint32_t r)
 
 bool decide_is_inbound(const struct conn *c)
 {
-	return c->flags & CONN_INBOUND_MAP || (!(c->flags & CONN_SERVICE) && c->dnat & NAT_STATIC);
+	const uint8_t flags = conn_flags(c);
+	return flags & CONN_INBOUND_MAP || (!(flags & CONN_SERVICE) && c->dnat & NAT_STATIC);
 }
 
 /* What a record sends is the reverse of its sibling's key. */
@@ -34,7 +35,7 @@ void decide_stored_tuples(struct decision *d)
 	tuple_reverse(d->reply ? &fwd : &rev, &d->out);
 	d->inbound = decide_is_inbound(d->conn);
 	/* nothing else sends to a backend untranslated */
-	d->dsr = d->conn->flags & CONN_SERVICE && ip_eq(&fwd.dst, &rev.src);
+	d->dsr = conn_flags(d->conn) & CONN_SERVICE && ip_eq(&fwd.dst, &rev.src);
 	if (d->dsr)
 		d->odst = backend_key_at(LOAD_RELAXED(&d->conn->dnat))->addr;
 }
@@ -212,11 +213,11 @@ static void leave_backend(struct decision *d, struct conn *c)
 {
 	const uint8_t state = LOAD_RELAXED(&c->state);
 	struct tuple t;
-	if (!(c->flags & CONN_SERVICE))
+	if (!(conn_flags(c) & CONN_SERVICE))
 		return;
 	if (state != CT_TIME_WAIT && state != CT_RST_SEEN && !(d->dsr && state == CT_CLOSING)) {
 		/* data after a reset that was none */
-		if (LOAD_RELAXED(&c->flags) & CONN_LEFT &&
+		if (conn_flags(c) & CONN_LEFT &&
 		    __atomic_fetch_and(&c->flags, (uint8_t)~CONN_LEFT, __ATOMIC_RELAXED) & CONN_LEFT)
 			backend_take(c->dnat);
 		return;
@@ -279,7 +280,7 @@ static enum step refresh(struct decision *d)
 	STORE_RELAXED(&c->dst_identity, d->dst_identity);
 	STORE_RELAXED(&c->rule_egress, d->rule_egress);
 	STORE_RELAXED(&c->rule_ingress, d->rule_ingress);
-	STORE_RELAXED(&c->decided, c->decided + 1);
+	STORE_RELAXED(&c->decided, LOAD_RELAXED(&c->decided) + 1);
 	if (d->proxy_port)
 		proxy_update(d->ct->v6, d->record >> 1, d->proxy_port);
 	return STEP_ON;
@@ -288,19 +289,21 @@ static enum step refresh(struct decision *d)
 void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 {
 	struct ct *c = ct_of(v6);
-	const struct conn *cn = ct_conn(c, conn);
+	struct conn *cn = ct_conn(c, conn);
+	const uint8_t flags = conn_flags(cn);
 	if (observing(OBSERVE_FLOWS))
 		observe_conn(slot, v6, conn, true);
-	if (cn->flags & CONN_PROXY)
+	if (flags & CONN_PROXY)
 		proxy_del(slot, v6, conn);
-	if ((LOAD_RELAXED(&cn->flags) & (CONN_SERVICE | CONN_LEFT)) == CONN_SERVICE) {
+	/* unless another worker sees it close at this moment: leave_backend() */
+	if (flags & CONN_SERVICE && !(__atomic_fetch_or(&cn->flags, CONN_LEFT, __ATOMIC_RELAXED) & CONN_LEFT)) {
 		struct tuple t;
 		tuple_of_key(v6, record_key(c, conn * 2), &t);
 		give_backend(cn->dnat, &t.src, LOAD_RELAXED(ct_record_seen(c, conn * 2)));
 	}
-	if (cn->flags & CONN_INBOUND_MAP)
+	if (flags & CONN_INBOUND_MAP)
 		nat_unref(slot, cn->dnat);
-	if (cn->flags & CONN_SNAT) {
+	if (flags & CONN_SNAT) {
 		struct tuple t;
 		tuple_of_key(v6, record_key(c, conn * 2 + 1), &t);
 		if (decide_is_inbound(cn)) { /* hairpin: it talked to the outside address */

@@ -138,16 +138,11 @@ struct action {
 	const uint16_t *dep;
 };
 
-static struct action action_of(const struct ct *c, uint32_t r)
+static struct action action_of(const struct ct *c, const union record *now)
 {
-	if (c->v6) {
-		const struct flow6 *f = ct_flow6(r);
-		uint32_t gensum = LOAD_ACQUIRE(&f->gensum);
-		return (struct action){ f->adj, f->in, gensum, f->dep };
-	}
-	const struct flow4 *f = ct_flow4(r);
-	uint32_t gensum = LOAD_ACQUIRE(&f->gensum);
-	return (struct action){ f->adj, f->in, gensum, f->dep };
+	if (c->v6)
+		return (struct action){ now->v6.adj, now->v6.in, now->v6.gensum, now->v6.dep };
+	return (struct action){ now->v4.adj, now->v4.in, now->v4.gensum, now->v4.dep };
 }
 
 /* Longer than 'mtu' and not to be cut up further. */
@@ -163,13 +158,14 @@ static uint32_t live_record(const struct pkt *p, const struct ct *c, uint32_t no
 	if (p->ttl <= 1 || (p->proto == PROTO_TCP && p->tcp_flags & TCP_DECIDED))
 		return 0;
 	uint32_t r = ct_find(c, key, p->hash, now_s);
-	if (!r)
+	union record now = { 0 };
+	if (!r || !record_peek(c, r, &now))
 		return 0;
-	const struct action a = action_of(c, r);
+	const struct action a = action_of(c, &now);
 	const struct adj *adj = adj_at(a.adj);
 	if (a.gensum != gen_sum(a.dep) || a.in != p->in || adj->kind == ADJ_NONE || too_long(p, adj->mtu))
 		return 0;
-	if (p->flags & PKT_VNI_CLAIM && ct_conn(c, r >> 1)->vni[r & 1] != p->outer_vni)
+	if (p->flags & PKT_VNI_CLAIM && LOAD_RELAXED(&ct_conn(c, r >> 1)->vni[r & 1]) != p->outer_vni)
 		return 0;
 	return r;
 }
@@ -186,13 +182,15 @@ static void set_id4(uint8_t *l3, uint16_t id)
 /* The source that record 'r' gives its packets, if it is another than theirs. */
 static bool other_source(const struct ct *c, uint32_t r, struct ipaddr *src, struct ipaddr *dst)
 {
+	union record now = { 0 };
+	record_read(c, r, &now);
 	if (c->v6) {
-		const struct flow6 *f = ct_flow6(r);
+		const struct flow6 *f = &now.v6;
 		*src = ip_from6(f->src);
 		*dst = ip_from6(f->dst);
 		return memcmp(f->src, f->key.src, 16) != 0;
 	}
-	const struct flow4 *f = ct_flow4(r);
+	const struct flow4 *f = &now.v4;
 	*src = ip_from4(f->src);
 	*dst = ip_from4(f->dst);
 	return f->src != f->key.src;

@@ -181,7 +181,7 @@ static bool from_its_side(const struct decision *d, const struct conn *cn, uint3
 		step_route(key->zone, &key->src, (uint32_t)d->p->hash, ID_UNKNOWN, &from);
 	if (class == FLOW_IN_REMOTE)
 		return (from.in & 0xff000000) == FLOW_IN_REMOTE;
-	if (r & 1 && cn->flags & CONN_PROXY)
+	if (r & 1 && conn_flags(cn) & CONN_PROXY)
 		return in == FLOW_IN_HOST;
 	/* the kernel may have routed it here from a device that is no port of ours */
 	return from.in == in || (class == FLOW_IN_HOST && from.in == FLOW_IN_UPLINK);
@@ -191,7 +191,7 @@ static bool from_its_side(const struct decision *d, const struct conn *cn, uint3
 static const struct ipaddr *direct_backend(const struct conn *cn, uint32_t r, const struct tuple *key,
 					   const struct tuple *sibling)
 {
-	if (r & 1 || !(cn->flags & CONN_SERVICE) || !ip_eq(&key->dst, &sibling->src))
+	if (r & 1 || !(conn_flags(cn) & CONN_SERVICE) || !ip_eq(&key->dst, &sibling->src))
 		return NULL;
 	return &backend_key_at(LOAD_RELAXED(&cn->dnat))->addr;
 }
@@ -263,7 +263,7 @@ enum step step_icmp_error(struct decision *d)
 	if (ip_eq(&src, &key.src) || from_inside)
 		src = sibling.dst; /* the end itself, or an inside router, shows the address the outside knows: RFC 5508 REQ-5 */
 	s = forward(d, &sibling, direct_backend(cn, r, &key, &sibling),
-		    cn->flags & CONN_PROXY && !(r & 1) ? r >> 1 : 0);
+		    conn_flags(cn) & CONN_PROXY && !(r & 1) ? r >> 1 : 0);
 	if (s != STEP_ON || d->x)
 		return s;
 	rewrite_quoted(&q, &sibling, p->flags & PKT_IP6);

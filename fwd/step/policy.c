@@ -62,7 +62,7 @@ enum step step_policy(struct decision *d)
 {
 	enum step s;
 	const struct route *dst = d->reply ? &d->from : &d->to;
-	uint32_t src_in = d->reply || d->record ? d->conn->in : d->p->in;
+	uint32_t src_in = d->reply || d->record ? LOAD_RELAXED(&d->conn->in) : d->p->in;
 	if (d->hairpin) {
 		decide_say(d, "policy", "allowed: it reaches itself");
 		return STEP_ON;

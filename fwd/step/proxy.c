@@ -42,7 +42,7 @@ void decide_proxy_route(uint16_t port, struct route *r)
 enum step step_proxy(struct decision *d)
 {
 	enum step s;
-	const bool began = d->record && LOAD_RELAXED(&d->conn->flags) & CONN_PROXY;
+	const bool began = d->record && conn_flags(d->conn) & CONN_PROXY;
 	if (began && !d->proxy_port)
 		d->proxy_port = proxy_port(d->ct->v6, d->record >> 1);
 	if (!d->proxy_port) /* 'began': taken over from a crash, and the rule has gone since */

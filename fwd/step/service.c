@@ -148,7 +148,7 @@ enum step step_service(struct decision *d)
 	const struct service *s;
 	bool vip;
 	if (d->record)
-		return d->conn->flags & CONN_SERVICE ? known_connection(d) : STEP_ON;
+		return conn_flags(d->conn) & CONN_SERVICE ? known_connection(d) : STEP_ON;
 	d->out = *t;
 	d->osrc = t->src;
 	d->odst = t->dst;

@@ -22,15 +22,40 @@ struct flow_key6 {
 	__u32 zp;
 };
 
-/* One cache line. 'seen', 'packets', 'bytes' are written by whoever replays it, plain stores; a carry out of 'bytes' or
- * 'packets' goes to the connection. The rest is written before publication or while 'gensum' is invalid. */
+/* One cache line. 'seen', 'packets', 'bytes' are written by whoever replays it, relaxed stores: two at once may lose counts.
+ * A carry out of 'bytes' or 'packets' goes to the connection. The key is written before publication.
+ *
+ * The rest may be decided anew while others replay it. Writer, one at a time: 'gensum' invalid, 'version' + 1 (with 'adj',
+ * one store), the other fields, 'gensum' last. Reader: 'version' (with 'adj'), 'gensum', the other fields, 'version' again; all
+ * is of one decision when the version still stands. 'gensum' alone would not tell: two decisions may have one sum. */
 struct flow4 {
 	struct flow_key4 key;
-	__be32 src, dst; /* the tuple to write: NAT or not, one 12-byte store */
-	__be16 sport, dport;
-	__u16 d3;     /* checksum delta of addresses and the TTL step, for the IPv4 header */
-	__u16 d4;     /* checksum delta of addresses and ports, for TCP and UDP */
-	__u32 adj;    /* adjacency index */
+	union {
+		struct {
+			__be32 src, dst; /* the tuple to write, NAT or not */
+		};
+		__u64 addrs;
+	};
+	union {
+		struct {
+			__be16 sport, dport;
+		};
+		__u32 ports;
+	};
+	union {
+		struct {
+			__u16 d3; /* checksum delta of addresses and the TTL step, for the IPv4 header */
+			__u16 d4; /* checksum delta of addresses and ports, for TCP and UDP */
+		};
+		__u32 deltas;
+	};
+	union {
+		struct {
+			__u16 adj;     /* adjacency index */
+			__u16 version; /* times it was written */
+		};
+		__u32 way;
+	};
 	__u32 in;     /* ingress it was decided for: FLOW_IN_* */
 	__u16 dep[4]; /* generation counters it depends on (tables/abi/gen.h) */
 	__u32 gensum; /* their sum when it was decided */
@@ -40,11 +65,27 @@ struct flow4 {
 
 struct flow6 {
 	struct flow_key6 key;
-	__u32 adj, in;
+	union {
+		struct {
+			__u16 adj, version;
+		};
+		__u32 way;
+	};
+	__u32 in;
 	__u16 dep[4];
 	__u32 gensum, seen;
-	__u8 src[16], dst[16];
-	__be16 sport, dport;
+	union {
+		struct {
+			__u8 src[16], dst[16];
+		};
+		__u64 addrs[4];
+	};
+	union {
+		struct {
+			__be16 sport, dport;
+		};
+		__u32 ports;
+	};
 	__u16 d4;
 	__u16 pad;
 	__u32 packets, bytes;
