@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/config.h"
 #include "fwd/base/clock.h"
+#include "fwd/claim.h"
 #include "fwd/fib.h"
 #include "fwd/probe.h"
 #include "fwd/meter.h"
@@ -251,6 +252,23 @@ static void show_vteps(struct out *o)
 	}
 }
 
+static void show_addresses(struct out *o)
+{
+	struct ipaddr a;
+	struct claim c;
+
+	for (uint32_t i = claim_next(0, &a, &c); i && !out_full(o); i = claim_next(i, &a, &c)) {
+		out_row(o);
+		out_ip(o, "address", &a);
+		out_str(o, "port", ports[c.port] ? ports[c.port]->conf.name : NULL);
+		out_str(o, "state", claim_state_names[c.state]);
+		if (mac_is_zero(&c.other))
+			out_str(o, "other", NULL);
+		else
+			out_mac(o, "other", &c.other);
+	}
+}
+
 static void show_tables_list(struct out *o);
 
 static uint64_t count_ct(void)
@@ -305,6 +323,8 @@ const struct show_table show_tables[] = {
 	{ "routes", "the mirrored kernel routes", show_routes, count_fib },
 	{ "pools", "NAT pools and their ports in use", show_pools, NULL },
 	{ "blocks", "blocks of NAT pools: who has which ports", show_blocks, count_nat_block },
+	{ "addresses", "pool and service addresses on a link: ours, asked for, or another host's", show_addresses,
+	  NULL },
 	{ "vteps", "tunnel ends of this box", show_vteps, NULL },
 	{ "offload", "what the kernel forwards by itself, and why not more", show_offload, NULL },
 	{ "tables", "the tables, their entries and limits", show_tables_list, NULL },

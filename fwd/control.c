@@ -11,6 +11,7 @@
 
 #include "fwd/base/clock.h"
 #include "fwd/base/log.h"
+#include "fwd/claim.h"
 #include "fwd/fib.h"
 #include "fwd/gate.h"
 #include "fwd/health.h"
@@ -200,51 +201,6 @@ void control_host_routes(bool on)
 	}
 }
 
-/* ---- service and pool addresses ---- */
-
-/* Neighbours that know the address from elsewhere, another gateway for instance, hear who has it now (RFC 5227 3, RFC 4861
- * 7.2.6). Only where it is on the link: else routers lead to it. */
-void control_announce(const struct ipaddr *vip)
-{
-	uint8_t f[ETH_HLEN_ + IP6_HLEN + 32] = { 0 }, *h = f + ETH_HLEN_, *i = h + IP6_HLEN;
-	struct fib_result r;
-	fib_lookup(vip, 0, &r);
-	if (r.kind != FIB_UNICAST || r.nh.port < PORT_FIRST || !ip_is_zero(&r.nh.gateway) || !ports[r.nh.port])
-		return;
-	const uint8_t *m = ports[r.nh.port]->mac.b;
-	memcpy(f + 6, m, 6);
-	if (ip_is4(vip)) {
-		memset(f, 255, 6);
-		wr16(f + 12, ET_ARP);
-		wr16(h, 1);
-		wr16(h + 2, ET_IP4);
-		h[4] = 6;
-		h[5] = 4;
-		wr16(h + 6, 1);
-		memcpy(h + 8, m, 6);
-		memcpy(h + 14, vip->b + 12, 4);
-		memcpy(h + 24, vip->b + 12, 4);
-		workers_inject((uint16_t)r.nh.port, f, 60);
-		return;
-	}
-	memcpy(f, (const uint8_t[]){ 0x33, 0x33, 0, 0, 0, 1 }, 6);
-	wr16(f + 12, ET_IP6);
-	h[0] = 0x60;
-	wr16(h + 4, 32);
-	h[6] = PROTO_ICMP6;
-	h[7] = 255;
-	memcpy(h + 8, vip->b, 16);
-	memcpy(h + 24, (const uint8_t[16]){ 0xff, 2, [15] = 1 }, 16);
-	i[0] = 136;
-	wr32(i + 4, 0xa0000000); /* router, override */
-	memcpy(i + 8, vip->b, 16);
-	i[24] = 2;
-	i[25] = 1;
-	memcpy(i + 26, m, 6);
-	st16(i + 2, (uint16_t)~csum_fold(csum_add(i, 32, csum_pseudo(h + 8, h + 24, 16, PROTO_ICMP6, 32))));
-	workers_inject((uint16_t)r.nh.port, f, sizeof(f));
-}
-
 static void endpoint_link(const struct endpoint *have, uint32_t ifindex, bool present)
 {
 	struct endpoint ep = *have;
@@ -341,6 +297,8 @@ void control_requests(void)
 			const struct endpoint *ep = endpoint_by_id(r.key.vni);
 			if (ep && mac_is_zero(&ep->mac))
 				probe(ep);
+		} else if (r.kind == REQUEST_ADDRESS_SEEN) {
+			claim_seen(&r.key.ip, r.key.dev, &r.mac);
 		} else {
 			resolve_request(&r);
 		}
@@ -351,6 +309,7 @@ void control_requests(void)
 void control_tick(uint64_t now_ns)
 {
 	nat_log_tick();
+	claim_tick(now_ns);
 	if (now_ns < next_probe_ns)
 		return;
 	next_probe_ns = now_ns + NS_PER_S;

@@ -11,8 +11,6 @@ void control_init(struct loader *l);
 /* After endpoint 'id' was added, changed or removed (then 'old' is what it was): device, filter, adjacency, probes, routes.
  * 0, or -errno with the cause: the endpoint stands in the table but gets no traffic until its device is right. */
 int control_endpoint_changed(uint32_t id, const struct endpoint *old, struct err *e);
-/* A service or pool address came: tells the neighbours on its link. Not when it is the box's own. */
-void control_announce(const struct ipaddr *vip);
 /* A prefix that the box reaches over the gate was added or removed: a route on sluice_host (set host-routes on). */
 void control_host_prefix(const struct ipnet *n, bool present);
 void control_host_routes(bool on); /* the setting changed */

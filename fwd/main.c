@@ -20,6 +20,7 @@
 #include "fwd/base/clock.h"
 #include "fwd/base/log.h"
 #include "fwd/base/rcu.h"
+#include "fwd/claim.h"
 #include "fwd/control.h"
 #include "fwd/decide.h"
 #include "fwd/export.h"
@@ -55,7 +56,7 @@ static struct {
 	struct loader *loader;
 	int lock_fd;
 	char lock_path[108];
-	bool stop;
+	bool started, stop;
 } run = { .name = "main", .lock_fd = -1 };
 
 static void usage(FILE *f)
@@ -84,7 +85,7 @@ static int init_tables(struct err *e)
 	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) || (err = ct_init(0, 0, e)) ||
 	    (err = proxy_init(e)) || (err = service_init(e)) || (err = affinity_init(e)) || (err = frag_init(e)) ||
 	    (err = fib_init(e)) || (err = resolve_init(e)) || (err = observe_init(e)) || (err = probe_init(e)) ||
-	    (err = nat_log_init(e)))
+	    (err = nat_log_init(e)) || (err = claim_init(e)))
 		return err;
 	ct_on_delete = on_connection_gone;
 	ct_may_evict = decide_may_evict;
@@ -170,20 +171,25 @@ static void on_tunnels(void)
 	offload_dirty();
 }
 
+/* What a crash interrupted was ours until then. */
+static bool ask_first(void)
+{
+	return settings.duplicate_detection && (run.started || !run.loader || !loader_adopted(run.loader));
+}
+
+static void on_address(bool added, const struct ipaddr *a)
+{
+	steering_dirty();
+	if (added)
+		claim_begin(a, ask_first());
+	else
+		claim_dirty();
+}
+
 static void on_pool(bool added, int index, const struct nat_pool *p)
 {
 	(void)index;
-	steering_dirty();
-	if (added)
-		control_announce(&p->addr);
-}
-
-/* Of two at one address of the box each has a port of its own there. */
-static void on_service(bool added, const struct ipaddr *vip)
-{
-	steering_dirty();
-	if (added)
-		control_announce(vip);
+	on_address(added, &p->addr);
 }
 
 static void on_vtep(bool added, const struct vtep *v)
@@ -222,7 +228,7 @@ static const struct config_hooks hooks = {
 	.prefix_changed = on_prefix,
 	.tunnels_changed = on_tunnels,
 	.pool_changed = on_pool,
-	.service_changed = on_service,
+	.service_changed = on_address,
 	.vtep_changed = on_vtep,
 	.port_changed = on_port,
 	.setting_changed = on_setting,
@@ -446,6 +452,7 @@ static int start_and_run(struct err *e)
 	if ((err = server_open(run.socket ? run.socket : path, e)) || (err = workers_start(e)))
 		goto fail;
 	config_started();
+	run.started = true;
 	config_devices_required = !run.no_kernel;
 	notify_supervisor("READY=1");
 	log_info("%s: %u worker%s, ready", run.name, n_workers, n_workers == 1 ? "" : "s");

@@ -25,12 +25,12 @@ struct port_counter {
 };
 
 /* Worker -> control thread. */
-enum request_kind { REQUEST_RESOLVE, REQUEST_LEARN_MAC, REQUEST_NEIGHBOR_SEEN };
+enum request_kind { REQUEST_RESOLVE, REQUEST_LEARN_MAC, REQUEST_NEIGHBOR_SEEN, REQUEST_ADDRESS_SEEN };
 struct request {
 	uint32_t kind;
 	uint32_t endpoint;       /* LEARN_MAC */
-	struct mac mac;          /* LEARN_MAC, NEIGHBOR_SEEN */
-	struct neighbor_key key; /* RESOLVE, NEIGHBOR_SEEN (ARP reply or NA that came over a tunnel) */
+	struct mac mac;          /* LEARN_MAC, NEIGHBOR_SEEN, ADDRESS_SEEN */
+	struct neighbor_key key; /* RESOLVE, NEIGHBOR_SEEN (ARP reply or NA that came over a tunnel), ADDRESS_SEEN */
 };
 
 enum { TX_BURST = 64, HELD_MAX = 256, HELD_PER_NEIGHBOR = 3 };

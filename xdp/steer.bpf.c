@@ -2,13 +2,14 @@
 /* XDP on uplinks (sluice_steer): an allow list of what the engine takes; everything else stays with the kernel
  * untouched. XDP on sluice_net (sluice_gate): every frame to the engine, none past it.
  *
- * Order: the device is configured; kernel replay has the flow; ARP and neighbour solicitations by their target; own destination MAC; longest prefix
+ * Order: the device is configured; kernel replay has the flow; ARP and neighbour discovery by the addresses in it; own destination MAC; longest prefix
  * of the destination; then its flags. Tagged frames are passed: VLAN devices belong to the kernel. */
 #define WITH_STEER
 #define WITH_REPLAY
 #include "xdp/replay_xdp.bpf.h"
 
 #define ND_SOLICIT 135
+#define ND_ADVERTISE 136
 
 static __always_inline struct steer_val *find(const __u32 a[4])
 {
@@ -137,33 +138,47 @@ static __always_inline int vtep_is_ours(const struct steer_val *v, const struct 
 		ports[1] == v->vtep_port[3]);
 }
 
-static __always_inline int arp_is_ours(const __u8 *arp, void *end, int unicast, const __u8 *dmac)
+static __always_inline int engine_answers(const __u32 a[4])
 {
-	__u32 target[4] = { 0, 0, bpf_htonl(0xffff), 0 };
-	const __u32 *head = (const void *)arp;
-	struct steer_val *v;
+	struct steer_val *v = find(a);
 
-	if ((void *)arp + 28 > end || (!unicast && (dmac[0] & dmac[1] & dmac[2] & dmac[3] & dmac[4] & dmac[5]) != 0xff))
-		return 0;
-	/* Ethernet, IPv4, lengths 6 and 4, request */
-	if (head[0] != bpf_htonl(0x00010800) || head[1] != bpf_htonl(0x06040001))
-		return 0;
-	__builtin_memcpy(&target[3], arp + 24, 4);
-	v = find(target);
 	return v && v->flags & STEER_ARP;
 }
 
-static __always_inline int solicit_is_ours(const struct pkt *p, void *end)
+/* Who asks for one of our addresses, and who says that it is his. */
+static __always_inline int arp_is_ours(const __u8 *arp, void *end, int unicast, const __u8 *dmac)
+{
+	__u32 a[4] = { 0, 0, bpf_htonl(0xffff), 0 };
+	const __u32 *head = (const void *)arp;
+
+	if ((void *)arp + 28 > end || (!unicast && (dmac[0] & dmac[1] & dmac[2] & dmac[3] & dmac[4] & dmac[5]) != 0xff))
+		return 0;
+	/* Ethernet, IPv4, lengths 6 and 4, request or answer */
+	if (head[0] != bpf_htonl(0x00010800) || (head[1] != bpf_htonl(0x06040001) && head[1] != bpf_htonl(0x06040002)))
+		return 0;
+	__builtin_memcpy(&a[3], arp + 14, 4);
+	if (engine_answers(a))
+		return 1;
+	__builtin_memcpy(&a[3], arp + 24, 4);
+	return head[1] == bpf_htonl(0x06040001) && engine_answers(a);
+}
+
+static __always_inline int nd_is_ours(const struct pkt *p, void *end)
 {
 	__u8 *l4 = pkt_l4(p, 24, end);
-	struct steer_val *v;
 	__u32 target[4];
 
-	if (!l4 || p->proto != P_ICMP6 || p->frag || p->hop_limit != 255 || l4[0] != ND_SOLICIT)
+	if (!l4 || p->proto != P_ICMP6 || p->frag || p->hop_limit != 255 ||
+	    (l4[0] != ND_SOLICIT && l4[0] != ND_ADVERTISE))
 		return 0;
 	__builtin_memcpy(target, l4 + 8, 16);
-	v = find(target);
-	return v && v->flags & STEER_ARP;
+	return engine_answers(target);
+}
+
+/* Solicited-node groups and all nodes: where neighbour discovery goes that is not for us alone. */
+static __always_inline int is_nd_group(const __u8 *mac)
+{
+	return mac[0] == 0x33 && mac[1] == 0x33 && (mac[2] == 0xff || (!(mac[2] | mac[3] | mac[4]) && mac[5] == 1));
 }
 
 static __always_inline int is_ours(void *data, void *end, const struct steer_dev *dev)
@@ -180,11 +195,11 @@ static __always_inline int is_ours(void *data, void *end, const struct steer_dev
 	own = !((have[0] ^ want[0]) | (have[1] ^ want[1]) | (have[2] ^ want[2]));
 	if (eth->h_proto == bpf_htons(ETH_P_ARP))
 		return arp_is_ours((void *)(eth + 1), end, own, eth->h_dest);
-	if (!own && (eth->h_dest[0] != 0x33 || eth->h_dest[1] != 0x33 || eth->h_dest[2] != 0xff))
+	if (!own && !is_nd_group(eth->h_dest))
 		return 0;
 	if (parse_ip(eth + 1, end, eth->h_proto, 4, &p))
 		return 0;
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6) && solicit_is_ours(&p, end))
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6) && nd_is_ours(&p, end))
 		return 1;
 	if (!own)
 		return 0;

@@ -5,8 +5,9 @@
  *              works; never probes, DAD or gratuitous ones, so an address stays the container's own
  *  overlay     network mode: requests for anything that is not the remote's own; answers teach the control thread
  *  uplink      pool and service addresses that the kernel does not own; probes for them too, or another host would take one of them
- *              for free (RFC 5227 2.1.1, RFC 4861 7.2.4)
+ *              for free (RFC 5227 2.1.1, RFC 4861 7.2.4). Not before a claim is made; the control thread hears who else has one
  * A request is turned into its answer in place; the frame leaves where it came from. */
+#include "fwd/claim.h"
 #include "fwd/decide.h"
 #include "fwd/gate.h"
 #include "fwd/replay.h"
@@ -222,15 +223,42 @@ static enum step from_overlay(struct decision *d, const struct l2 *q)
 	return STEP_DONE;
 }
 
-static enum step from_uplink(struct decision *d, const struct l2 *q)
+/* A pool or service address that the kernel does not own: those it answers for itself. */
+static bool is_ours(const struct ipaddr *a)
 {
 	struct fib_result f;
+	if (nat_pool_by_addr(a) < 0 && !service_is_vip(a))
+		return false;
+	fib_lookup(a, 0, &f);
+	return f.kind != FIB_LOCAL;
+}
+
+/* The sender says that an address is his, or asks for it as we still do: of two that do the latter none may have it (RFC 4862
+ * 5.4.3, RFC 5227 2.1.1). */
+static void watch_claims(struct decision *d, const struct l2 *q)
+{
+	const struct pkt *p = d->p;
+	const bool asks = q->request && ip_is_zero(&q->sender), says = q->arp || !q->request;
+	const struct ipaddr *a = q->arp && !asks ? &q->sender : &q->target;
+	struct request r = { .kind = REQUEST_ADDRESS_SEEN, .key = { .ip = *a, .dev = p->port } };
+	memcpy(r.mac.b, p->inner + 6, 6);
+	if (!(asks ? claim_withheld(a) : says) || mac_eq(&r.mac, &ports[p->port]->mac) || !is_ours(a))
+		return;
+	decide_say(d, "l2", "another host %s an address of ours", asks ? "asks for" : "has");
+	if (!d->x)
+		worker_request(d->w, &r);
+}
+
+static enum step from_uplink(struct decision *d, const struct l2 *q)
+{
 	const bool gratuitous = ip_eq(&q->sender, &q->target);
-	if (!q->request || gratuitous || (nat_pool_by_addr(&q->target) < 0 && !service_is_vip(&q->target)))
+	watch_claims(d, q);
+	if (!q->request || gratuitous || !is_ours(&q->target))
 		return decide_drop(d, DROP_ARP);
-	fib_lookup(&q->target, 0, &f);
-	if (f.kind == FIB_LOCAL) /* the kernel answers for its own */
+	if (claim_withheld(&q->target)) {
+		decide_say(d, "l2", "not answered: the address is not ours yet, or another's ('show addresses')");
 		return decide_drop(d, DROP_ARP);
+	}
 	return answer(d, q, &ports[d->p->port]->mac);
 }
 

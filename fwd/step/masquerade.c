@@ -7,6 +7,7 @@
  * which the first is known outside (RFC 4787 REQ-9a, RFC 5382 REQ-8). */
 #include <errno.h>
 
+#include "fwd/claim.h"
 #include "fwd/decide.h"
 #include "tables/ipmasq.h"
 #include "tables/nat.h"
@@ -192,6 +193,11 @@ static enum step masquerade_static(struct decision *d, int pool)
 static enum step masquerade_new(struct decision *d, int pool)
 {
 	char text[IP_STRLEN];
+	if (claim_taken(&nat_pools[pool].addr)) {
+		decide_say(d, "masquerade", "another host on the link has pool address %s ('show addresses')",
+			   ip_print(&nat_pools[pool].addr, text));
+		return decide_drop(d, DROP_NAT_NO_PORT);
+	}
 	if (nat_is_static(&nat_pools[pool]))
 		return masquerade_static(d, pool);
 	if (!nat_proto_supported(d->wire.proto))

@@ -28,7 +28,7 @@ enum steer_flag {
 	STEER_VTEP = 2, /* UDP to one of vtep_port[] (non-first fragments of UDP to it are passed) */
 	/* TCP, UDP, ICMP echo reply whose port or id bit is set; ICMP errors by their embedded source port */
 	STEER_POOL = 4,
-	STEER_ARP = 8,   /* ARP requests and neighbour solicitations for this host address: the engine answers */
+	STEER_ARP = 8,   /* ARP and ND about this host address: the engine answers, and hears who has it */
 	STEER_PASS = 16, /* hole inside a wider prefix: the box's own address; never taken */
 	/* the box's own address with services: what map steer_service names; ICMP errors and fragments as with STEER_POOL */
 	STEER_SERVICE = 32,

@@ -252,6 +252,13 @@ static void neighbour_requests(void **state)
 	TAKES(ETH(OWN, "08 06") ARP("01", OWNED4));
 	PASSES(ETH("ff ff ff ff ff ff", "08 06") ARP("01", SHARED4));
 	PASSES(ETH("ff ff ff ff ff ff", "08 06") ARP("02", OWNED4));
+	/* who says that it is his: in an answer to us, asking for another, gratuitous; about another's: the kernel's */
+#define ARP_BY(op, sender, target) "00 01 08 00 06 04 00 " op " 02 00 00 00 00 01 " sender " 00 00 00 00 00 00 " target
+	TAKES(ETH(OWN, "08 06") ARP_BY("02", OWNED4, "00 00 00 00"));
+	TAKES(ETH("ff ff ff ff ff ff", "08 06") ARP_BY("01", OWNED4, SHARED4));
+	TAKES(ETH("ff ff ff ff ff ff", "08 06") ARP_BY("02", OWNED4, OWNED4));
+	PASSES(ETH(OWN, "08 06") ARP_BY("02", SHARED4, OWNED4));
+	PASSES(ETH(OWN, "08 06") ARP_BY("03", OWNED4, OWNED4));
 	PASSES(ETH("02 00 00 00 00 ab", "08 06") ARP("01", OWNED4));
 	PASSES(ETH("ff ff ff ff ff ff", "08 06") "00 01 08 00 06 04 00 01");
 	TAKES(ETH("33 33 ff 00 00 05", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 01 ff 00 00 05")
@@ -261,7 +268,14 @@ static void neighbour_requests(void **state)
 	PASSES(ETH6 "60 00 00 00 00 40 3a 40 20 01 0d b8 00 00 00 00 00 00 00 00 00 00 00 01 " POOL6 NS("87", POOL6));
 	PASSES(ETH("33 33 ff 00 00 05", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 01 ff 00 00 05")
 		       NS("87", NONE6));
+	TAKES(ETH("33 33 00 00 00 01", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 00 00 00 00 01")
+		      NS("88", POOL6));
+	TAKES(ETH6 IP6("3a", POOL6) NS("88", POOL6));
 	PASSES(ETH("33 33 00 00 00 01", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 00 00 00 00 01")
+		       NS("88", NONE6));
+	PASSES(ETH("33 33 00 00 00 01", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 00 00 00 00 01")
+		       NS("86", POOL6));
+	PASSES(ETH("33 33 00 00 00 02", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 00 00 00 00 02")
 		       NS("88", POOL6));
 	PASSES(ETH("33 33 ff 00 00 05", "86 dd") IP6("11", ALL6) PORTS("00 35", "9c 41") PAD);
 }

@@ -9,6 +9,7 @@
  *	route PREFIX blackhole|unreachable|prohibit|throw|broadcast	a route that leads nowhere
  *	local ADDR port NAME|host	an address of the box
  *	neigh NAME ADDR MAC|failed|gone	what the kernel says about a neighbour on a port
+ *	claim ADDR			a pool or service address came: is it free?
  *	port NAME down|up|veth|beside|mtu N	the device; what comes by a veth may have an unfinished checksum; beside: the
  *					kernel is on the link, too
  *	clock +SECONDS

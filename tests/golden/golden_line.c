@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "fwd/base/clock.h"
+#include "fwd/claim.h"
 #include "fwd/resolve.h"
 #include "tables/ct.h"
 #include "tables/nat.h"
@@ -367,6 +368,18 @@ static bool expect_line(struct golden *g, const char *verb, char *rest)
 	return true;
 }
 
+static void do_claim(struct golden *g, char *words)
+{
+	struct ipaddr a;
+	const char *w = golden_word(&words);
+	if (!w || !ip_parse(w, &a)) {
+		golden_fail(g, "claim: an address was expected");
+		return;
+	}
+	claim_begin(&a, true);
+	changed(g);
+}
+
 static bool setup_line(struct golden *g, const char *verb, char *rest)
 {
 	if (!strcmp(verb, "route") || !strcmp(verb, "noroute"))
@@ -379,6 +392,8 @@ static bool setup_line(struct golden *g, const char *verb, char *rest)
 		do_port(g, rest);
 	else if (!strcmp(verb, "clock"))
 		do_clock(g, rest);
+	else if (!strcmp(verb, "claim"))
+		do_claim(g, rest);
 	else if (!strcmp(verb, "noreplay"))
 		g->noreplay = true;
 	else

@@ -12,6 +12,7 @@
 #include "fwd/base/hash.h"
 #include "fwd/base/log.h"
 #include "fwd/base/rcu.h"
+#include "fwd/claim.h"
 #include "fwd/control.h"
 #include "fwd/decide.h"
 #include "fwd/frag.h"
@@ -92,7 +93,7 @@ int box_open(const struct box_limits *l, struct err *e)
 	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) ||
 	    (err = ct_init(l->ct_tcp ? l->ct_tcp : CONNECTIONS, l->ct_other ? l->ct_other : CONNECTIONS, e)) ||
 	    (err = proxy_init(e)) || (err = service_init(e)) || (err = affinity_init(e)) || (err = frag_init(e)) ||
-	    (err = fib_init(e)) || (err = resolve_init(e)))
+	    (err = fib_init(e)) || (err = resolve_init(e)) || (err = claim_init(e)))
 		return err;
 	ct_on_delete = decide_connection_gone;
 	ct_may_evict = decide_may_evict;
@@ -122,6 +123,7 @@ bool box_close(struct err *e)
 		frames_fini();
 	}
 	config_fini();
+	claim_fini();
 	resolve_fini();
 	fib_fini();
 	ct_fini();

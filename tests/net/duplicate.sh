@@ -1,0 +1,48 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Pool and service addresses on a link: one that another host has already is left to it, in both families, and taken once it is
+# gone there; one that is free is announced; a host that looks for a free address does not get ours (its kernel does DAD).
+. "$(dirname "$0")/_env.sh"
+
+topo_gateway
+addr out eth0 198.51.100.66/24 2001:db8:2::66/64
+gw_mac=$(nsip gw -j link show up1 | jq -r '.[0].address')
+out_mac=$(nsip out -j link show eth0 | jq -r '.[0].address')
+topo_gateway_conf >"$TMP/conf"
+echo "add nat pool 198.51.100.66 port up1 source 10.1.0.10/32" >>"$TMP/conf"
+sluiced_start "$TMP/conf"
+ctl add service "[2001:db8:2::66]:80/tcp"
+ctl add nat pool 198.51.100.67 port up1
+ctl add nat pool 2001:db8:2::67 port up1
+
+# state ADDR: and who else has it
+state() { ctl -j show addresses "address=$1" | jq -r '.[] | "\(.state) \(.other)"'; }
+for a in 198.51.100.67 2001:db8:2::67; do
+	need "[ \"\$(state $a)\" = 'own null' ]" 5 "$a is free"
+	nsip out neigh flush to $a dev eth0
+	need "ns out arping -q -c 1 -w 1 -I eth0 $a || ns out ping -q -c 1 -W 1 $a; nsip out neigh show $a dev eth0 | grep -q $gw_mac" 5 \
+		"the gateway answers for $a"
+done
+for a in 198.51.100.66 2001:db8:2::66; do
+	need "[ \"\$(state $a)\" = 'taken $out_mac' ]" 5 "$a is another's: $(state $a)"
+	grep -q "address $a: $out_mac on port up1 has it" "$LOG/sluiced.log" || fail "the log does not name $a"
+done
+ping_ok c2 198.51.100.2
+ping_no c1 198.51.100.2
+ok "what another host has is left to it"
+
+nsip out addr del 198.51.100.66/24 dev eth0
+nsip out addr del 2001:db8:2::66/64 dev eth0
+for a in 198.51.100.66 2001:db8:2::66; do
+	need "[ \"\$(state $a)\" = 'own $out_mac' ]" 15 "$a is free now: $(state $a)"
+done
+ping_ok c1 198.51.100.2
+ok "and taken once it is free"
+
+ns out sysctl -qw net.ipv6.conf.all.accept_dad=1 net.ipv6.conf.eth0.accept_dad=1
+nsip out addr add 2001:db8:2::66/64 dev eth0
+need "nsip out addr show dev eth0 | grep -q '2001:db8:2::66.*dadfailed'" 5 "another host finds that it is ours"
+ctl del nat pool 198.51.100.67
+need "[ -z \"\$(state 198.51.100.67)\" ]" 5 "a pool that is gone is not claimed"
+balance_check
+pass
