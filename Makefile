@@ -265,12 +265,14 @@ bench-tables: bench
 	@B=$(B) $(KEEP_RESULT) tables 'interleaved rounds' -- $(B)/bench/tables $(ARGS)
 bench-io: all bench
 	@B=$(B) $(KEEP_RESULT) io 'AF_XDP over veth, medians, in turns' -- bench/io.sh $(ARGS)
-bench-kernel: all
-	@B=$(B) $(KEEP_RESULT) kernel 'iperf3 over veth, medians, in turns' -- bench/kernel.sh $(ARGS)
+bench-kernel: all bench
+	@tests/deps.sh '$(BENCH_PACKAGES)'
+	@B=$(B) $(KEEP_RESULT) kernel 'iperf3 over veth, medians, in turns; uplinks: search for 0.1 % loss' -- bench/kernel.sh $(ARGS)
+	@bench/verdict.py $(B)/bench/kernel.json
 bench-peers: all bench
 	@tests/deps.sh '$(BENCH_PACKAGES)'
 	@B=$(B) $(KEEP_RESULT) peers 'same run, same traffic; memory: cycles; devices: search for 0.1 % loss' -- bench/peers.sh $(ARGS)
-	@bench/peers/verdict.py $(B)/bench/peers.json
+	@bench/verdict.py $(B)/bench/peers.json
 demo: all
 	@B=$(B) tests/net/_demo.sh
 

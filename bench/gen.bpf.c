@@ -11,7 +11,7 @@
 struct gen_conf {
 	__u64 sent, first_ns, last_ns, turn; /* turn: 1/1024 ns */
 	__u32 interval;                      /* between frames, 1/1024 ns; 0: no pace */
-	__u32 ifindex, flow_mask, random, peer, reply, imix;
+	__u32 ifindex, flow_mask, hot_mask, random, peer, reply, imix;
 	__u8 header[64];
 };
 struct {
@@ -56,7 +56,8 @@ SEC("xdp") int gen(struct xdp_md *ctx)
 	if ((void *)(udp + 1) > end)
 		return XDP_DROP;
 	__builtin_memcpy(p, c->header, 42);
-	__u32 flow = x & c->flow_mask, peer = c->peer + (flow >> 14), port = bpf_htons(0x4000 | (flow & 0x3fff));
+	__u32 flow = x & (x >> 22 < 922 ? c->hot_mask : c->flow_mask), peer = c->peer + (flow >> 14),
+	      port = bpf_htons(0x4000 | (flow & 0x3fff));
 	if (c->reply) {
 		ip->saddr = bpf_htonl(peer);
 		udp->dest = port;

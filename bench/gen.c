@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* gen OBJECT DEVICE FLOWS DST-MAC [LENGTH|imix [PPS [REPLY-TO]]]: UDP frames out of a veth until a signal, PPS a second or (0)
+/* gen OBJECT DEVICE FLOWS[/HOT] DST-MAC [LENGTH|imix [PPS [REPLY-TO [PEER]]]]: UDP frames out of a veth until a signal, PPS a second or (0)
  * as fast as one core makes them; at its end it prints 'sent N seconds S'. LENGTH is without FCS; imix: 60, 590 and 1514, 7:4:1.
  * FLOWS is a power of two; flow f goes from 10.0.0.1 port 0x4000 | f % 16 Ki to 10.200.0.1 + f / 16 Ki port 5001, in random
- * order, no UDP checksum. REPLY-TO: the answers instead, to that address (10.0.0.1, or what it was translated to).
+ * order, no UDP checksum; with HOT nine of ten frames are of the first HOT flows. REPLY-TO: the answers instead, to that address
+ * (10.0.0.1, or what it was translated to), PEER in place of 10.200.0.1.
  * By BPF_PROG_TEST_RUN with live frames: no socket, no copy, so it outruns what it measures. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -18,7 +19,7 @@
 
 struct gen_conf {
 	uint64_t sent, first_ns, last_ns, turn;
-	uint32_t interval, ifindex, flow_mask, random, peer, reply, imix;
+	uint32_t interval, ifindex, flow_mask, hot_mask, random, peer, reply, imix;
 	uint8_t header[64];
 };
 
@@ -55,13 +56,18 @@ int main(int argc, char **argv)
 	uint8_t frame[1514] = { 0 };
 	struct mac dst;
 	uint32_t zero = 0;
-	struct ipaddr reply_to;
+	struct ipaddr reply_to, peer;
 	const bool reply = argc > 7, imix = argc > 5 && strcmp(argv[5], "imix") == 0;
-	if (argc < 5 || !mac_parse(argv[4], &dst) || (reply && !ip_parse(argv[7], &reply_to))) {
-		fprintf(stderr, "usage: gen OBJECT DEVICE FLOWS DST-MAC [LENGTH|imix [PPS [REPLY-TO]]]\n");
+	if (argc < 5 || !mac_parse(argv[4], &dst) || (reply && !ip_parse(argv[7], &reply_to)) ||
+	    !ip_parse(argc > 8 ? argv[8] : "10.200.0.1", &peer)) {
+		fprintf(stderr, "usage: gen OBJECT DEVICE FLOWS[/HOT] DST-MAC [LENGTH|imix [PPS [REPLY-TO [PEER]]]]\n");
 		return 2;
 	}
-	const unsigned flows = (unsigned)atoi(argv[3]), len = imix ? 1514 : argc > 5 ? (unsigned)atoi(argv[5]) : 60;
+	const char *slash = strchr(argv[3], '/');
+	const unsigned flows = (unsigned)atoi(argv[3]), hot = slash ? (unsigned)atoi(slash + 1) : flows,
+		       len = imix       ? 1514
+			     : argc > 5 ? (unsigned)atoi(argv[5])
+					: 60;
 	const double pps = argc > 6 ? atof(argv[6]) : 0;
 	struct bpf_object *o = bpf_object__open_file(argv[1], NULL);
 	if (!o || bpf_object__load(o)) {
@@ -70,8 +76,9 @@ int main(int argc, char **argv)
 	}
 	struct gen_conf c = { .ifindex = if_nametoindex(argv[2]),
 			      .flow_mask = flows - 1,
+			      .hot_mask = hot - 1,
 			      .random = 0x9e3779b9,
-			      .peer = 0x0ac80001,
+			      .peer = ntohl(peer.w[3]),
 			      .interval = pps > 0 ? (uint32_t)(1024e9 / pps) : 0,
 			      .reply = reply,
 			      .imix = imix };

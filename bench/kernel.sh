@@ -1,14 +1,31 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# bench-kernel [ROUNDS] [SECONDS]: established flows in the kernel's hands, sluice's replay beside the kernel's own forwarding on the
-# same devices, in turns. sluice with policy, conntrack, counters; the kernel plain: routing, proxy ARP, its VXLAN device.
-#   tcp      iperf3, one stream, container to container           vxlan    to a VXLAN peer
-#   small    UDP of 64 bytes, container to container (pps)        reverse  from a VXLAN peer
-# Prints a line a run, then  bench-kernel CASE sluice N kernel N UNIT ratio R  (medians; sub-differences of 20 % are noise).
+# bench-kernel [ROUNDS [SECONDS]] [containers] [uplinks]: established flows in the kernel's hands, beside the kernel's own forwarding
+# and others on the same devices, in turns.
+# containers: iperf3; sluice with policy, conntrack, counters; the kernel plain: routing, proxy ARP, its VXLAN device, and an
+# XDP program that passes everything where sluice has one
+#   tcp      one stream, container to container                   vxlan    to a VXLAN peer
+#   small    UDP of 64 bytes, container to container; also beside the kernel with nftables' conntrack (kernel-ct)
+#   reverse  one stream from a VXLAN peer
+# uplinks: by bench/peers/devices.sh, uplink to uplink by XDP with connections and SNAT, on both cores, the generator paced; 1 Mi
+# flows, uniform and with nine of ten packets on 1024 of them, beside the engine alone. xdp: the part that the kernel forwarded
+# One line a result, for bench/result.py.
 . "$(dirname "$0")/../tests/net/_env.sh"
+. bench/veth.sh
+. bench/peers/devices.sh
 
-ROUNDS=${1:-3} SECONDS_EACH=${2:-3}
-CASES="tcp vxlan reverse small"
+# shellcheck disable=SC2034 # of devices.sh
+BENCH=bench-kernel STEPS=5 ROUNDS=3 SECONDS_EACH=3 PARTS=
+declare -A NUMBERS=([1]=ROUNDS [2]=SECONDS_EACH)
+for word; do
+	case $word in
+	containers | uplinks) PARTS+=" $word" ;;
+	*[!0-9]*) fail "'$word': [ROUNDS [SECONDS]] [containers] [uplinks]" ;;
+	*) n=$((${n:-0} + 1)) && declare "${NUMBERS[$n]:-EXTRA}=$word" ;;
+	esac
+done
+declare -A CASES=([sluice]="tcp vxlan reverse small" [kernel]="tcp vxlan reverse small" [kernel-ct]=small)
+declare -A UNIT=([tcp]=mbit [vxlan]=mbit [reverse]=mbit [small]=kpps)
 
 by_sluice() {
 	{
@@ -31,7 +48,13 @@ by_kernel() {
 	topo_vxlan gw vx1 192.0.2.1 192.0.2.2
 	addr gw vx1 10.3.0.1/24
 	nsip gw route add 10.2.0.0/24 via 10.3.0.2
+	nsip gw link set up0 xdpdrv obj "$TMP/pass.o" sec xdp
 	need "ns c1 ping -q -c 1 -W 1 10.2.0.7" 10 "the kernel forwards"
+}
+by_kernel-ct() {
+	by_kernel
+	ns gw nft 'add table ip f; add chain ip f c { type filter hook forward priority 0; policy drop; };
+		add rule ip f c ct state established,related accept; add rule ip f c ct state new ip saddr 10.0.0.0/8 accept'
 }
 # one CASE: its figure in $FIGURE
 one() {
@@ -45,31 +68,47 @@ one() {
 		FIGURE=$(jq '.end.sum_received.bits_per_second / 1e6 | floor' "$TMP/iperf")
 	fi
 }
-median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-
-for round in $(seq "$ROUNDS"); do
-	for who in sluice kernel; do
-		topo_gateway
-		by_$who
-		iperf_server c2
-		iperf_server rc
-		for c in $CASES; do
-			one "$c"
-			echo "$FIGURE" >>"$TMP/$c.$who"
-			note "round $round $who $c: $FIGURE"
+containers() {
+	local who c round n
+	declare -A figures
+	echo 'int pass(void *c) { (void)c; return 2; }' |
+		clang -O2 -target bpf -x c -include <(echo '__attribute__((section("xdp"))) int pass(void *);') -c - -o "$TMP/pass.o"
+	for ((round = 1; round <= ROUNDS; round++)); do
+		for who in sluice kernel kernel-ct; do
+			topo_gateway
+			"by_$who"
+			iperf_server c2
+			iperf_server rc
+			for c in ${CASES[$who]}; do
+				one "$c"
+				figures[$c.$who]+=" $FIGURE"
+				note "round $round $who $c: $FIGURE ${UNIT[$c]}"
+			done
+			stop_bg iperf.c2.5201
+			stop_bg iperf.rc.5201
+			[ $who != sluice ] || sluiced_stop TERM
+			veth_gone
 		done
-		stop_bg iperf.c2.5201
-		stop_bg iperf.rc.5201
-		if [ $who = sluice ]; then
-			ctl -j show offload | jq -r '.[] | select(.name == "tc" or .name == "packets") | "   \(.name) \(.value)"'
-			sluiced_stop TERM
-		fi
-		for n in "${SL_NS[@]}"; do ip netns del "$P$n"; done
-		SL_NS=()
 	done
-done
-for c in $CASES; do
-	a=$(median <"$TMP/$c.sluice") b=$(median <"$TMP/$c.kernel")
-	echo "bench-kernel $c sluice $a kernel $b $([ "$c" = small ] && echo kpps || echo Mbit/s) ratio $(awk "BEGIN { printf \"%.2f\", $a / $b }")"
-done
-SL_OK=1
+	for c in tcp vxlan reverse small; do
+		for who in sluice kernel kernel-ct; do
+			[ -n "${figures[$c.$who]:-}" ] || continue
+			# shellcheck disable=SC2086 # words
+			spread ${figures[$c.$who]}
+			echo "$BENCH $c system=$who ${UNIT[$c]} $MEDIAN min $LEAST max $MOST rounds $ROUNDS"
+		done
+	done
+}
+uplinks() {
+	local f s
+	io_build
+	for f in 1024 65536; do
+		for s in replay testpmd kernel; do NAPI_THREAD=1 io_one snat $s $f 64 flows; done
+	done
+	for f in 1048576 1048576/1024; do
+		for s in replay sluice; do NAPI_THREAD=1 io_one snat $s $f 64 flows; done
+	done
+}
+DPDK_MEMORY="--no-huge -m 1024"
+for part in ${PARTS:-containers uplinks}; do $part; done
+pass

@@ -19,14 +19,13 @@ if [ -z "${SL_ID:-}" ]; then
 	[ -z "$buckets" ] || echo 524288 >/sys/module/nf_conntrack/parameters/hashsize
 fi
 . "$(dirname "$0")/../tests/net/_env.sh"
-MEDIAN='' LEAST='' MOST='' # of spread
 . bench/veth.sh
 . bench/peers/ovs.sh
 . bench/peers/memory.sh
 . bench/peers/devices.sh
 
 # shellcheck disable=SC2034 # of the parts
-ROUNDS=2 STEPS=5 MEMORY_FLOWS="1024 65536" IO_FLOWS="1024 65536" IO_FRAMES="1518 imix" PARTS=
+BENCH=bench-peers ROUNDS=2 STEPS=5 MEMORY_FLOWS="1024 65536" IO_FLOWS="1024 65536" IO_FRAMES="1518 imix" PARTS=
 for word; do
 	case $word in
 	full)

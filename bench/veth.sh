@@ -1,9 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Sourced by bench/io.sh and bench/peers/devices.sh: the veths between which a system on test forwards.
+# Sourced by bench/io.sh, bench/kernel.sh and bench/peers.sh: the veths between which a system on test forwards.
 #   gen (cpu 0) -> gen0 - up0 [ gw: the system, cpu 1 ] up1 - sink0, dropped at ingress
 # What gen sends goes by 20.0.0.2, whose MAC is sink0's. XDP on a veth wants NAPI at the other end: GRO.
 
+MEDIAN='' LEAST='' MOST=''
+# spread VALUE...: median, least, most in $MEDIAN, $LEAST, $MOST
+spread() {
+	local v
+	mapfile -t v < <(printf '%s\n' "$@" | sort -g)
+	LEAST=${v[0]} MOST=${v[-1]} MEDIAN=${v[$((${#v[@]} / 2))]}
+}
 veth_topo() {
 	ns_add src gw dst
 	veth_pair src gen0 gw up0
@@ -21,6 +28,7 @@ veth_topo() {
 	nsip gw neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev up0 nud permanent
 	nsip gw neigh replace 20.0.0.2 lladdr 02:00:00:00:00:22 dev up1 nud permanent
 	nsip gw route add 10.200.0.0/16 via 20.0.0.2
+	nsip gw route add 20.1.0.0/16 via 20.0.0.2
 }
 veth_gone() {
 	local n

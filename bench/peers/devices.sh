@@ -1,24 +1,38 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Sourced by bench/peers.sh: packets a second through veth (bench/veth.sh), the same generator and sink for all.
+# Sourced by bench/peers.sh and bench/kernel.sh: packets a second through veth (bench/veth.sh), the same generator and sink for all.
 # ndr: the highest rate of a binary search at which at most 0.1 % of a trial was lost; mpps: what comes out when all that one core
-# can generate goes in. The kernel's work is steered to cpu 1 (RPS); its XDP programs run on the generator's core.
+# can generate goes in. The kernel's work is steered to cpu 1 (RPS); its XDP programs run on the generator's core, or with
+# NAPI_THREAD=1 in a kernel thread that finds the other one free.
 
 GEN_MAC=02:00:00:00:00:02 # of up0
 
-# One function a system: up CASE; down. CASE: forward, ct (policy and connections), snat.
+# One function a system: up CASE FLOWS; down. CASE: forward, ct (policy and connections), snat.
+# sluice translates what comes in by an uplink when it is for a service: 10.200.0.N is one with 20.1.0.N behind it.
 sluice_up() {
+	local n
 	{
 		echo "set worker count 1"
 		echo "set offload ${OFFLOAD:-off}"
 		echo "add port up1 device up1 transit on"
 		echo "add port up0 device up0 transit on"
+		[ "$1" != snat ] || {
+			echo "set offload flows 262144"
+			echo "add nat pool 20.0.0.1 port up1"
+			for ((n = 1; n <= ($2 + 16383) / 16384; n++)); do
+				echo "add service 10.200.0.$n:5001/udp"
+				echo "add backend 10.200.0.$n:5001/udp 20.1.0.$n:5001"
+			done
+		}
 	} >"$LOG/sluice.conf"
 	start_bg_ns gw sluiced nice -n -15 taskset -c 1 "$B/sluiced" -n "$NAME" -s "$SOCK" -c "$LOG/sluice.conf"
 	need "ctl show version" 20 "sluiced answers"
 }
 sluice_down() { stop_bg sluiced; }
-replay_up() { OFFLOAD=on sluice_up; }
+replay_up() {
+	OFFLOAD=on sluice_up "$@"
+	[ "${NAPI_THREAD:-0}" = 0 ] || ns gw unshare -m sh -c 'mount -t sysfs sysfs /sys && echo 1 >/sys/class/net/up0/threaded'
+}
 replay_down() { sluice_down; }
 kernel_up() {
 	ns gw sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.up0.rp_filter=0
@@ -40,7 +54,7 @@ ovs_up() {
 }
 ovs_down() { ovs_stop; }
 
-gen_start() { # NAME NS DEVICE FLOWS MAC FRAME PPS [REPLY-TO]
+gen_start() { # NAME NS DEVICE FLOWS[/HOT] MAC FRAME PPS [REPLY-TO [PEER]]
 	local frame=$6
 	[ "$frame" = imix ] || frame=$((frame - 4))
 	: >"$LOG/$1.log"
@@ -88,39 +102,45 @@ search() {
 	fi
 	NDR=$(awk "BEGIN { printf \"%.3f\", $NDR / 1e6 }") MOST_OUT=$(awk "BEGIN { printf \"%.3f\", $MOST_OUT / 1e6 }")
 }
-# io_one CASE SYSTEM FLOWS FRAME X
+by_xdp() { ctl -j show offload | jq '.[] | select(.name == "xdp") | .value'; }
+# io_one CASE SYSTEM FLOWS[/HOT] FRAME X
 io_one() {
-	local ndr=() out=() i a
+	local ndr=() out=() share='' flows=${3%/*} i a b back=(10.0.0.1 10.200.0.1)
 	veth_topo
-	"${2%%-*}_up" "$1"
-	# connections of all flows, also answered ones, before anything counts
-	gen_start gen src gen0 "$3" "$GEN_MAC" 64 $(($3 * 8 > 30000 ? ($3 * 8 > 400000 ? 400000 : $3 * 8) : 30000))
-	[ "$2" != replay ] || gen_start back dst sink0 "$3" 02:00:00:00:00:03 64 30000 10.0.0.1
+	[ "$1" != snat ] || back=(20.0.0.1 20.1.0.1)
+	"${2%%-*}_up" "$1" "$flows"
+	# connections of all flows, also answered ones, before anything counts; the kernel gets those with 8 packets each way
+	i=$((flows * 8 > 30000 ? (flows * 8 > 200000 ? 200000 : flows * 8) : 30000))
+	gen_start gen src gen0 "$3" "$GEN_MAC" 64 $i
+	[ "$2" != replay ] || gen_start back dst sink0 "$3" 02:00:00:00:00:03 64 $i "${back[@]}"
 	a=$(received)
 	need "[ \"\$(received)\" -gt $((a + 1000)) ]" 10 "$2 forwards"
-	wait_until false "$(awk "BEGIN { print 2 + $3 / 400000 }")" || true
+	wait_until false $((3 + (flows > 131072 ? 8 : flows / 16384))) || true
 	stop_bg gen
 	[ "$2" != replay ] || stop_bg back
+	[ "$2" != replay ] || a=$(received) b=$(by_xdp)
 	for ((i = 0; i < ROUNDS; i++)); do
 		search "$3" "$4"
 		ndr+=("$NDR") out+=("$MOST_OUT")
 	done
+	[ "$2" != replay ] || share=" xdp $(awk -v o=$(($(by_xdp) - b)) -v n=$(($(received) - a)) 'BEGIN { printf "%.2f", n ? o / n : 0 }')"
 	spread "${ndr[@]}"
 	# shellcheck disable=SC2153 # spread sets them
 	i="ndr $MEDIAN min $LEAST max $MOST"
 	spread "${out[@]}"
-	echo "bench-peers io-$1 system=$2 flows $3 $([ "$4" = imix ] && echo frame=imix || echo "frame $4") x=$5 $i mpps $MEDIAN rounds $ROUNDS"
+	echo "$BENCH io-$1 system=$2 flows $flows$([ "$3" = "$flows" ] || echo " hot ${3#*/}") $([ "$4" = imix ] && echo frame=imix || echo "frame $4") x=$5 $i mpps $MEDIAN rounds $ROUNDS$share"
 	"${2%%-*}_down"
 	veth_gone
 }
+io_build() { clang -O2 -g -target bpf "-I/usr/include/$(uname -m)-linux-gnu" -c bench/gen.bpf.c -o "$TMP/gen.o"; }
 devices() {
 	local f s
-	clang -O2 -g -target bpf "-I/usr/include/$(uname -m)-linux-gnu" -c bench/gen.bpf.c -o "$TMP/gen.o"
+	io_build
 	for f in $IO_FLOWS; do
 		for s in testpmd sluice ovs kernel; do io_one forward $s "$f" 64 flows; done
 		for s in replay ovs kernel; do io_one ct $s "$f" 64 flows; done
 	done
-	io_one snat kernel 1024 64 flows
+	for s in sluice replay kernel; do io_one snat $s 1024 64 flows; done
 	for f in $IO_FRAMES; do
 		for s in testpmd sluice ovs kernel; do io_one frames $s 1024 "$f" frame; done
 	done

@@ -3,12 +3,6 @@
 # Sourced by bench/peers.sh: cycles a packet, no device. sluice by bench-core; OVS and testpmd from net_pcap (infinite_rx, one frame made
 # to FLOWS flows by flows.so) to net_null, whose own cost stands in the row 'testpmd' and is part of OVS's figure.
 
-# spread VALUE...: median, least, most in $MEDIAN, $LEAST, $MOST
-spread() {
-	local v
-	mapfile -t v < <(printf '%s\n' "$@" | sort -g)
-	LEAST=${v[0]} MOST=${v[-1]} MEDIAN=${v[$((${#v[@]} / 2))]}
-}
 # result CASE SYSTEM FLOWS METRIC VALUE...
 result() {
 	local case=$1 system=$2 flows=$3 metric=$4
