@@ -255,23 +255,33 @@ static void grow(struct model *m)
 	m->n_buckets = n;
 }
 
-void model_insert(struct model *m, struct config_object *o)
+static void insert_after(struct model *m, struct config_object *prev, struct config_object *o)
 {
 	unsigned k = kind_index(o->kind);
-	struct config_object **p;
+	struct config_object **p, **from = prev ? &prev->next : &m->first[k];
 
 	if (m->n_objects >= m->n_buckets)
 		grow(m);
 	p = object_place(m, o->key, o->hash);
 	o->chain = *p;
 	*p = o;
-	o->next = NULL;
-	o->prev = m->last[k];
-	*(m->last[k] ? &m->last[k]->next : &m->first[k]) = o;
-	m->last[k] = o;
+	o->prev = prev;
+	o->next = *from;
+	*from = o;
+	*(o->next ? &o->next->prev : &m->last[k]) = o;
 	m->count[k]++;
 	m->n_objects++;
 	index_object(m, o, 1);
+}
+
+void model_insert(struct model *m, struct config_object *o)
+{
+	insert_after(m, m->last[kind_index(o->kind)], o);
+}
+
+void model_put_back(struct model *m, struct config_object *o)
+{
+	insert_after(m, o->prev, o);
 }
 
 void model_remove(struct model *m, struct config_object *o)

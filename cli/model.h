@@ -24,8 +24,10 @@ extern bool config_is_started;
 void model_init(struct model *m);
 void model_fini(struct model *m); /* frees its objects */
 struct config_object *model_find(const struct model *m, const char *key);
-void model_insert(struct model *m, struct config_object *o); /* the key is free */
+void model_insert(struct model *m, struct config_object *o); /* the key is free; the last of its kind */
 void model_remove(struct model *m, struct config_object *o); /* not freed */
+/* Where it was before it was removed; all changes after that have been undone. */
+void model_put_back(struct model *m, struct config_object *o);
 /* Another object than 'o' that occupies 'word', NULL if none. */
 const struct config_object *model_occupant(const struct model *m, const char *word, const struct config_object *o);
 uint32_t model_needed(const struct model *m, const char *word);

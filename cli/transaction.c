@@ -104,7 +104,7 @@ void config_abort(struct config_tx *tx)
 		if (c->now)
 			model_remove(tx->m, c->now);
 		if (c->old)
-			model_insert(tx->m, c->old);
+			model_put_back(tx->m, c->old);
 		object_free(c->now);
 	}
 	tx_free(tx);

@@ -283,6 +283,33 @@ static void test_save_and_load(void **state)
 	free(second);
 }
 
+/* What is refused leaves no trace in the order either, wherever its objects stood. */
+static void test_refused_keeps_order(void **state)
+{
+	char *before, *after;
+
+	(void)state;
+	for (unsigned i = 10; i < 15; i++) {
+		char line[80];
+		snprintf(line, sizeof(line), "add endpoint %u device lxc%u ipv4 10.1.0.%u identity 7", i, i, i);
+		ok(line);
+	}
+	before = saved();
+	refused("set endpoint 10 ipv4 10.1.0.13", "10.1.0.13 is used by endpoint 13");
+	refused("set endpoint 12 ipv4 10.1.0.13", "10.1.0.13 is used by endpoint 13");
+	refused("set endpoint 14 ipv4 10.1.0.13", "10.1.0.13 is used by endpoint 13");
+	/* neighbours in the list, one of them twice, and one that comes and goes */
+	assert_true(config_load(write_file("set endpoint 11 identity 8\nset endpoint 12 identity 8\n"
+					   "del endpoint 13\nset endpoint 11 identity 9\ndel endpoint 10\n"
+					   "add endpoint 15 device lxc15 ipv4 10.1.0.15 identity 7\ndel endpoint 15\n"
+					   "set endpoint 14 ipv4 10.1.0.11\n"),
+				false, &e) < 0);
+	after = saved();
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+}
+
 static void test_reload(void **state)
 {
 	char text[4096];
@@ -530,6 +557,7 @@ int main(void)
 		T(test_file_is_one_transaction),
 		T(test_table_refuses),
 		T(test_save_and_load),
+		T(test_refused_keeps_order),
 		T(test_reload),
 		T(test_moves),
 		T(test_limits),
