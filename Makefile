@@ -115,7 +115,7 @@ help:
 	@echo 'format       clang-format in place'
 	@echo 'conformance  docs/conformance.md out of docs/conformance.rows'
 	@echo 'bench-core bench-scale bench-tables bench-io bench-kernel   measurements'
-	@echo 'bench-peers  sluice beside OVS, testpmd and the kernel; installs them; ARGS=full, ARGS=memory, ARGS=devices'
+	@echo 'bench-peers  sluice beside OVS, testpmd and the kernel; installs them; ARGS=full memory devices tcp vxlan'
 	@echo 'demo         a gateway between namespaces, with real traffic'
 	@echo 'install      PREFIX=$(PREFIX) DESTDIR=   clean'
 	@echo 'variants     SAN=1 TSAN=1 FUZZ=1 DPDK=1 CC=clang B=DIR'

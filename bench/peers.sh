@@ -1,8 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# bench-peers [full] [memory] [devices]: the same traffic in the same run through sluice and what one would use instead.
-# Parts: bench/peers/memory.sh (cycles a packet, no device), devices.sh (packets a second over veth). All in namespaces of its own,
+# bench-peers [full] [memory] [devices] [tcp] [vxlan]: the same traffic in the same run through sluice and what one would use instead.
+# Parts: bench/peers/memory.sh (cycles a packet, no device), devices.sh (packets a second over veth), tcp.sh
+# (TCP, round trips, new connections; VXLAN over veth). All in namespaces of its own,
 # OVS with a database of its own; huge pages and the size of the kernel's connection table are put back at the end.
+# What fails is a line 'bench-peers CASE system=WHO failed: REASON', the run goes on and ends non-zero.
 # One line a result, for bench/result.py:  bench-peers CASE system=WHO flows N METRIC N min N max N rounds N
 if [ -z "${SL_ID:-}" ]; then
 	huge=$(cat /proc/sys/vm/nr_hugepages)
@@ -23,6 +25,8 @@ fi
 . bench/peers/ovs.sh
 . bench/peers/memory.sh
 . bench/peers/devices.sh
+. bench/peers/attempt.sh
+. bench/peers/tcp.sh
 
 # shellcheck disable=SC2034 # of the parts
 BENCH=bench-peers ROUNDS=2 STEPS=5 MEMORY_FLOWS="1024 65536" IO_FLOWS="1024 65536" IO_FRAMES="1518 imix" PARTS=
@@ -33,8 +37,8 @@ for word; do
 		ROUNDS=3 STEPS=7 MEMORY_FLOWS="1 1024 65536 1048576" IO_FLOWS="1 1024 65536 1048576"
 		IO_FRAMES="64 128 256 512 1024 1280 1518 imix"
 		;;
-	memory | devices) PARTS+=" $word" ;;
-	*) fail "'$word': full, memory or devices" ;;
+	memory | devices | tcp | vxlan) PARTS+=" $word" ;;
+	*) fail "'$word': full, memory, devices, tcp or vxlan" ;;
 	esac
 done
 # --in-memory needs no hugetlbfs mount
@@ -46,5 +50,5 @@ FLOWS_SO=$(realpath "$B")/bench/flows.so
 # shellcheck disable=SC2046 # words
 gcc -O3 -march=native -shared -fPIC -Wall -Wno-deprecated-declarations -o "$FLOWS_SO" bench/peers/flows.c \
 	$(pkg-config --cflags libdpdk) -lrte_ethdev -lrte_eal
-for part in ${PARTS:-memory devices}; do $part; done
-pass
+for part in ${PARTS:-memory devices tcp vxlan}; do $part; done
+attempts_pass

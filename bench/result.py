@@ -28,8 +28,9 @@ def number(text):
 
 def parse(line):
     """One result line as a dictionary, or None."""
+    line, _, failed = line.partition(" failed: ")
     words = line.split()
-    if len(words) < 4 or not words[0].startswith("bench-") or words[0].endswith(":"):
+    if len(words) < (3 if failed else 4) or not words[0].startswith("bench-") or words[0].endswith(":"):
         return None
     out = {"bench": words[0], "case": words[1]}
     key = None
@@ -48,7 +49,9 @@ def parse(line):
             key = w
     if key and last:
         out[last + "_unit"] = key
-    if not any(isinstance(v, (int, float)) for v in out.values()):
+    if failed:
+        out["failed"] = failed.strip()
+    elif not any(isinstance(v, (int, float)) for v in out.values()):
         return None
     return out
 

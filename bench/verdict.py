@@ -16,13 +16,13 @@ def value(case, system, flows=None, metric=None, frame=None, hot=None):
     return rows.get((case, system, flows, frame, hot), {}).get(metric)
 
 
-def line(what, a, b, aim, smaller=False):
+def line(what, a, b, aim=None, smaller=False):
     if not a or not b:
         return
     global lines
     lines += 1
     ratio = b / a if smaller else a / b
-    print(f"  {what}: {a} : {b} = {ratio:.2f}, aim {aim}: {'reached' if ratio >= aim else 'not reached'}")
+    print(f"  {what}: {a} : {b} = {ratio:.2f}" + (f", aim {aim}: {'reached' if ratio >= aim else 'not reached'}" if aim else ""))
 
 
 def peers():
@@ -35,6 +35,16 @@ def peers():
         # no packet of sluice is both translated and encapsulated: both halves stand beside VPP's whole chain
         for case in ("memory-snat", "memory-encap"):
             line(f"{case} : VPP's recorded chain with SNAT and encap, {n} flows, cycles", value(case, "sluice", n, "cycles"), VPP.get(n), 2, True)
+    # no aims: for information
+    for other in ("kernel", "ovs"):
+        for who in ("sluice", "replay"):
+            line(f"TCP goodput, Mbit/s, {who} : {other}", value("tcp-goodput", who, 1, "mbit"), value("tcp-goodput", other, 1, "mbit"))
+            for q in ("p50", "p99", "p99.9"):
+                line(f"round trip {q}, us, {who} : {other}", value(f"tcp-rtt-{q}", who, 1, "us"), value(f"tcp-rtt-{q}", other, 1, "us"), smaller=True)
+        for c in ("ct", "snat"):
+            line(f"new connections a second, {c}, sluice : {other}", value(f"conns-{c}", "sluice", 1048576, "conns"), value(f"conns-{c}", other, 1048576, "conns"))
+        for m in ("ndr", "mpps"):
+            line(f"into VXLAN, {m}, sluice : {other}", value("io-encap", "sluice", 1024, m, 64), value("io-encap", other, 1024, m, 64))
 
 
 def kernel():

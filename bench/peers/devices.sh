@@ -7,7 +7,7 @@
 
 GEN_MAC=02:00:00:00:00:02 # of up0
 
-# One function a system: up CASE FLOWS; down. CASE: forward, ct (policy and connections), snat.
+# One function a system: up CASE FLOWS; down. CASE: forward, ct (policy and connections), snat, encap (connections, into VXLAN).
 # sluice translates what comes in by an uplink when it is for a service: 10.200.0.N is one with 20.1.0.N behind it.
 sluice_up() {
 	local n
@@ -23,6 +23,10 @@ sluice_up() {
 				echo "add service 10.200.0.$n:5001/udp"
 				echo "add backend 10.200.0.$n:5001/udp 20.1.0.$n:5001"
 			done
+		}
+		[ "$1" != encap ] || {
+			echo "add vtep 20.0.0.254 port 4789 vni-mode network"
+			echo "add tunnel 10.200.0.0/16 remote 20.0.0.2 vni 300 mac 02:00:00:00:20:01"
 		}
 	} >"$LOG/sluice.conf"
 	start_bg_ns gw sluiced nice -n -15 taskset -c 1 "$B/sluiced" -n "$NAME" -s "$SOCK" -c "$LOG/sluice.conf"
@@ -41,15 +45,39 @@ kernel_up() {
 		add rule ip f c ct state established,related accept; add rule ip f c ct state new ip saddr 10.0.0.0/8 udp dport 5001 accept'
 	[ "$1" != snat ] || ns gw nft 'add table ip n; add chain ip n c { type nat hook postrouting priority 100; };
 		add rule ip n c oifname up1 masquerade'
+	[ "$1" != encap ] || {
+		topo_vxlan gw vx1 20.0.0.254 20.0.0.2
+		addr gw vx1 10.3.0.1/24
+		nsip gw neigh replace 10.3.0.2 lladdr 02:00:00:00:20:01 dev vx1 nud permanent
+		nsip gw route replace 10.200.0.0/16 via 10.3.0.2
+	}
 }
 kernel_down() { :; }
 testpmd_up() { testpmd_start "$DPDK_MEMORY"; }
 testpmd_down() { testpmd_stop; }
 ovs_up() {
+	local out=br0
 	ovs_start gw FLOWS_OFF=1
 	vs add-port br0 pin -- set Interface pin type=dpdk options:dpdk-devargs=net_af_xdp0,iface=up0 ofport_request=10
-	vs add-port br0 pout -- set Interface pout type=dpdk options:dpdk-devargs=net_af_xdp1,iface=up1 ofport_request=11
+	[ "$1" != encap ] || {
+		out=br1
+		vs add-br br1 -- set bridge br1 datapath_type=netdev other_config:hwaddr=02:00:00:00:00:03
+		nsip gw addr flush dev up1
+		addr gw br1 20.0.0.254/24
+		nsip gw link set br1 up
+		nsip gw link set br0 up
+	}
+	vs add-port $out pout -- set Interface pout type=dpdk options:dpdk-devargs=net_af_xdp1,iface=up1 ofport_request=11
 	[ "$(vs get Interface pin error)$(vs get Interface pout error)" = '[][]' ] || fail "OVS: $(vs get Interface pin error)"
+	[ "$1" != encap ] || {
+		vs add-port br0 vx -- set Interface vx type=vxlan options:remote_ip=20.0.0.2 options:key=300 ofport_request=12
+		need "oa ovs/route/show | grep -q 20.0.0.0/24" 10 "OVS's tunnel route"
+		oa tnl/arp/set br1 20.0.0.2 02:00:00:00:00:22 >/dev/null
+		of del-flows br1
+		of add-flow br1 "priority=1,actions=output:11"
+		ovs_rules ct 10 12
+		return
+	}
 	ovs_rules "$1" 10 11
 }
 ovs_down() { ovs_stop; }
@@ -133,15 +161,17 @@ io_one() {
 	veth_gone
 }
 io_build() { clang -O2 -g -target bpf "-I/usr/include/$(uname -m)-linux-gnu" -c bench/gen.bpf.c -o "$TMP/gen.o"; }
+# io CASE SYSTEM FLOWS FRAME X: io_one that may fail
+io() { attempt "$BENCH io-$1 system=$2 flows $3 $([ "$4" = imix ] && echo frame=imix || echo "frame $4")" io_one "$@"; }
 devices() {
 	local f s
 	io_build
 	for f in $IO_FLOWS; do
-		for s in testpmd sluice ovs kernel; do io_one forward $s "$f" 64 flows; done
-		for s in replay ovs kernel; do io_one ct $s "$f" 64 flows; done
+		for s in testpmd sluice ovs kernel; do io forward $s "$f" 64 flows; done
+		for s in replay ovs kernel; do io ct $s "$f" 64 flows; done
 	done
-	for s in sluice replay kernel; do io_one snat $s 1024 64 flows; done
+	for s in sluice replay kernel; do io snat $s 1024 64 flows; done
 	for f in $IO_FRAMES; do
-		for s in testpmd sluice ovs kernel; do io_one frames $s 1024 "$f" frame; done
+		for s in testpmd sluice ovs kernel; do io frames $s 1024 "$f" frame; done
 	done
 }

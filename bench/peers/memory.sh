@@ -105,17 +105,14 @@ memory_testpmd() { # FLOWS
 	result memory-forward testpmd "$1" cycles "${v[@]}"
 }
 memory() {
-	local f
+	local f c
+	local -A core_case=([ct]=route [snat]=snat-both [encap]=encap [decap]=decap)
 	for f in $MEMORY_FLOWS; do
-		memory_testpmd "$f"
-		memory_ovs forward "$f"
-		memory_sluice ct "$f" route
-		memory_ovs ct "$f"
-		memory_sluice snat "$f" snat-both
-		memory_ovs snat "$f"
-		memory_sluice encap "$f" encap
-		memory_ovs encap "$f"
-		memory_sluice decap "$f" decap
-		memory_ovs decap "$f"
+		attempt "bench-peers memory-forward system=testpmd flows $f" memory_testpmd "$f"
+		attempt "bench-peers memory-forward system=ovs-dpdk flows $f" memory_ovs forward "$f"
+		for c in ct snat encap decap; do
+			attempt "bench-peers memory-$c system=sluice flows $f" memory_sluice $c "$f" "${core_case[$c]}"
+			attempt "bench-peers memory-$c system=ovs-dpdk flows $f" memory_ovs $c "$f"
+		done
 	done
 }
