@@ -145,7 +145,8 @@ static __always_inline int engine_answers(const __u32 a[4])
 	return v && v->flags & STEER_ARP;
 }
 
-/* Who asks for one of our addresses, and who says that it is his. */
+/* Who asks for one of our addresses, and who says that it is his: in answer to our probe, or to all. What such a host and the
+ * kernel tell each other stays with the kernel: else a host that has one of our addresses would lose the box. */
 static __always_inline int arp_is_ours(const __u8 *arp, void *end, int unicast, const __u8 *dmac)
 {
 	__u32 a[4] = { 0, 0, bpf_htonl(0xffff), 0 };
@@ -156,20 +157,23 @@ static __always_inline int arp_is_ours(const __u8 *arp, void *end, int unicast, 
 	/* Ethernet, IPv4, lengths 6 and 4, request or answer */
 	if (head[0] != bpf_htonl(0x00010800) || (head[1] != bpf_htonl(0x06040001) && head[1] != bpf_htonl(0x06040002)))
 		return 0;
-	__builtin_memcpy(&a[3], arp + 14, 4);
-	if (engine_answers(a))
-		return 1;
 	__builtin_memcpy(&a[3], arp + 24, 4);
-	return head[1] == bpf_htonl(0x06040001) && engine_answers(a);
+	if (a[3] && !engine_answers(a))
+		return 0;
+	if (a[3] && head[1] == bpf_htonl(0x06040001))
+		return 1;
+	__builtin_memcpy(&a[3], arp + 14, 4);
+	return engine_answers(a);
 }
 
-static __always_inline int nd_is_ours(const struct pkt *p, void *end)
+/* 'own': to the box alone; an answer so sent is one that the kernel asked for, our probes come from nobody (RFC 4861 7.2.4). */
+static __always_inline int nd_is_ours(const struct pkt *p, void *end, int own)
 {
 	__u8 *l4 = pkt_l4(p, 24, end);
 	__u32 target[4];
 
 	if (!l4 || p->proto != P_ICMP6 || p->frag || p->hop_limit != 255 ||
-	    (l4[0] != ND_SOLICIT && l4[0] != ND_ADVERTISE))
+	    (l4[0] != ND_SOLICIT && (own || l4[0] != ND_ADVERTISE)))
 		return 0;
 	__builtin_memcpy(target, l4 + 8, 16);
 	return engine_answers(target);
@@ -199,7 +203,7 @@ static __always_inline int is_ours(void *data, void *end, const struct steer_dev
 		return 0;
 	if (parse_ip(eth + 1, end, eth->h_proto, 4, &p))
 		return 0;
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6) && nd_is_ours(&p, end))
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6) && nd_is_ours(&p, end, own))
 		return 1;
 	if (!own)
 		return 0;

@@ -252,10 +252,13 @@ static void neighbour_requests(void **state)
 	TAKES(ETH(OWN, "08 06") ARP("01", OWNED4));
 	PASSES(ETH("ff ff ff ff ff ff", "08 06") ARP("01", SHARED4));
 	PASSES(ETH("ff ff ff ff ff ff", "08 06") ARP("02", OWNED4));
-	/* who says that it is his: in an answer to us, asking for another, gratuitous; about another's: the kernel's */
+	/* who says that it is his: in an answer to us, gratuitous; who asks for another's and who answers the kernel: the kernel's */
 #define ARP_BY(op, sender, target) "00 01 08 00 06 04 00 " op " 02 00 00 00 00 01 " sender " 00 00 00 00 00 00 " target
 	TAKES(ETH(OWN, "08 06") ARP_BY("02", OWNED4, "00 00 00 00"));
-	TAKES(ETH("ff ff ff ff ff ff", "08 06") ARP_BY("01", OWNED4, SHARED4));
+	PASSES(ETH("ff ff ff ff ff ff", "08 06") ARP_BY("01", OWNED4, SHARED4));
+	PASSES(ETH(OWN, "08 06") ARP_BY("02", OWNED4, SHARED4));
+	TAKES(ETH("ff ff ff ff ff ff", "08 06") ARP_BY("01", OWNED4, OWNED4));
+	TAKES(ETH("ff ff ff ff ff ff", "08 06") ARP_BY("01", "00 00 00 00", OWNED4));
 	TAKES(ETH("ff ff ff ff ff ff", "08 06") ARP_BY("02", OWNED4, OWNED4));
 	PASSES(ETH(OWN, "08 06") ARP_BY("02", SHARED4, OWNED4));
 	PASSES(ETH(OWN, "08 06") ARP_BY("03", OWNED4, OWNED4));
@@ -270,7 +273,7 @@ static void neighbour_requests(void **state)
 		       NS("87", NONE6));
 	TAKES(ETH("33 33 00 00 00 01", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 00 00 00 00 01")
 		      NS("88", POOL6));
-	TAKES(ETH6 IP6("3a", POOL6) NS("88", POOL6));
+	PASSES(ETH6 IP6("3a", POOL6) NS("88", POOL6)); /* the kernel asked */
 	PASSES(ETH("33 33 00 00 00 01", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 00 00 00 00 01")
 		       NS("88", NONE6));
 	PASSES(ETH("33 33 00 00 00 01", "86 dd") IP6("3a", "ff 02 00 00 00 00 00 00 00 00 00 00 00 00 00 01")

@@ -29,6 +29,10 @@ for a in 198.51.100.66 2001:db8:2::66; do
 done
 ping_ok c2 198.51.100.2
 ping_no c1 198.51.100.2
+# it and the kernel still find each other
+nsip out neigh flush dev eth0
+nsip gw neigh flush dev up1
+need "ns out ping -q -c 1 -W 1 -I 198.51.100.66 198.51.100.1" 5 "it reaches the gateway"
 ok "what another host has is left to it"
 
 nsip out addr del 198.51.100.66/24 dev eth0
