@@ -17,7 +17,7 @@
 #include "tables/policy.h"
 
 enum {
-	WINDOWS = 7,
+	WINDOWS = 21,
 	CHANGES = 4, /* each of a mix once */
 	PERIOD_NS = 100000000,
 	FLOWS = 1000 * 1000,

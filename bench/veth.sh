@@ -9,6 +9,7 @@ MEDIAN='' LEAST='' MOST=''
 spread() {
 	local v
 	mapfile -t v < <(printf '%s\n' "$@" | sort -g)
+	# shellcheck disable=SC2034 # for who sources this
 	LEAST=${v[0]} MOST=${v[-1]} MEDIAN=${v[$((${#v[@]} / 2))]}
 }
 veth_topo() {
