@@ -74,9 +74,11 @@ static double fill(const struct kit_case *c, uint32_t flows)
 		}
 		spent += send_frames(n);
 		rcu_poll_deferred();
+		if (w->port[PORT_GATE].dropped.packets != dropped || w->n_held) /* they took our frames along */
+			kit_die(c->name, "first packets were dropped or held");
 	}
-	if (w->decided - decided != flows || w->port[PORT_GATE].dropped.packets != dropped || w->n_held)
-		kit_die(c->name, "first packets were dropped, held or not decided");
+	if (w->decided - decided != flows)
+		kit_die(c->name, "first packets were not decided");
 	return (double)spent / flows;
 }
 

@@ -168,9 +168,10 @@ static void add_endpoint(unsigned i)
 
 void kit_setup(unsigned n, uint32_t conns)
 {
+	ct_max_tcp = ct_max_other = conns;
 	struct err e = { "" };
 	if (frames_init(16384, &e) || endpoint_init(&e) || ipcache_init(&e) || ipmasq_init(&e) || tunnel_init(&e) ||
-	    neighbor_init(&e) || policy_init(&e) || nat_init(&e) || ct_init(conns, conns, &e) || fib_init(&e) ||
+	    neighbor_init(&e) || policy_init(&e) || nat_init(&e) || ct_init(0, 0, &e) || fib_init(&e) ||
 	    resolve_init(&e) || service_init(&e) || affinity_init(&e) || workers_init(n, &e))
 		kit_die("init", e.text);
 	ct_on_delete = decide_connection_gone;

@@ -331,6 +331,14 @@ const struct show_table show_tables[] = {
 	{ NULL, NULL, NULL, NULL },
 };
 
+/* Two are settings. */
+static uint32_t capacity_of(const struct table_def *d)
+{
+	return d == &table_defs[TABLE_CT4]   ? ct_max_tcp + ct_max_other
+	       : d == &table_defs[TABLE_NAT] ? nat_max_mappings
+					     : d->capacity;
+}
+
 static void show_tables_list(struct out *o)
 {
 	for (const struct show_table *t = show_tables; t->name; t++) {
@@ -340,7 +348,7 @@ static void show_tables_list(struct out *o)
 		out_row(o);
 		out_str(o, "name", t->name);
 		out_u64(o, "entries", t->count());
-		out_u64(o, "capacity", d->capacity);
+		out_u64(o, "capacity", capacity_of(d));
 		out_str(o, "key", d->key_text);
 		out_str(o, "value", d->value_text);
 		out_str(o, "when_full", d->full_text);

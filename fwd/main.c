@@ -82,10 +82,9 @@ static int init_tables(struct err *e)
 {
 	int err;
 	if ((err = endpoint_init(e)) || (err = ipcache_init(e)) || (err = ipmasq_init(e)) || (err = tunnel_init(e)) ||
-	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = nat_init(e)) || (err = ct_init(0, 0, e)) ||
-	    (err = proxy_init(e)) || (err = service_init(e)) || (err = affinity_init(e)) || (err = frag_init(e)) ||
-	    (err = fib_init(e)) || (err = resolve_init(e)) || (err = observe_init(e)) || (err = probe_init(e)) ||
-	    (err = nat_log_init(e)) || (err = claim_init(e)))
+	    (err = neighbor_init(e)) || (err = policy_init(e)) || (err = proxy_init(e)) || (err = service_init(e)) ||
+	    (err = affinity_init(e)) || (err = frag_init(e)) || (err = fib_init(e)) || (err = resolve_init(e)) ||
+	    (err = observe_init(e)) || (err = probe_init(e)) || (err = nat_log_init(e)) || (err = claim_init(e)))
 		return err;
 	ct_on_delete = on_connection_gone;
 	ct_may_evict = decide_may_evict;
@@ -125,12 +124,14 @@ static int open_loader(struct err *e)
 	return offload_init(run.loader, e);
 }
 
-/* First transaction, once the worker count is known: what ports stand on. */
+/* First transaction, once the settings that count at start are known: what ports stand on. */
 static int prepare(struct err *e)
 {
 	struct port_conf gate = { .name = "gate", .kind = "xdp", .device = GATE_NET_DEVICE };
 	struct gate_info info;
 	int err;
+	if ((err = nat_init(e)) || (err = ct_init(0, 0, e)))
+		return err;
 	if (!run.no_kernel && (err = open_loader(e)))
 		return err;
 	if ((err = ct_window_open(e)) || (err = frames_init(FRAMES_PER_WORKER * settings.worker_count, e)) ||

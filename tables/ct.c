@@ -10,7 +10,8 @@
 #include <errno.h>
 #include <sched.h>
 
-enum { DEFAULT_TCP = 1024 * 1024, DEFAULT_OTHER = 256 * 1024, MAX_CONNS = 1 << 30 };
+enum { MAX_CONNS = 1 << 30 };
+uint32_t ct_max_tcp = 1024 * 1024, ct_max_other = 256 * 1024;
 /* Entries beyond the quota, for those in limbo: a grace period is about 2 ms, a worker makes up to 1 M connections a
  * second. */
 enum { SLACK_MIN = 1024, SLACK_MAX = 64 * 1024 };
@@ -66,9 +67,9 @@ static void close_family(struct ct *c)
 int ct_init(uint32_t max_tcp, uint32_t max_other, struct err *e)
 {
 	if (!max_tcp)
-		max_tcp = DEFAULT_TCP;
+		max_tcp = ct_max_tcp;
 	if (!max_other)
-		max_other = DEFAULT_OTHER;
+		max_other = ct_max_other;
 	if ((uint64_t)max_tcp + max_other > MAX_CONNS)
 		return err_set(e, -EINVAL, "ct: %u TCP and %u other connections: more than %u together; lower one",
 			       max_tcp, max_other, (unsigned)MAX_CONNS);

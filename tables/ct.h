@@ -35,6 +35,8 @@ enum ct_timeout {
 };
 extern uint32_t ct_timeouts[CT_TIMEOUTS]; /* seconds; defaults 8000 240 240 300 120 60; settable live */
 extern const char *const ct_state_names[CT_STATES];
+extern uint32_t ct_max_tcp,
+	ct_max_other;  /* connections of each family that ct_init() makes room for when not told otherwise */
 extern bool ct_strict; /* TCP windows are tracked: ct_window.h; set at start only */
 
 /* Cold line of a connection. Written by the creator, then by workers on state changes only. */

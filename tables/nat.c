@@ -15,10 +15,11 @@ _Static_assert(sizeof(struct nat_key) == 24 && sizeof(struct nat_mapping) == 40,
 
 static struct table mappings;
 
+uint32_t nat_max_mappings = 512 * 1024;
+
 int nat_init(struct err *e)
 {
-	int r = table_open(&mappings, "nat", table_defs[TABLE_NAT].capacity, sizeof(struct nat_key),
-			   sizeof(struct nat_mapping), e);
+	int r = table_open(&mappings, "nat", nat_max_mappings, sizeof(struct nat_key), sizeof(struct nat_mapping), e);
 	if (!r)
 		r = nat_permit_open(e);
 	if (!r)

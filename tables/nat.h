@@ -75,6 +75,7 @@ struct nat_remote {
 	uint16_t zone; /* in which it has that address */
 };
 
+extern uint32_t nat_max_mappings; /* that nat_init() makes room for */
 int nat_init(struct err *e);
 void nat_fini(void);
 /* Where pool 'p's bitmaps live: default plain memory; the control thread gives mapped BPF memory before the pool is added. */

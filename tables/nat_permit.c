@@ -2,6 +2,7 @@
 /* Permits: who may come in by a mapping, reference counted as mappings are (nat.c). Workers call all of it. */
 #include <errno.h>
 
+#include "tables/ct.h"
 #include "tables/nat_pool.h"
 
 enum { SHARED = 1 << 30 }; /* no index of a mapping */
@@ -20,8 +21,9 @@ static struct table permits;
 
 int nat_permit_open(struct err *e)
 {
-	return table_open(&permits, "nat_permit", table_defs[TABLE_NAT_PERMIT].capacity, sizeof(struct permit_key),
-			  sizeof(struct permit), e);
+	/* one a connection at most */
+	const uint32_t capacity = MAX(table_defs[TABLE_NAT_PERMIT].capacity, ct_max_tcp + ct_max_other);
+	return table_open(&permits, "nat_permit", capacity, sizeof(struct permit_key), sizeof(struct permit), e);
 }
 
 void nat_permit_close(void)

@@ -504,6 +504,25 @@ static void test_quota(void **state)
 	}
 }
 
+/* 'set ct max-tcp' and max-other, which ct_init() follows unless it is told otherwise. */
+static void test_room_is_a_setting(void **state)
+{
+	struct err e = { "" };
+	unsigned tcp = 0;
+	(void)state;
+	ct_fini();
+	const uint32_t before = ct_max_tcp, before_other = ct_max_other;
+	ct_max_tcp = 1024;
+	ct_max_other = 2048;
+	assert_int_equal(ct_init(0, 0, &e), 0);
+	for (unsigned n = 0; n < 1500; n++)
+		tcp += simple(&ct4, n, PROTO_TCP, T0, false) != 0;
+	assert_int_equal(tcp, 1024);
+	assert_int_equal(ct4.max_other + ct6.max_other, 2 * 2048);
+	ct_max_tcp = before;
+	ct_max_other = before_other;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -522,6 +541,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fifo, open_small, close_all),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test_setup_teardown(test_quota, open_small, close_all),
+		cmocka_unit_test_setup_teardown(test_room_is_a_setting, open_small, close_all),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
