@@ -48,9 +48,9 @@ static void set_state(struct claim *c, enum claim_state s)
 	STORE_RELAXED(&c->state, (uint8_t)s);
 }
 
-/* ---- frames ---- */
+/* ---- frames: not 0 when a worker's ring is full, by many addresses at one moment ---- */
 
-static void arp(uint16_t port, const struct ipaddr *sender, const struct ipaddr *target)
+static int arp(uint16_t port, const struct ipaddr *sender, const struct ipaddr *target)
 {
 	uint8_t f[60] = { 0 }, *p = f + ETH_HLEN_;
 	memset(f, 255, 6);
@@ -64,11 +64,11 @@ static void arp(uint16_t port, const struct ipaddr *sender, const struct ipaddr 
 	memcpy(p + 8, ports[port]->mac.b, 6);
 	memcpy(p + 14, sender->b + 12, 4);
 	memcpy(p + 24, target->b + 12, 4);
-	workers_inject(port, f, sizeof(f));
+	return workers_inject(port, f, sizeof(f));
 }
 
 /* A solicitation by nobody yet, to the solicited-node group; else an advertisement to all nodes, router and override set. */
-static void nd(uint16_t port, bool ask, const struct ipaddr *a)
+static int nd(uint16_t port, bool ask, const struct ipaddr *a)
 {
 	uint8_t f[ETH_HLEN_ + IP6_HLEN + 32] = { 0 }, *h = f + ETH_HLEN_, *i = h + IP6_HLEN;
 	const uint8_t group[16] = { 0xff, 2, [11] = 1, [12] = 0xff, [13] = a->b[13], a->b[14], a->b[15] };
@@ -94,26 +94,20 @@ static void nd(uint16_t port, bool ask, const struct ipaddr *a)
 		memcpy(i + 26, ports[port]->mac.b, 6);
 	}
 	st16(i + 2, (uint16_t)~csum_fold(csum_add(i, len, csum_pseudo(h + 8, h + 24, 16, PROTO_ICMP6, len))));
-	workers_inject(port, f, ETH_HLEN_ + IP6_HLEN + len);
+	return workers_inject(port, f, ETH_HLEN_ + IP6_HLEN + len);
 }
 
-static void ask(uint16_t port, const struct ipaddr *a)
+static int ask(uint16_t port, const struct ipaddr *a)
 {
 	const struct ipaddr nobody = ip_from4(0);
-	if (ip_is4(a))
-		arp(port, &nobody, a);
-	else
-		nd(port, true, a);
+	return ip_is4(a) ? arp(port, &nobody, a) : nd(port, true, a);
 }
 
 /* Neighbours that know the address from elsewhere, another gateway for instance, hear who has it now (RFC 5227 2.3, RFC 4861
  * 7.2.6). */
-static void announce(uint16_t port, const struct ipaddr *a)
+static int announce(uint16_t port, const struct ipaddr *a)
 {
-	if (ip_is4(a))
-		arp(port, a, a);
-	else
-		nd(port, false, a);
+	return ip_is4(a) ? arp(port, a, a) : nd(port, false, a);
 }
 
 /* ---- rows ---- */
@@ -134,9 +128,8 @@ static void take(const struct ipaddr *a, struct claim *c, uint64_t now_ns)
 	set_state(c, CLAIM_OWN);
 	c->conflicts = 0;
 	c->asked = 1;
-	c->next_ns = now_ns + ANNOUNCE_NS;
 	n_announcing++;
-	announce(c->port, a);
+	c->next_ns = now_ns + (announce(c->port, a) ? 0 : ANNOUNCE_NS);
 }
 
 void claim_begin(const struct ipaddr *a, bool ask_first)
@@ -163,11 +156,11 @@ static bool is_wanted(const struct ipaddr *a)
 	return nat_pool_by_addr(a) >= 0 || service_is_vip(a);
 }
 
-/* Once for each host that has it. */
+/* Once for each host that has it, but a host with ever new addresses does not fill the log. */
 static void complain(const struct ipaddr *a, struct claim *c, const struct mac *m)
 {
 	char addr[IP_STRLEN], mac[MAC_STRLEN];
-	if (c->conflicts++ && mac_eq(&c->other, m))
+	if (c->conflicts++ && (mac_eq(&c->other, m) || c->conflicts > MAX_CONFLICTS))
 		return;
 	log_warn("address %s: %s on port %s has it, too; %s", ip_print(a, addr), mac_print(m, mac),
 		 ports[c->port] ? ports[c->port]->conf.name : "?",
@@ -194,17 +187,36 @@ void claim_seen(const struct ipaddr *a, unsigned port, const struct mac *m)
 	}
 }
 
+/* To the link where the address is now: what is another's on one may be free on the next. */
+static void follow(const struct ipaddr *a, struct claim *c)
+{
+	const uint16_t port = link_of(a);
+	if (!port || port == c->port)
+		return;
+	c->port = port;
+	if (c->state == CLAIM_OWN)
+		return;
+	set_state(c, CLAIM_ASKING);
+	c->asked = 0;
+	c->conflicts = 0;
+}
+
 static void step(const struct ipaddr *a, struct claim *c, uint64_t now_ns)
 {
 	char text[IP_STRLEN];
-	if ((c->state == CLAIM_OWN && !c->asked) || now_ns < c->next_ns || !ports[c->port] || !ports[c->port]->up)
+	if ((c->state == CLAIM_OWN && !c->asked) || now_ns < c->next_ns)
+		return;
+	follow(a, c);
+	if (!ports[c->port] || !ports[c->port]->up)
 		return;
 	if (!c->asked) {
-		ask(c->port, a);
+		if (ask(c->port, a))
+			return;
 		c->asked = 1;
 		c->next_ns = now_ns + WAIT_NS;
 	} else if (c->state == CLAIM_OWN) {
-		announce(c->port, a);
+		if (announce(c->port, a))
+			return;
 		c->asked = 0;
 		n_announcing--;
 	} else {
