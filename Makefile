@@ -87,7 +87,7 @@ BENCH_BIN = $(BENCHES:%=$(B)/bench/%)
 # What has threads, under ThreadSanitizer; the first two are part of 'check' and link the tables only
 TSAN_CHECK = test_tsan test_tables_race
 TSAN_TESTS ?= $(TSAN_CHECK) test_hidx test_pool test_ct_random test_nat_random test_policy test_lpm test_ring test_worker \
-	test_worker_race test_record_race
+	test_worker_race test_record_race test_nat_block
 PROGRAMS = $(if $(wildcard fwd/main.c),$(B)/sluiced) $(if $(wildcard cli/client.c),$(B)/sluicectl)
 
 RUN = tests/run.sh $(if $(T),-t '$(T)')

@@ -119,7 +119,7 @@ static void route_there(const struct decision *d, uint32_t hash, struct route *r
 /* The reply of a known connection is expected from another zone than its destination is in now. */
 static enum step check_zone(struct decision *d)
 {
-	if (!d->record || d->reply || d->conn->flags & CONN_PROXY || d->to.kind == ROUTE_NONE ||
+	if (!d->record || d->reply || conn_flags(d->conn) & CONN_PROXY || d->to.kind == ROUTE_NONE ||
 	    d->to.zone == d->out.zone)
 		return STEP_ON;
 	decide_say(d, "route", "the way leads to zone %u now, not to zone %u: the connection starts anew", d->to.zone,

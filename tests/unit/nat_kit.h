@@ -82,13 +82,13 @@ static inline uint32_t map_new(const struct nat_key *k)
 
 static inline bool bit_set(unsigned pool, uint8_t proto, uint16_t port)
 {
-	return nat_pools[pool].bits[nat_which(proto)][port / 64] >> (port % 64) & 1;
+	return LOAD_RELAXED(&nat_pools[pool].bits[nat_which(proto)][port / 64]) >> (port % 64) & 1;
 }
 
 static inline unsigned bits_in(unsigned pool, enum steer_proto w)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i < STEER_BITMAP_SIZE / 8; i++)
-		n += (unsigned)__builtin_popcountll(nat_pools[pool].bits[w][i]);
+		n += (unsigned)__builtin_popcountll(LOAD_RELAXED(&nat_pools[pool].bits[w][i]));
 	return n;
 }
