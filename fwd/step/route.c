@@ -49,17 +49,18 @@ static void route_remote(struct route *r, const struct ipaddr *dst, uint32_t rem
 		return;
 	}
 	const struct vtep *v = &vteps[node->vtep];
+	r->zone = 0;
 	if (v->mode == VNI_IDENTITY) {
 		/* host must not be claimed on the wire (cilium.md 1.6) */
 		r->key.vni = identity == ID_HOST ? ID_REMOTE_NODE : identity;
 	} else if (t && t->remote == remote) {
+		r->zone = t->zone;
 		r->key.vni = t->vni;
 		r->key.ip = t->flags & TUNNEL_VIA ? t->via : *dst;
 	} else {
 		r->no_tunnel = true;
 		return;
 	}
-	r->zone = v->mode == VNI_NETWORK ? t->zone : 0;
 	if (t && t->remote == remote && t->flags & TUNNEL_MAC)
 		r->key.ip = fixed_mac_key(&t->mac);
 	r->kind = ROUTE_REMOTE;
