@@ -126,7 +126,8 @@ void hidx_close(struct hidx *h);
 uint32_t hidx_find(const struct hidx *h, const void *key, uint64_t hash);
 /* Links entry 'idx' under the key it holds. 0, -EEXIST with the present entry in '*present', -ENOSPC. */
 int hidx_insert(struct hidx *h, uint64_t hash, uint32_t idx, uint32_t *present);
-/* The entry 'old' is replaced by 'idx' (same key) with one store. -ENOENT when old is not linked. */
+/* The entry 'old' is replaced by 'idx' (same key) with one store. -ENOENT when old is not linked. Not for an index that grows:
+ * hidx_grow() would leave behind what is replaced between its look at a slot and the lock. */
 int hidx_replace(struct hidx *h, uint64_t hash, uint32_t old, uint32_t idx);
 int hidx_remove(struct hidx *h, uint64_t hash, uint32_t idx); /* 0 or -ENOENT */
 
