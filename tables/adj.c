@@ -3,9 +3,10 @@
  * without a lock; the control thread writes.
  *
  * Changes in place come as single 16-byte stores where only the first line is concerned (eth[14] and port lie in one
- * aligned 16-byte word, which x86 with AVX stores and loads whole), so a live flow never sends half an address. A
- * template is longer than one store: its MACs may be seen half new for the time of a copy, and only when an underlay
- * neighbour moves. */
+ * aligned 16-byte word, which x86 with AVX stores whole). Workers load its first 8 bytes at once, so no packet goes to half a
+ * MAC; the rest of the sender's may be older for one packet. A template is longer than one store: when an underlay neighbour
+ * moves or the tunnel's ends, port or VNI change, a packet may be seen with some fields old and some new for the time of a
+ * copy. Its checksum goes with the addresses, so such a packet reaches the former or the next end, or nobody. */
 #include "tables/neighbor.h"
 
 #include <errno.h>

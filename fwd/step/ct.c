@@ -207,6 +207,20 @@ static void restore(struct conn *c)
 	__atomic_compare_exchange_n(&c->state, &refused, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
+/* Data after a reset that was none. A connection that somebody deletes stays as it is: it was given back for the last time. */
+static void come_back(struct conn *c)
+{
+	uint8_t flags = conn_flags(c);
+	if ((flags & (CONN_LEFT | CONN_DEAD)) != CONN_LEFT)
+		return;
+	backend_take(c->dnat);
+	while ((flags & (CONN_LEFT | CONN_DEAD)) == CONN_LEFT)
+		if (__atomic_compare_exchange_n(&c->flags, &flags, (uint8_t)(flags & ~CONN_LEFT), true,
+						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return;
+	backend_give(c->dnat);
+}
+
 /* A closed connection stays for a while, but its backend is rid of it: that is what operators who drain one wait for, and what
  * least connections compares. */
 static void leave_backend(struct decision *d, struct conn *c)
@@ -216,10 +230,7 @@ static void leave_backend(struct decision *d, struct conn *c)
 	if (!(conn_flags(c) & CONN_SERVICE))
 		return;
 	if (state != CT_TIME_WAIT && state != CT_RST_SEEN && !(d->dsr && state == CT_CLOSING)) {
-		/* data after a reset that was none */
-		if (conn_flags(c) & CONN_LEFT &&
-		    __atomic_fetch_and(&c->flags, (uint8_t)~CONN_LEFT, __ATOMIC_RELAXED) & CONN_LEFT)
-			backend_take(c->dnat);
+		come_back(c);
 		return;
 	}
 	if (__atomic_fetch_or(&c->flags, CONN_LEFT, __ATOMIC_RELAXED) & CONN_LEFT)
