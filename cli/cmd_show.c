@@ -188,7 +188,7 @@ static uint64_t fullest_percent(const struct nat_pool *p)
 {
 	uint64_t most = 0;
 
-	for (unsigned w = 0; w < 3; w++) {
+	for (unsigned w = 0; w < STEER_PROTOS; w++) {
 		uint64_t n = nat_ports_taken(p, (enum steer_proto)w);
 		most = MAX(most, n);
 	}
@@ -227,6 +227,7 @@ static void show_pools(struct out *o)
 		out_u64(o, "tcp", LOAD_RELAXED(&p->in_use[STEER_TCP]));
 		out_u64(o, "udp", LOAD_RELAXED(&p->in_use[STEER_UDP]));
 		out_u64(o, "icmp", LOAD_RELAXED(&p->in_use[STEER_ICMP]));
+		out_u64(o, "sctp", LOAD_RELAXED(&p->in_use[STEER_SCTP]));
 		out_u64(o, "used_percent",
 			fullest_percent(p)); /* of the protocol that has the fewest left; 100 = full */
 		out_u64(o, "refused", nat_refused(i, -ENOSPC));

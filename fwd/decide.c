@@ -297,7 +297,7 @@ static enum step connection(struct decision *d)
 		return s;
 	if ((s = step_masquerade(d)) != STEP_ON)
 		return s;
-	if ((s = step_size(d)) != STEP_ON) {
+	if ((s = frag_translated(d)) != STEP_ON || (s = step_size(d)) != STEP_ON) {
 		if (!d->record)
 			decide_release_nat(d);
 		return s;

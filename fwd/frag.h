@@ -12,6 +12,9 @@
 
 /* Step frag. STEP_ON for a fragment whose ports are known now ('d->frag' is its row) and that no record can send. */
 enum step step_frag(struct decision *d);
+/* Of a packet whose way out is known, fragment or not: can its translation be done? SCTP's checksum follows the ports only with
+ * the length of the whole packet. */
+enum step frag_translated(struct decision *d);
 /* Instead of replay_one for a fragment: gives it its identification, sends it, and what waited for it. */
 void frag_send(struct decision *d);
 /* A fragment past step_frag was dropped for d->drop: so will be the rest of its datagram. */

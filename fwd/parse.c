@@ -4,6 +4,7 @@
 #include "fwd/parse.h"
 
 #include "fwd/base/hash.h"
+#include "fwd/sctp.h"
 
 enum { IP6_EXT_MAX = 8 };
 
@@ -28,6 +29,14 @@ static enum drop parse_udp(const struct pkt *p)
 		return DROP_CT_INVALID_HEADER;
 	uint16_t n = rd16(p->l4 + 4);
 	return n < UDP_HLEN || n > p->l4_len ? DROP_L4_HEADER : DROP_NONE;
+}
+
+static enum drop parse_sctp(struct pkt *p)
+{
+	if (p->l4_len < SCTP_HLEN)
+		return DROP_CT_INVALID_HEADER;
+	p->tcp_flags = sctp_as_tcp(p->l4, p->l4_len);
+	return DROP_NONE;
 }
 
 static enum drop parse_icmp(struct pkt *p, bool v6)
@@ -55,7 +64,7 @@ static enum drop parse_l4(struct pkt *p)
 	case PROTO_UDP:
 		return parse_udp(p);
 	case PROTO_SCTP:
-		return p->l4_len < 12 ? DROP_CT_INVALID_HEADER : DROP_NONE;
+		return parse_sctp(p);
 	case PROTO_ICMP:
 		return p->flags & PKT_IP6 ? DROP_NONE : parse_icmp(p, false);
 	case PROTO_ICMP6:
@@ -155,7 +164,7 @@ enum drop parse_first(struct pkt *p, struct frag_ports *f)
 {
 	static const uint8_t least[256] = { [PROTO_TCP] = TCP_HLEN,
 					    [PROTO_UDP] = UDP_HLEN,
-					    [PROTO_SCTP] = 12,
+					    [PROTO_SCTP] = SCTP_HLEN,
 					    [PROTO_ICMP] = ICMP_HLEN,
 					    [PROTO_ICMP6] = ICMP_HLEN };
 	const uint8_t *l4 = p->l4;
@@ -168,6 +177,8 @@ enum drop parse_first(struct pkt *p, struct frag_ports *f)
 		return d;
 	if (p->proto == PROTO_UDP && rd16(l4 + 4) < UDP_HLEN)
 		return DROP_L4_HEADER;
+	if (p->proto == PROTO_SCTP && (d = parse_sctp(p)) != DROP_NONE)
+		return d;
 	*f = (struct frag_ports){ .proto = p->proto, .tcp_flags = p->tcp_flags, .state = FRAG_OPEN };
 	if (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6) {
 		bool request = l4[0] == (p->proto == PROTO_ICMP6 ? 128 : 8);
@@ -256,6 +267,9 @@ enum drop parse_frame(struct pkt *p)
 void parse_complete_csum(struct pkt *p)
 {
 	unsigned at = p->proto == PROTO_TCP ? 16 : 6;
+	if (p->proto == PROTO_SCTP && !(p->flags & PKT_FRAG) && (p->csum == PKT_CSUM_COMPLETE || !ld32(p->l4 + 8)))
+		sctp_finish(p->l4,
+			    p->l4_len); /* unfinished it is 0, and when a finished one is, this changes nothing */
 	if ((p->proto != PROTO_TCP && p->proto != PROTO_UDP) || p->flags & PKT_FRAG)
 		return;
 	bool v6 = p->flags & PKT_IP6;

@@ -14,7 +14,7 @@ enum drop parse_ip(struct pkt *p, uint32_t off, uint16_t ethertype);
 enum drop parse_first(struct pkt *p, struct frag_ports *f);
 /* Gives a fragment's key what only the first one says. */
 void parse_set_ports(struct pkt *p, const struct frag_ports *f);
-/* If 'p' is TCP or UDP and its checksum is unfinished (see pkt_csum), finishes it in place. */
+/* If 'p' is TCP, UDP or SCTP and its checksum is unfinished (see pkt_csum), finishes it in place. */
 void parse_complete_csum(struct pkt *p);
 
 /* A wire tuple with 16-byte addresses: what the decision path works on. */

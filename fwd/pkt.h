@@ -9,9 +9,10 @@
 enum { BURST_MAX = 64 };
 
 enum pkt_csum {
-	PKT_CSUM_UNKNOWN = 0,       /* as on the wire: taken as it is */
-	PKT_CSUM_MAYBE_PARTIAL = 1, /* from a veth: a field equal to the folded pseudo-header sum is unfinished */
-	PKT_CSUM_COMPLETE = 2,      /* recompute always (port option checksum complete) */
+	PKT_CSUM_UNKNOWN = 0, /* as on the wire: taken as it is */
+	PKT_CSUM_MAYBE_PARTIAL =
+		1,             /* from a veth: a field equal to the folded pseudo-header sum is unfinished, SCTP: 0 */
+	PKT_CSUM_COMPLETE = 2, /* recompute always (port option checksum complete) */
 };
 
 /* The first line is all that replay reads or writes for IPv4 (fwd/burst.c). */
@@ -23,12 +24,12 @@ struct pkt {
 	uint8_t slow;  /* replay: its shape wants a decision */
 	uint64_t hash; /* of the key */
 	uint8_t *l3;
-	uint32_t in;     /* FLOW_IN_* */
-	uint32_t record; /* replay: first guess */
-	uint16_t l3_len; /* IP packet: header + payload as the header says */
-	uint16_t l4_len; /* from l4 to the end of the IP packet */
-	uint16_t flags;  /* pkt_flag */
-	uint8_t proto, tcp_flags;
+	uint32_t in;              /* FLOW_IN_* */
+	uint32_t record;          /* replay: first guess */
+	uint16_t l3_len;          /* IP packet: header + payload as the header says */
+	uint16_t l4_len;          /* from l4 to the end of the IP packet */
+	uint16_t flags;           /* pkt_flag */
+	uint8_t proto, tcp_flags; /* SCTP: sctp_as_tcp() */
 	union {
 		struct flow_key4 k4;
 		struct flow_key6 k6;

@@ -8,6 +8,7 @@
 #include "fwd/export.h"
 #include "fwd/fragment.h"
 #include "fwd/rewrite.h"
+#include "fwd/sctp.h"
 #include "fwd/settings.h"
 
 INLINE uint32_t neg(uint64_t words)
@@ -177,6 +178,14 @@ void emit(struct worker *w, struct pkt *p, uint32_t adj)
 	emit_l3(w, p->l3, p->l3_len, p->flags & PKT_IP6, adj, p->port, p->hash);
 }
 
+static void rewrite(const struct pkt *p, uint16_t d4, be16 sport, be16 dport)
+{
+	if (p->proto == PROTO_SCTP)
+		sctp_set_ports(p->l4, p->l4_len, sport, dport);
+	else
+		rewrite_l4(p->l4, p->proto, d4, sport, dport);
+}
+
 void replay_one(struct worker *w, struct pkt *p, struct ct *c, uint32_t r)
 {
 	const uint64_t add = settings.ct_accounting ? 1 | (uint64_t)p->l3_len << 32 : 0;
@@ -188,13 +197,13 @@ void replay_one(struct worker *w, struct pkt *p, struct ct *c, uint32_t r)
 		const struct flow6 *f = &now.v6;
 		flow_count(c, r, &ct_flow6(r)->packets, add);
 		rewrite_ip6(p->l3, addrs6(f));
-		rewrite_l4(p->l4, p->proto, f->d4, f->sport, f->dport);
+		rewrite(p, f->d4, f->sport, f->dport);
 		adj = f->adj;
 	} else {
 		const struct flow4 *f = &now.v4;
 		flow_count(c, r, &ct_flow4(r)->packets, add);
 		rewrite_ip4(p->l3, f->addrs, f->d3);
-		rewrite_l4(p->l4, p->proto, f->d4, f->sport, f->dport);
+		rewrite(p, f->d4, f->sport, f->dport);
 		adj = f->adj;
 	}
 	if (unlikely(p->l3_len > adj_at(adj)->mtu && adj_at(adj)->kind != ADJ_NONE))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Replay: one look-up, one rewrite, out. What leaves replay for decide (design section 5), the one list:
- * any fragment, ICMP errors, IPv4 options and IPv6 extension headers, TTL <= 1, longer than the adjacency's MTU, TCP with
+ * what is neither TCP nor UDP, any fragment, ICMP errors, IPv4 options and IPv6 extension headers, TTL <= 1, longer than the adjacency's MTU, TCP with
  * SYN, FIN or RST, 'in' or validity mismatch, an adjacency that died, an outer congestion mark. */
 #pragma once
 

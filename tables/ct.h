@@ -148,6 +148,11 @@ uint32_t ct_age(struct ct *c, unsigned slot, unsigned n, unsigned budget, uint32
  * or rst-seen connection answers CT_TCP_REOPEN: delete it and start anew. */
 enum ct_tcp_verdict { CT_TCP_OK, CT_TCP_REOPEN, CT_TCP_INVALID };
 enum ct_tcp_verdict ct_tcp(struct conn *c, bool reply, uint8_t flags);
+/* Do its connections open and end by the TCP machine? SCTP: by what stands for TCP's flags there (fwd/sctp.h). */
+INLINE bool ct_has_machine(uint8_t proto)
+{
+	return proto == PROTO_TCP || proto == PROTO_SCTP;
+}
 /* Is each of its packets held to a window? */
 INLINE bool ct_is_strict(const struct conn *c)
 {

@@ -75,7 +75,7 @@ static bool state_fits(uint8_t proto, uint8_t state)
 
 	if (state == CT_NEW || state == CT_REFUSED)
 		return true;
-	return proto == PROTO_TCP ? state < CT_STATES && !datagram : datagram;
+	return ct_has_machine(proto) ? state < CT_STATES && !datagram : datagram;
 }
 
 static enum adopt_drop judge_form(const struct claim *c, bool v6)

@@ -52,7 +52,7 @@ static uint32_t timeout_of(const struct conn *k)
 {
 	uint8_t state = LOAD_RELAXED(&k->state);
 
-	if (k->proto == PROTO_TCP)
+	if (ct_has_machine(k->proto))
 		return LOAD_RELAXED(&ct_timeouts[tcp_timeout[state]]);
 	if (state == CT_REFUSED)
 		return LOAD_RELAXED(&ct_timeouts[CT_T_TCP_TRANSITORY]);

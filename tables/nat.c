@@ -39,12 +39,22 @@ void nat_fini(void)
 
 bool nat_proto_supported(uint8_t proto)
 {
-	return proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_ICMP || proto == PROTO_ICMP6;
+	return proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP || proto == PROTO_ICMP ||
+	       proto == PROTO_ICMP6;
 }
 
 enum steer_proto nat_which(uint8_t proto)
 {
-	return proto == PROTO_TCP ? STEER_TCP : proto == PROTO_UDP ? STEER_UDP : STEER_ICMP;
+	switch (proto) {
+	case PROTO_TCP:
+		return STEER_TCP;
+	case PROTO_UDP:
+		return STEER_UDP;
+	case PROTO_SCTP:
+		return STEER_SCTP;
+	default:
+		return STEER_ICMP;
+	}
 }
 
 /* ---- mappings ---- */

@@ -24,18 +24,18 @@ struct nat_pool {
 	bool has_source;
 	struct ipaddr inside; /* static: its only inside address, all protocols and ports both ways; zero: not static */
 	uint8_t mapping, filter;
-	uint16_t rest;           /* seconds before a port that came free goes to another inside address; 0 = none */
-	uint32_t max_ports;      /* quota of an inside address; 0 = none */
-	uint32_t max_sessions;   /* of the same, connections */
-	uint16_t blocks;         /* ports of a block (nat_block.h), a power of two; 0 = none: ports one by one */
-	uint16_t block_limit;    /* blocks of an inside address; 0 = NAT_BLOCKS_DEFAULT */
-	uint64_t *bits[3];       /* by enum steer_proto: 64 Ki bits */
-	uint32_t *owner[3];      /* port -> mapping index, 0 = none */
-	uint32_t *sharers[3];    /* port -> connections that share it (mapping apdm), atomic */
-	uint32_t *freed[3];      /* port -> who had it until when (nat_port.c) */
-	uint32_t in_use[3];      /* ports taken, also those of a range it had before (atomic) */
-	uint32_t released[3];    /* ports that came free, ever (atomic) */
-	struct nat_block *block; /* by number; NULL: it never had any */
+	uint16_t rest;         /* seconds before a port that came free goes to another inside address; 0 = none */
+	uint32_t max_ports;    /* quota of an inside address; 0 = none */
+	uint32_t max_sessions; /* of the same, connections */
+	uint16_t blocks;       /* ports of a block (nat_block.h), a power of two; 0 = none: ports one by one */
+	uint16_t block_limit;  /* blocks of an inside address; 0 = NAT_BLOCKS_DEFAULT */
+	uint64_t *bits[STEER_PROTOS];    /* by enum steer_proto: 64 Ki bits */
+	uint32_t *owner[STEER_PROTOS];   /* port -> mapping index, 0 = none */
+	uint32_t *sharers[STEER_PROTOS]; /* port -> connections that share it (mapping apdm), atomic */
+	uint32_t *freed[STEER_PROTOS];   /* port -> who had it until when (nat_port.c) */
+	uint32_t in_use[STEER_PROTOS];   /* ports taken, also those of a range it had before (atomic) */
+	uint32_t released[STEER_PROTOS]; /* ports that came free, ever (atomic) */
+	struct nat_block *block;         /* by number; NULL: it never had any */
 };
 extern struct nat_pool nat_pools[NAT_POOLS_MAX];
 
@@ -161,5 +161,5 @@ uint32_t nat_ports_of(const struct nat_pool *pool);
 uint32_t nat_ports_taken(const struct nat_pool *pool, enum steer_proto which);
 /* New connections that pool 'p' refused since it was added, for want of a port and by quota (err -ENOSPC, -EDQUOT). */
 uint64_t nat_refused(unsigned p, int err);
-enum steer_proto nat_which(uint8_t proto); /* TCP, UDP, ICMP and ICMPv6 */
+enum steer_proto nat_which(uint8_t proto); /* TCP, UDP, SCTP, ICMP and ICMPv6 */
 bool nat_proto_supported(uint8_t proto);

@@ -139,7 +139,7 @@ void nat_bits_settle(void)
 
 	nat_bits_kept = false;
 	for (unsigned i = 0; i < NAT_POOLS_MAX; i++) {
-		for (unsigned w = 0; w < 3 && nat_pools[i].bits[w] && nat_pools[i].owner[w]; w++) {
+		for (unsigned w = 0; w < STEER_PROTOS && nat_pools[i].bits[w] && nat_pools[i].owner[w]; w++) {
 			const uint32_t *owner = nat_pools[i].owner[w], *sharers = nat_pools[i].sharers[w];
 			for (unsigned n = 0; n < WORDS; n++) {
 				uint64_t bits = 0;

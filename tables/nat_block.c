@@ -103,7 +103,7 @@ static bool is_clean(const struct nat_pool *p, struct nat_range ports)
 {
 	uint64_t used = 0;
 
-	for (unsigned which = 0; which < 3; which++)
+	for (unsigned which = 0; which < STEER_PROTOS; which++)
 		for (uint32_t w = ports.lo / 64; w <= ports.hi / 64; w++)
 			used |= LOAD_RELAXED(&p->bits[which][w]) &
 				(w == ports.lo / 64 ? ~0ull << (ports.lo % 64) : ~0ull) &

@@ -38,14 +38,14 @@ void nat_set_bits_provider(uint64_t *(*fn)(unsigned pool, enum steer_proto which
 static uint32_t ports_in_use(const struct nat_pool *p)
 {
 	uint32_t n = 0;
-	for (unsigned w = 0; w < 3; w++)
+	for (unsigned w = 0; w < STEER_PROTOS; w++)
 		n += LOAD_ACQUIRE(&p->in_use[w]);
 	return n;
 }
 
 static void free_plain_bits(struct nat_pool *p)
 {
-	for (unsigned w = 0; w < 3; w++) {
+	for (unsigned w = 0; w < STEER_PROTOS; w++) {
 		if (!bits_provider)
 			free(p->bits[w]);
 		free(p->owner[w]);
@@ -59,7 +59,7 @@ static void free_plain_bits(struct nat_pool *p)
 
 static int give_memory(struct nat_pool *p, unsigned slot)
 {
-	for (unsigned w = 0; w < 3; w++) {
+	for (unsigned w = 0; w < STEER_PROTOS; w++) {
 		if (!p->bits[w])
 			p->bits[w] = bits_provider ? bits_provider(slot, (enum steer_proto)w)
 						   : aligned_alloc(CACHE_LINE, STEER_BITMAP_SIZE);

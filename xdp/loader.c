@@ -23,7 +23,7 @@
 #include "xdp/loader_priv.h"
 
 #define BPFFS "/sys/fs/bpf"
-#define BITS_BYTES ((size_t)STEER_POOLS * 3 * STEER_BITMAP_SIZE)
+#define BITS_BYTES ((size_t)STEER_POOLS * STEER_PROTOS * STEER_BITMAP_SIZE)
 
 extern const char bpf_steer_start[], bpf_steer_end[], bpf_container_start[], bpf_container_end[], bpf_host_start[],
 	bpf_host_end[], bpf_overlay_start[], bpf_overlay_end[];
@@ -430,9 +430,9 @@ struct gen_area *loader_gen_area(struct loader *l)
 
 uint64_t *loader_pool_bits(struct loader *l, uint32_t pool, enum steer_proto which)
 {
-	if (pool >= STEER_POOLS || which > STEER_ICMP)
+	if (pool >= STEER_POOLS || which >= STEER_PROTOS)
 		return NULL;
-	return (uint64_t *)(void *)(l->bits + ((size_t)pool * 3 + which) * STEER_BITMAP_SIZE);
+	return (uint64_t *)(void *)(l->bits + ((size_t)pool * STEER_PROTOS + which) * STEER_BITMAP_SIZE);
 }
 
 static int map_set(struct loader *l, enum loader_map m, const void *key, const void *value)

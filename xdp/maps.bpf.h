@@ -40,7 +40,7 @@ struct steer_bitmap {
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, STEER_POOLS * 3);
+	__uint(max_entries, STEER_POOLS *STEER_PROTOS);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct steer_bitmap);

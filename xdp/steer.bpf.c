@@ -23,7 +23,7 @@ static __always_inline struct steer_val *find(const __u32 a[4])
 
 static __always_inline int bit_is_set(const struct steer_val *v, __u32 which, __be16 number)
 {
-	__u32 n = bpf_ntohs(number), index = v->pool * 3 + which;
+	__u32 n = bpf_ntohs(number), index = v->pool * STEER_PROTOS + which;
 	struct steer_bitmap *bits;
 
 	if (!(v->flags & STEER_POOL))
@@ -42,7 +42,7 @@ static __always_inline int port_is_ours(const struct steer_val *v, const __u32 a
 {
 	struct steer_service k = { .port = port, .proto = proto };
 
-	if (proto != P_SCTP && bit_is_set(v, proto == P_TCP ? STEER_TCP : STEER_UDP, port))
+	if (bit_is_set(v, proto == P_TCP ? STEER_TCP : proto == P_UDP ? STEER_UDP : STEER_SCTP, port))
 		return 1;
 	__builtin_memcpy(k.addr, a, 16);
 	return v->flags & STEER_SERVICE && bpf_map_lookup_elem(&steer_service, &k);

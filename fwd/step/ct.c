@@ -40,13 +40,14 @@ void decide_stored_tuples(struct decision *d)
 		d->odst = backend_key_at(LOAD_RELAXED(&d->conn->dnat))->addr;
 }
 
-/* May a packet of no known connection begin one? What an RST or SYN+ACK may not, the TCP machine says. */
+/* May a packet of no known connection begin one? What an RST or SYN+ACK may not, the TCP machine says, for SCTP, too. */
 static enum step begins(struct decision *d)
 {
 	const struct pkt *p = d->p;
-	if (p->proto != PROTO_TCP || p->tcp_flags & TH_SYN || !settings.ct_pickup_drop)
+	if (!ct_has_machine(p->proto) || p->tcp_flags & TH_SYN || !settings.ct_pickup_drop)
 		return STEP_ON;
-	decide_say(d, "ct", "no SYN, and no connection that it belongs to: 'set ct pickup allow' takes it up");
+	decide_say(d, "ct", "no %s, and no connection that it belongs to: 'set ct pickup allow' takes it up",
+		   p->proto == PROTO_TCP ? "SYN" : "INIT");
 	return decide_drop(d, DROP_CT_UNKNOWN_STATE);
 }
 
@@ -164,7 +165,7 @@ static enum step create(struct decision *d)
 		return decide_drop(d, gone == -EDQUOT ? DROP_NAT_QUOTA : DROP_NAT_NO_MAPPING);
 	}
 	set_keys(d, conn);
-	if (p->proto != PROTO_TCP) {
+	if (!ct_has_machine(p->proto)) {
 		ct_datagram(c, false);
 	} else if (feed_tcp(d, c) == CT_TCP_INVALID) { /* RST or SYN+ACK for nothing */
 		give_inmap(d);
@@ -203,7 +204,7 @@ static enum step create(struct decision *d)
 /* A cut connection whose packet passed policy again goes on: for TCP as after an RST (data restores it, a SYN starts anew). */
 static void restore(struct conn *c)
 {
-	uint8_t refused = CT_REFUSED, next = c->proto == PROTO_TCP ? CT_RST_SEEN : CT_NEW;
+	uint8_t refused = CT_REFUSED, next = ct_has_machine(c->proto) ? CT_RST_SEEN : CT_NEW;
 	__atomic_compare_exchange_n(&c->state, &refused, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
@@ -269,7 +270,7 @@ static enum step refresh(struct decision *d)
 	/* with direct return nothing tells how far the client may go */
 	if (ct_is_strict(c) && !d->dsr && verdict(d) == CT_TCP_OK && (s = decide_window(d, &aside)) != STEP_ON)
 		return s;
-	if (p->proto != PROTO_TCP) {
+	if (!ct_has_machine(p->proto)) {
 		ct_datagram(c, d->reply);
 	} else if (!aside) {
 		switch (feed_tcp(d, c)) {
@@ -340,13 +341,14 @@ bool decide_may_evict(bool v6, uint32_t conn)
 
 static enum step rehearse(struct decision *d)
 {
-	const enum ct_tcp_verdict v = d->p->proto == PROTO_TCP ? verdict(d) : CT_TCP_OK;
+	const enum ct_tcp_verdict v = ct_has_machine(d->p->proto) ? verdict(d) : CT_TCP_OK;
 	bool aside;
 	if (v == CT_TCP_OK && d->conn && !d->dsr)
 		return decide_window(d, &aside);
 	if (v != CT_TCP_INVALID)
 		return STEP_ON;
-	decide_say(d, "ct", "these TCP flags do not fit %s",
+	decide_say(d, "ct", "%s fit %s",
+		   d->p->proto == PROTO_TCP ? "these TCP flags do not" : "this SCTP chunk does not",
 		   d->conn ? "the state of the connection" : "a new connection");
 	return decide_drop(d, DROP_CT_STATE);
 }

@@ -155,7 +155,7 @@ static bool too_long(const struct pkt *p, uint16_t mtu)
 static uint32_t live_record(const struct pkt *p, const struct ct *c, uint32_t now_s)
 {
 	const void *key = c->v6 ? (const void *)&p->k6 : (const void *)&p->k4;
-	if (p->ttl <= 1 || (p->proto == PROTO_TCP && p->tcp_flags & TCP_DECIDED))
+	if (p->ttl <= 1 || p->proto == PROTO_SCTP || (p->proto == PROTO_TCP && p->tcp_flags & TCP_DECIDED))
 		return 0;
 	uint32_t r = ct_find(c, key, p->hash, now_s);
 	union record now = { 0 };
@@ -229,6 +229,16 @@ void frag_rename(struct decision *d)
 {
 	if (!ip_eq(&d->out.src, &d->wire.src))
 		set_id4(d->p->l3, (uint16_t)frag_new_id(&d->out.src, &d->out.dst, d->p->proto));
+}
+
+enum step frag_translated(struct decision *d)
+{
+	if (!(d->p->flags & PKT_FRAG) || d->wire.proto != PROTO_SCTP ||
+	    (d->out.sport == d->wire.sport && d->out.dport == d->wire.dport))
+		return STEP_ON;
+	decide_say(d, "frag",
+		   "SCTP under another port: its checksum follows from the length, which no first fragment tells");
+	return decide_drop(d, DROP_NAT_PROTO);
 }
 
 void frag_dropped(struct decision *d)

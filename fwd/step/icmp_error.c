@@ -8,6 +8,7 @@
 #include "fwd/frag.h"
 #include "fwd/fragment.h"
 #include "fwd/replay.h"
+#include "fwd/sctp.h"
 #include "tables/proxy.h"
 
 struct quoted {
@@ -118,6 +119,13 @@ static bool read_quoted(const struct pkt *p, struct quoted *q)
 	return quote_l4(q, v6);
 }
 
+/* Of the whole packet, which its checksum is about. (It is a guess where the packet was a fragment, like its checksum then.) */
+static uint32_t sctp_length(const struct quoted *q, bool v6)
+{
+	const uint32_t end = v6 ? IP6_HLEN + rd16(q->l3 + 4) : rd16(q->l3 + 2), at = (uint32_t)(q->l4 - q->l3);
+	return end >= at + SCTP_HLEN ? end - at : q->l4_len;
+}
+
 /* Rewrites the quoted packet to tuple 'n'; its checksums follow as far as they are quoted. */
 static void rewrite_quoted(struct quoted *q, const struct tuple *n, bool v6)
 {
@@ -144,6 +152,8 @@ static void rewrite_quoted(struct quoted *q, const struct tuple *n, bool v6)
 	}
 	if (icmp) {
 		st16(q->l4 + 4, n->sport | n->dport);
+	} else if (q->t.proto == PROTO_SCTP && q->l4_len >= SCTP_HLEN) {
+		sctp_set_ports(q->l4, sctp_length(q, v6), n->sport, n->dport);
 	} else {
 		st16(q->l4, n->sport);
 		st16(q->l4 + 2, n->dport);

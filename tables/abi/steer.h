@@ -26,7 +26,7 @@ struct steer_key {
 enum steer_flag {
 	STEER_ALL = 1,  /* endpoint, VIP, tunnel prefix, transit route: take every packet */
 	STEER_VTEP = 2, /* UDP to one of vtep_port[] (non-first fragments of UDP to it are passed) */
-	/* TCP, UDP, ICMP echo reply whose port or id bit is set; ICMP errors by their embedded source port */
+	/* TCP, UDP, SCTP, ICMP echo reply whose port or id bit is set; ICMP errors by their embedded source port */
 	STEER_POOL = 4,
 	STEER_ARP = 8,   /* ARP and ND about this host address: the engine answers, and hears who has it */
 	STEER_PASS = 16, /* hole inside a wider prefix: the box's own address; never taken */
@@ -35,7 +35,7 @@ enum steer_flag {
 };
 struct steer_val {
 	__u32 flags;
-	__u32 pool; /* bitmap index / 3 */
+	__u32 pool; /* bitmap index / STEER_PROTOS */
 	__be16 vtep_port[4];
 };
 
@@ -57,9 +57,9 @@ struct steer_frag {
 	__u32 proto; /* IPv6: 0 */
 };
 
-/* map steer_bits: memory-mappable array of STEER_POOLS * 3 values of STEER_BITMAP_SIZE bytes, index pool * 3 + which.
+/* map steer_bits: memory-mappable array of STEER_POOLS * STEER_PROTOS values of STEER_BITMAP_SIZE bytes, index pool * STEER_PROTOS + which.
  * Bit n (host order port or ICMP id) of a little-endian bit string: byte n / 8, bit n % 8. It is the allocator's bitmap. */
-enum steer_proto { STEER_TCP, STEER_UDP, STEER_ICMP };
+enum steer_proto { STEER_TCP, STEER_UDP, STEER_ICMP, STEER_SCTP, STEER_PROTOS };
 
 /* map steer_stats: per-CPU array of __u64 */
 enum steer_stat {

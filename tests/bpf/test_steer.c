@@ -73,6 +73,7 @@ static int setup(void **state)
 		port_bit(p, STEER_TCP, 0x9c40);
 		port_bit(p, STEER_UDP, 0x9c41);
 		port_bit(p, STEER_ICMP, 0x0777);
+		port_bit(p, STEER_SCTP, 0x9c43);
 	}
 	assert_int_equal(loader_steer_dev_set(loader, LO, &d), 0);
 	socket_fd = socket(AF_XDP, SOCK_RAW, 0);
@@ -124,7 +125,9 @@ static void pool_ports(void **state)
 	TAKES(ETH4 IP4("11", "00 00", SHARED4) PORTS("00 35", "9c 41") PAD);
 	PASSES(ETH4 IP4("06", "00 00", SHARED4) PORTS("00 50", "9c 41") PAD); /* UDP's bit */
 	PASSES(ETH4 IP4("06", "00 00", SHARED4) PORTS("9c 40", "00 16") PAD); /* source does not count */
-	PASSES(ETH4 IP4("84", "00 00", SHARED4) PORTS("00 50", "9c 40") PAD);
+	TAKES(ETH4 IP4("84", "00 00", SHARED4) PORTS("00 50", "9c 43") PAD);
+	PASSES(ETH4 IP4("84", "00 00", SHARED4) PORTS("00 50", "9c 40") PAD); /* TCP's bit */
+	PASSES(ETH4 IP4("06", "00 00", SHARED4) PORTS("00 50", "9c 43") PAD);
 	PASSES(ETH4 IP4("06", "00 00", SHARED4) "00 50");
 	TAKES(ETH4 "46 00 00 40 12 34 00 00 40 06 00 00 c0 00 02 01 " SHARED4 " 94 04 00 00 | " PORTS("00 50", "9c 40")
 		      PAD);

@@ -174,7 +174,7 @@ static inline unsigned all_bits(void)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i < NAT_POOLS_MAX; i++)
-		for (unsigned w = 0; w < 3 && nat_pools[i].bits[w]; w++) {
+		for (unsigned w = 0; w < STEER_PROTOS && nat_pools[i].bits[w]; w++) {
 			assert_int_equal(bits_in(i, (enum steer_proto)w), nat_pools[i].in_use[w]);
 			n += nat_pools[i].in_use[w];
 		}

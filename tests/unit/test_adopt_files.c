@@ -113,7 +113,7 @@ static void test_clean_stop(void **state)
 }
 
 /* Memory that outlives the process, as the pinned map does. */
-static uint64_t pinned[NAT_POOLS_MAX][3][STEER_BITMAP_SIZE / 8];
+static uint64_t pinned[NAT_POOLS_MAX][STEER_PROTOS][STEER_BITMAP_SIZE / 8];
 static uint64_t *pinned_bits(unsigned pool, enum steer_proto which)
 {
 	return pinned[pool][which];

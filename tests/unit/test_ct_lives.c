@@ -285,7 +285,8 @@ enum { MAPPINGS_MAX = 1 << 20, BACKENDS_MAX = 1 << 17 };
 /* Returns the connections that are left. */
 static uint32_t check_counts(void)
 {
-	uint32_t *refs = count_new(MAPPINGS_MAX), *backends = count_new(BACKENDS_MAX), used[NAT_POOLS_MAX][3] = { 0 };
+	uint32_t *refs = count_new(MAPPINGS_MAX), *backends = count_new(BACKENDS_MAX),
+		 used[NAT_POOLS_MAX][STEER_PROTOS] = { 0 };
 	uint32_t n_mappings = 0;
 	count_conns(false, refs, backends);
 	count_conns(true, refs, backends);
@@ -297,7 +298,7 @@ static uint32_t check_counts(void)
 	}
 	assert_int_equal(nat_count(), n_mappings);
 	for (unsigned p = 0; p < NAT_POOLS_MAX; p++)
-		for (unsigned which = 0; which < 3 && !ip_is_zero(&nat_pools[p].addr); which++) {
+		for (unsigned which = 0; which < STEER_PROTOS && !ip_is_zero(&nat_pools[p].addr); which++) {
 			assert_int_equal(bits_in(&nat_pools[p], which), used[p][which]);
 			assert_int_equal(nat_pools[p].in_use[which], used[p][which]);
 		}

@@ -186,7 +186,7 @@ static void test_pool_choose(void **state)
 		assert_in_range(used[i], 40, 140);
 }
 
-static uint64_t given[3][STEER_BITMAP_SIZE / 8] __attribute__((aligned(64)));
+static uint64_t given[STEER_PROTOS][STEER_BITMAP_SIZE / 8] __attribute__((aligned(64)));
 
 static uint64_t *give(unsigned pool, enum steer_proto which)
 {
@@ -237,11 +237,13 @@ static void test_eim(void **state)
 
 	/* another host, zone or protocol is another mapping; a taken port is not given twice */
 	struct nat_key host = key_of(p, PROTO_UDP, 2, 12345), zone = k, proto = key_of(p, PROTO_TCP, 1, 12345),
-		       low = key_of(p, PROTO_UDP, 1, 53), icmp = key_of(p, PROTO_ICMP6, 1, 12345);
+		       low = key_of(p, PROTO_UDP, 1, 53), icmp = key_of(p, PROTO_ICMP6, 1, 12345),
+		       sctp = key_of(p, PROTO_SCTP, 1, 12345);
 	zone.zone = 7;
 	uint32_t mh = map_new(&host), mz = map_new(&zone), mp = map_new(&proto), ml = map_new(&low),
-		 mi = map_new(&icmp);
-	assert_int_equal(nat_count(), 6);
+		 mi = map_new(&icmp), ms = map_new(&sctp);
+	assert_int_equal(nat_count(), 7);
+	assert_int_equal(nat_at(ms)->outside_port, 12345);
 	assert_int_not_equal(nat_at(mh)->outside_port, 12345);
 	assert_int_not_equal(nat_at(mz)->outside_port, 12345);
 	assert_int_equal(nat_at(mp)->outside_port, 12345);
@@ -254,11 +256,11 @@ static void test_eim(void **state)
 	assert_int_equal(nat_by_outside(&a, PROTO_UDP, nat_at(mh)->outside_port), mh);
 	assert_int_equal(nat_by_outside(&a, PROTO_TCP, 12346), 0);
 	assert_int_equal(nat_by_outside(&other, PROTO_UDP, 12345), 0);
-	assert_int_equal(nat_by_outside(&a, PROTO_SCTP, 12345), 0);
+	assert_int_equal(nat_by_outside(&a, PROTO_SCTP, 12345), ms);
 	unsigned n = 0;
 	for (uint32_t i = nat_next(0); i; i = nat_next(i))
 		n++;
-	assert_int_equal(n, 6);
+	assert_int_equal(n, 7);
 
 	assert_true(nat_ref(m));
 	for (unsigned refs = 3; refs; refs--) {
@@ -271,7 +273,7 @@ static void test_eim(void **state)
 	assert_false(bit_set(p, PROTO_UDP, 12345));
 	assert_int_equal(nat_pools[p].owner[STEER_UDP][12345], 0);
 	assert_int_equal(nat_by_outside(&a, PROTO_UDP, 12345), 0);
-	assert_int_equal(nat_count(), 5);
+	assert_int_equal(nat_count(), 6);
 	assert_int_equal(nat_pools[p].in_use[STEER_UDP], 3);
 	assert_int_equal(nat_map(0, &k, 200, 3, &again, &created), 0);
 	assert_true(created);
@@ -285,14 +287,15 @@ static void test_refused(void **state)
 	bool created;
 	(void)state;
 	unsigned p = add_pool("192.0.2.1", 10000, 20000, NAT_EIF);
-	struct nat_key k = key_of(p, PROTO_SCTP, 1, 5), nowhere = key_of(p + 1, PROTO_TCP, 1, 5),
+	struct nat_key k = key_of(p, 4, 1, 5), nowhere = key_of(p + 1, PROTO_TCP, 1, 5),
 		       far = key_of(255, PROTO_TCP, 1, 5);
 	assert_int_equal(nat_map(0, &k, 100, 0, &m, &created), -EINVAL);
 	assert_int_equal(nat_map(0, &nowhere, 100, 0, &m, &created), -ENOSPC);
 	assert_int_equal(nat_map(0, &far, 100, 0, &m, &created), -EINVAL);
 	assert_true(nat_proto_supported(PROTO_ICMP) && nat_proto_supported(PROTO_ICMP6) &&
 		    nat_proto_supported(PROTO_TCP));
-	assert_false(nat_proto_supported(PROTO_SCTP) || nat_proto_supported(0));
+	assert_true(nat_proto_supported(PROTO_SCTP));
+	assert_false(nat_proto_supported(4) || nat_proto_supported(0));
 	assert_int_equal(nat_count(), 0);
 }
 
