@@ -104,16 +104,16 @@ static void test_form(void **state)
 	map_by(0, &k6);
 	nat_block_tick(1000);
 	const char *line = lines_of(nat_log_tick), *want[] = {
-		"event=start pool=198.51.100.1 inside=- outside=198.51.100.1 ports=1024-1039 protocols=tcp,udp,icmp "
+		"event=start pool=198.51.100.1 inside=- outside=198.51.100.1 ports=1024-1039 protocols=tcp,udp,icmp,sctp "
 		"zone=0\n",
-		"event=start pool=2001:db8::1 inside=- outside=2001:db8::1 ports=2048-4095 protocols=tcp,udp,icmp6 "
+		"event=start pool=2001:db8::1 inside=- outside=2001:db8::1 ports=2048-4095 protocols=tcp,udp,icmp6,sctp "
 		"zone=0\n",
 		"event=given pool=198.51.100.1 inside=10.0.0.1 outside=198.51.100.1 ports=1024-1039 "
-		"protocols=tcp,udp,icmp zone=0\n",
+		"protocols=tcp,udp,icmp,sctp zone=0\n",
 		"event=given pool=2001:db8::1 inside=fd00::1 outside=2001:db8::1 ports=2048-4095 "
-		"protocols=tcp,udp,icmp6 zone=7\n",
+		"protocols=tcp,udp,icmp6,sctp zone=7\n",
 		"event=back pool=198.51.100.1 inside=10.0.0.1 outside=198.51.100.1 ports=1024-1039 "
-		"protocols=tcp,udp,icmp zone=0\n",
+		"protocols=tcp,udp,icmp,sctp zone=0\n",
 	};
 	const unsigned long long first = seq_of(line);
 	for (unsigned i = 0; i < ARRAY_LEN(want); i++) {
