@@ -43,7 +43,8 @@ static void write_line(const struct nat_block_event *e)
 	ip_print(&e->outside, outside);
 	if (!ip_is_zero(&e->inside))
 		ip_print(&e->inside, inside);
-	log_info("nat-block seq=%llu time=%s event=%s pool=%s inside=%s outside=%s ports=%u-%u protocols=tcp,udp,%s,sctp "
+	log_info("nat-block seq=%llu time=%s event=%s pool=%s inside=%s outside=%s ports=%u-%u "
+		 "protocols=tcp,udp,%s,sctp "
 		 "zone=%u",
 		 (unsigned long long)e->seq, when, what[e->what], outside, inside, outside, e->first, e->last,
 		 ip_is4(&e->outside) ? "icmp" : "icmp6", e->zone);

@@ -104,9 +104,11 @@ static void test_form(void **state)
 	map_by(0, &k6);
 	nat_block_tick(1000);
 	const char *line = lines_of(nat_log_tick), *want[] = {
-		"event=start pool=198.51.100.1 inside=- outside=198.51.100.1 ports=1024-1039 protocols=tcp,udp,icmp,sctp "
+		"event=start pool=198.51.100.1 inside=- outside=198.51.100.1 ports=1024-1039 "
+		"protocols=tcp,udp,icmp,sctp "
 		"zone=0\n",
-		"event=start pool=2001:db8::1 inside=- outside=2001:db8::1 ports=2048-4095 protocols=tcp,udp,icmp6,sctp "
+		"event=start pool=2001:db8::1 inside=- outside=2001:db8::1 ports=2048-4095 "
+		"protocols=tcp,udp,icmp6,sctp "
 		"zone=0\n",
 		"event=given pool=198.51.100.1 inside=10.0.0.1 outside=198.51.100.1 ports=1024-1039 "
 		"protocols=tcp,udp,icmp,sctp zone=0\n",
