@@ -5,12 +5,11 @@
 # What gen sends goes by 20.0.0.2, whose MAC is sink0's. XDP on a veth wants NAPI at the other end: GRO.
 
 MEDIAN='' LEAST='' MOST=''
-# spread VALUE...: median, least, most in $MEDIAN, $LEAST, $MOST
+# spread VALUE...: median (of an even number the mean of the two in the middle), least, most in $MEDIAN, $LEAST, $MOST
 spread() {
-	local v
-	mapfile -t v < <(printf '%s\n' "$@" | sort -g)
 	# shellcheck disable=SC2034 # for who sources this
-	LEAST=${v[0]} MOST=${v[-1]} MEDIAN=${v[$((${#v[@]} / 2))]}
+	read -r MEDIAN LEAST MOST < <(printf '%s\n' "$@" | sort -g |
+		awk '{ v[NR] = $1 } END { printf "%.10g %s %s\n", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2, v[1], v[NR] }')
 }
 veth_topo() {
 	ns_add src gw dst
@@ -37,6 +36,8 @@ veth_gone() {
 	SL_NS=()
 }
 received() { ns dst cat /proc/net/dev | awk '/ sink0:/ { print $3 }'; }
+# Bytes a packet
+size_received() { ns dst cat /proc/net/dev | awk '/ sink0:/ { print int($2 / $3) }'; }
 # testpmd_start MEMORY-OPTIONS: forwards between up0 and up1, reading no header, until testpmd_stop
 testpmd_start() {
 	[ -p "$TMP/in" ] || mkfifo "$TMP/in"

@@ -14,6 +14,7 @@ sluice_up() {
 	{
 		echo "set worker count 1"
 		echo "set offload ${OFFLOAD:-off}"
+		[ "$2" -le 131072 ] || echo "set ct max-other $(($2 * 5 / 4))"
 		echo "add port up1 device up1 transit on"
 		echo "add port up0 device up0 transit on"
 		[ "$1" != snat ] || {
@@ -145,6 +146,7 @@ io_one() {
 	need "[ \"\$(received)\" -gt $((a + 1000)) ]" 10 "$2 forwards"
 	wait_until false $((3 + (flows > 131072 ? 8 : flows / 16384))) || true
 	stop_bg gen
+	[ "$1" != encap ] || [ "$(size_received)" -gt 100 ] || fail "what comes out is not encapsulated"
 	[ "$2" != replay ] || stop_bg back
 	[ "$2" != replay ] || a=$(received) b=$(by_xdp)
 	for ((i = 0; i < ROUNDS; i++)); do

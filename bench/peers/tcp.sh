@@ -3,9 +3,8 @@
 # Sourced by bench/peers.sh, over the veths of bench/veth.sh with connections tracked:
 #   tcp-goodput  one iperf3 stream between the stacks of src and dst, Mbit/s, offloads at the devices' defaults
 #   tcp-rtt-*    ICMP echoes from src, 1000 a second, answered by dst's kernel: quantiles in us
-#   conns-*      connections a second in the first half second of 1 Mi flows that nobody has seen before, in random order, each packet
-#                UDP of 64 bytes. Counted where they come out; repeated draws are taken off: of F flows n packets meet F(1 - e^(-n/F)).
-#                Half a second: sluice holds 256 Ki connections that are not TCP, what comes after them would measure eviction
+#   conns-*      connections a second in the first second of 1 Mi flows that nobody has seen before, in random order, each packet
+#                UDP of 64 bytes. Counted where they come out; repeated draws are taken off: of F flows n packets meet F(1 - e^(-n/F))
 # dpdk-testpmd has no row: it knows neither next hops nor connections.
 
 tcp_topo() {
@@ -77,7 +76,7 @@ conns_one() { # CASE SYSTEM
 		need "[ \"\$(received)\" -gt $((a + 1000)) ]" 10 "$2 forwards"
 		# from here on: n0 packets came before, and their flows are known
 		n0=$(received) t=$(date +%s%N)
-		wait_until false 0.5 || true
+		wait_until false 1 || true
 		n=$(received) t=$(($(date +%s%N) - t))
 		stop_bg gen
 		v+=("$(awk -v n0=$((n0 - a)) -v n=$((n - a)) -v f=$flows -v t=$t 'BEGIN { printf "%d", f * (exp(-n0 / f) - exp(-n / f)) * 1e9 / t }')")
