@@ -162,7 +162,7 @@ static void test_errors(void **state)
 		const char *line, *text;
 	} bad[] = {
 		{ "add endpoint 10 devcie lxc10",
-		  "endpoint 10: unknown word 'devcie', expected device|ipv4|ipv6|mac|identity|attach" },
+		  "endpoint 10: unknown word 'devcie', expected device|ipv4|ipv6|mac|identity|zone|attach" },
 		{ "add endpoint 10 device lxc10", "endpoint 10: identity is missing" },
 		{ "add endpoint 10 identity 5 device a device b", "endpoint 10: device is given twice" },
 		{ "add endpoint 70000 device a identity 1", "endpoint: '70000' is not an endpoint id from 1 to 65535" },
