@@ -45,7 +45,7 @@ WARN = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -
 CPPFLAGS += -I. -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' -DSLUICE_BUILD='"$(B)"'
 # VARIANT after the user's CFLAGS, so that a package build's -O2 does not undo it
 ALL_CFLAGS = -std=gnu17 -g -march=x86-64-v3 -maes -pthread $(WARN) $(CFLAGS) $(VARIANT)
-BPF_CFLAGS = -target bpf -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers \
+BPF_CFLAGS = -target bpf -O2 -g -fno-strict-aliasing -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers \
 	-I. -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null || echo x86_64-linux-gnu)
 LIBS = -lxdp -lbpf -lmnl -lpcap -ljansson -lurcu-qsbr -lelf -lz -lm
 ifdef DPDK
