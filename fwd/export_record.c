@@ -124,7 +124,7 @@ static uint16_t by_ingress(const struct replay_conf *conf, uint32_t in)
 		return REPLAY_BY_XDP | (some_port_has_netdev(conf) ? REPLAY_BY_TC : 0);
 	case FLOW_IN_REMOTE: {
 		const struct remote *r = remote_at(in & FLOW_IN_INDEX);
-		if (!r || !ip_is4(&r->addr))
+		if (!r)
 			return 0;
 		return REPLAY_BY_XDP | (conf->overlay_port == htons(vteps[r->vtep].port) ? REPLAY_BY_TC : 0);
 	}
@@ -155,6 +155,8 @@ uint16_t export_record_path(const struct replay_conf *conf, uint16_t allowed, ui
 			      : REPLAY_BY_TC;
 	else if (kind == ADJ_ETH || kind == ADJ_TUNNEL4)
 		can = by_port(conf, a);
+	else if (kind == ADJ_TUNNEL6)
+		can = by_port(conf, a) & REPLAY_BY_XDP;
 	if (kind == ADJ_ETH && a->port == 0 && !can)
 		*why = to == GATE_PROXY ? "proxy" : "host";
 	can &= by_ingress(conf, in);

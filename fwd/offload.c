@@ -112,13 +112,18 @@ static void overlay_off(const char *why)
 	snprintf(overlay_reason, sizeof(overlay_reason), "%s", why);
 }
 
-/* One device has one port: the first IPv4 VTEP's. */
+/* One device has one port: the first IPv4 VTEP's, without one the first's. XDP takes those of all. */
 static uint16_t wanted_overlay_port(void)
 {
-	for (unsigned i = 0; i < VTEPS_MAX && with_tc(); i++)
-		if (!ip_is_zero(&vteps[i].addr) && ip_is4(&vteps[i].addr))
+	uint16_t port = 0;
+	for (unsigned i = 0; i < VTEPS_MAX && with_tc(); i++) {
+		if (ip_is_zero(&vteps[i].addr))
+			continue;
+		if (ip_is4(&vteps[i].addr))
 			return vteps[i].port;
-	return 0;
+		port = port ? port : vteps[i].port;
+	}
+	return port;
 }
 
 static void sync_overlay(void)
@@ -166,10 +171,9 @@ static bool push(struct senders *t, const struct vtep *v, const struct remote *r
 		t->s = s;
 		t->room = room;
 	}
-	t->s[t->n++] = (struct sender){
-		.key = { .local = v->addr.w[3], .remote = r->addr.w[3], .port = htons(v->port), .vni = vni },
-		.in = FLOW_IN_REMOTE | index
-	};
+	t->s[t->n] = (struct sender){ .key = { .port = htons(v->port), .vni = vni }, .in = FLOW_IN_REMOTE | index };
+	memcpy(t->s[t->n].key.local, v->addr.b, 16);
+	memcpy(t->s[t->n++].key.remote, r->addr.b, 16);
 	return true;
 }
 
@@ -178,8 +182,6 @@ static bool push_remote(struct senders *t, uint32_t index)
 	const struct remote *r = remote_at(index);
 	const struct vtep *v = &vteps[r->vtep];
 	bool ok = true;
-	if (!ip_is4(&r->addr) || !ip_is4(&v->addr))
-		return true;
 	if (v->mode == VNI_IDENTITY)
 		return push(t, v, r, index, REPLAY_ANY_VNI);
 	for (unsigned i = 0; i < r->n_vnis && ok; i++)

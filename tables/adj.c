@@ -179,6 +179,14 @@ static unsigned put_vxlan(uint8_t *p, const struct adj_tunnel *t)
 	return UDP_HLEN + VXLAN_HLEN + ETH_HLEN_;
 }
 
+/* What of the outer checksum over IPv6 is the same for all packets: all but source port, lengths, type and the inner packet. */
+static uint32_t tunnel6_base(const uint8_t *tmpl)
+{
+	const uint8_t *ip = tmpl + ETH_HLEN_, *udp = ip + IP6_HLEN;
+
+	return csum_fold(csum_add(udp, UDP_HLEN + VXLAN_HLEN + 12, csum_pseudo(ip + 8, ip + 24, 16, PROTO_UDP, 0)));
+}
+
 static uint8_t kind_of(const struct adj_tunnel *t)
 {
 	if (t->ipip)
@@ -207,7 +215,7 @@ void adj_set_tunnel(uint32_t i, const struct adj_tunnel *t)
 	}
 	set_front(a, &t->outer_dst, &t->outer_src, type, t->port);
 	memcpy(a->tmpl, b, sizeof(b));
-	a->base3 = base3;
+	a->base3 = kind == ADJ_TUNNEL6 ? tunnel6_base(b) : base3;
 	const uint16_t head = (uint16_t)(p - b - ETH_HLEN_);
 	set_kind(a, kind, t->link_mtu > head ? (uint16_t)(t->link_mtu - head) : 0, (uint8_t)(p - b));
 }

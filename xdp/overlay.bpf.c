@@ -8,19 +8,37 @@
 #define WITH_REPLAY
 #include "xdp/replay_tc.bpf.h"
 
+/* Who sent it, of either family. The helper gives what was asked for or nothing. */
+static __always_inline int tunnel_sender(struct __sk_buff *skb, __be16 port, struct ingress *from)
+{
+	struct bpf_tunnel_key k = {};
+	struct replay_remote r = { .port = port };
+
+	if (!bpf_skb_get_tunnel_key(skb, &k, sizeof(k), 0)) {
+		r.local[2] = r.remote[2] = bpf_htonl(0xffff);
+		r.local[3] = bpf_htonl(k.local_ipv4);
+		r.remote[3] = bpf_htonl(k.remote_ipv4);
+	} else if (!bpf_skb_get_tunnel_key(skb, &k, sizeof(k), BPF_F_TUNINFO_IPV6)) {
+		__builtin_memcpy(r.local, k.local_ipv6, 16);
+		__builtin_memcpy(r.remote, k.remote_ipv6, 16);
+	} else {
+		return -1;
+	}
+	from->vni = k.tunnel_id;
+	from->in = sender_find(&r, k.tunnel_id);
+	return 0;
+}
+
 SEC("from-overlay") int from_overlay(struct __sk_buff *skb)
 {
 	const struct replay_conf *c = replay_config();
-	struct bpf_tunnel_key k = {};
 	struct ingress from;
 	int verdict;
 
-	if (!c || bpf_skb_get_tunnel_key(skb, &k, sizeof(k), 0)) {
+	if (!c || tunnel_sender(skb, c->overlay_port, &from)) {
 		count(&replay_stats, REPLAY_DROP_OVERLAY);
 		return TC_ACT_SHOT;
 	}
-	from.vni = k.tunnel_id;
-	from.in = sender_find(bpf_htonl(k.local_ipv4), bpf_htonl(k.remote_ipv4), c->overlay_port, k.tunnel_id);
 	if (!from.in)
 		count(&replay_stats, REPLAY_SENDER);
 	else if (!tc_replay(skb, &from, 1, &verdict))

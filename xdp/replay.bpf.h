@@ -13,6 +13,7 @@
 #define REPLAY_OK (-1)
 #define ETH_SIZE 14
 #define TUNNEL4_SIZE 64
+#define TUNNEL6_SIZE 84
 #define IP4_SIZE 20
 #define IP6_SIZE 40
 
@@ -20,6 +21,7 @@
 struct plain {
 	__u32 l3_len; /* IP packet as its header says */
 	__u32 head;   /* IP and L4 header */
+	__u32 slack;  /* bytes of it behind L4: UDP has a length of its own */
 	__u32 proto;
 };
 
@@ -88,6 +90,7 @@ static __always_inline int plain_l4(const __u8 *l4, void *end, __u32 room, struc
 			return REPLAY_SHAPE;
 		len = bpf_ntohs(*(__be16 *)(l4 + 4));
 		s->head += 8;
+		s->slack = room - len;
 		return len < 8 || len > room ? REPLAY_SHAPE : REPLAY_OK;
 	}
 	if (s->proto != P_TCP || (void *)l4 + 20 > end)
@@ -95,6 +98,7 @@ static __always_inline int plain_l4(const __u8 *l4, void *end, __u32 room, struc
 	len = (l4[12] & 0xf0) >> 2;
 	flags = l4[13];
 	s->head += len;
+	s->slack = 0;
 	return len < 20 || len > room || flags & 7 || !(flags & 0x3f) ? REPLAY_SHAPE : REPLAY_OK;
 }
 
@@ -228,15 +232,16 @@ static __always_inline int find6(const struct replay_conf *c, const struct flow_
 }
 
 /* ---- check ---- */
-/* FLOW_IN_REMOTE | index of who sent a VXLAN packet, 0 unknown. All in network order but the VNI. */
-static __always_inline __u32 sender_find(__be32 local, __be32 remote, __be16 port, __u32 vni)
+/* FLOW_IN_REMOTE | index of who sent a VXLAN packet, 0 unknown. 'k' but for its VNI is filled in. */
+static __always_inline __u32 sender_find(struct replay_remote *k, __u32 vni)
 {
-	struct replay_remote k = { .local = local, .remote = remote, .port = port, .vni = REPLAY_ANY_VNI };
-	__u32 *in = bpf_map_lookup_elem(&replay_remote, &k);
+	__u32 *in;
 
+	k->vni = REPLAY_ANY_VNI;
+	in = bpf_map_lookup_elem(&replay_remote, k);
 	if (!in) {
-		k.vni = vni;
-		in = bpf_map_lookup_elem(&replay_remote, &k);
+		k->vni = vni;
+		in = bpf_map_lookup_elem(&replay_remote, k);
 	}
 	return in ? *in : 0;
 }
@@ -282,7 +287,7 @@ static __always_inline int way_find(const struct replay_conf *c, const struct fo
 	asm volatile("" : "+r"(w->kind)); /* the engine may change it meanwhile: read once */
 	port = w->adj->port;
 	w->gate = port == 0;
-	if ((w->kind != ADJ_ETH && w->kind != ADJ_TUNNEL4) || port >= REPLAY_PORTS)
+	if ((w->kind != ADJ_ETH && w->kind != ADJ_TUNNEL4 && w->kind != ADJ_TUNNEL6) || port >= REPLAY_PORTS)
 		return REPLAY_NOT_HERE;
 	w->ifindex = c->port[port].ifindex;
 	w->port_flags = c->port[port].flags;
@@ -324,6 +329,35 @@ static __always_inline void write_tunnel4(__u8 *o, const struct adj *a, __u32 l3
 	*(__be16 *)(o + 34) = port;
 	*(__be16 *)(o + 38) = bpf_htons(udp_len);
 	*(__be16 *)(o + 62) = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+}
+
+/* Sum of a packet whose L4 checksum is finished, by its IP header alone: an IPv4 header adds up to nothing, L4 to the complement
+ * of the pseudo header, of which an IPv6 header has the same addresses. */
+static __always_inline __u64 sum_of_packet(const void *l3, const struct plain *s, int v6)
+{
+	__u64 rest = bpf_htons(s->proto) + bpf_htons(s->l3_len - (v6 ? IP6_SIZE : IP4_SIZE));
+
+	if (v6)
+		return csum_words(l3, 2) + (csum_fold(rest) ^ 0xffff);
+	return csum_fold(rest + csum_words(l3 + 12, 2)) ^ 0xffff;
+}
+
+/* The packet at 'l3' has its new addresses and hop limit. RFC 8200 8.1. */
+static __always_inline void write_tunnel6(__u8 *o, const struct adj *a, const void *l3, const struct plain *s,
+					  __u32 tos, __be16 port, int v6)
+{
+	__be16 type = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP), len = bpf_htons(8 + 8 + ETH_SIZE + s->l3_len);
+	__u64 sum = (__u64)a->base3 + port + type + len + len + sum_of_packet(l3, s, v6);
+	__u16 check = ~csum_fold(sum);
+
+	copy_words(o, a->tmpl, 80 / 8);
+	*(__u32 *)(o + 80) = *(const __u32 *)(a->tmpl + 80);
+	o[15] |= (tos & 3) << 4;
+	*(__be16 *)(o + 18) = len;
+	*(__be16 *)(o + 54) = port;
+	*(__be16 *)(o + 58) = len;
+	*(__u16 *)(o + 60) = check ? check : 0xffff;
+	*(__be16 *)(o + 82) = type;
 }
 
 static __always_inline void replay_count(struct replay_use *u, __u64 now, __u32 packets, __u32 bytes)

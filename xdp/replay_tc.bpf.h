@@ -105,6 +105,8 @@ static __always_inline int tc_replay_found(struct __sk_buff *skb, const struct r
 		why = o->flags & REPLAY_BY_TC ? way_find(c, o, &w) : REPLAY_NOT_HERE;
 	if (why != REPLAY_OK)
 		return why;
+	if (w.kind == ADJ_TUNNEL6)
+		return REPLAY_NOT_HERE;
 	if (longest > w.adj->mtu)
 		return REPLAY_LONG;
 	/* first of all, since it may fail: the frame is as it was then */

@@ -8,39 +8,65 @@
 
 /* Where in the frame the IP packet is that is to be replayed, and whose it is. */
 struct framing {
-	__u32 off;    /* 14, or 64 behind VXLAN */
+	__u32 off;    /* 14, or 64 or 84 behind VXLAN */
 	__u32 room;   /* bytes from there on */
 	__be16 dport; /* of the VXLAN header, 0 plain */
 	struct ingress from;
 };
 
-/* The frame at 'data' is plain UDP over IPv4 with destination port 'k->dport': VXLAN of somebody we know? RFC 7348 5;
- * an outer mark, CE or ECT(1), is for the engine (RFC 6040 4.2). */
-static __always_inline int framing_vxlan(const __u8 *data, void *end, const struct flow_key4 *k, struct framing *f)
+/* The frame at 'data' is plain UDP between the addresses and to the port of 'k': VXLAN of somebody we know? 'front', a constant, is
+ * all in front of its inner packet. RFC 7348 5; an outer mark, CE or ECT(1), is for the engine (RFC 6040 4.2), and like the
+ * engine this does not look at the outer checksum. */
+static __always_inline int framing_vxlan(const __u8 *data, void *end, struct replay_remote *k, __u32 front,
+					 struct framing *f)
 {
-	const __u8 *x = data + ETH_SIZE + IP4_SIZE + 8;
-	__u32 len, vni;
+	const __u8 *x = data + front - ETH_SIZE - 8;
+	__u32 len, vni, mark;
 
-	if ((void *)data + TUNNEL4_SIZE > end)
-		return REPLAY_SHAPE;
+	if ((void *)data + front > end)
+		return REPLAY_SENDER; /* no VXLAN: as it stands */
 	vni = bpf_ntohl(*(__be32 *)(x + 4)) >> 8;
-	f->from.in = sender_find(k->dst, k->src, k->dport, vni);
+	f->from.in = sender_find(k, vni);
 	if (!f->from.in)
 		return REPLAY_SENDER;
 	len = bpf_ntohs(*(__be16 *)(x - 4));
-	if (len < 8 + 8 + ETH_SIZE + IP4_SIZE + 8 || !(x[0] & 8) || data[ETH_SIZE + 1] & 1 || x[8] & 1)
+	mark = data[ETH_SIZE + 1] & (front == TUNNEL4_SIZE ? 1 : 0x10);
+	if (len < 8 + 8 + ETH_SIZE + IP4_SIZE + 8 || !(x[0] & 8) || mark || x[8] & 1)
 		return REPLAY_SHAPE;
 	f->from.vni = vni;
-	f->off = TUNNEL4_SIZE;
+	f->off = front;
 	f->room = len - 8 - 8 - ETH_SIZE;
-	f->dport = k->dport;
+	f->dport = k->port;
 	return REPLAY_OK;
 }
 
-/* A veth peer sends checksums unfinished, the sum of the pseudo header: the engine finishes those (fwd/parse.c). */
-static __always_inline int looks_unfinished(__u64 addrs, const struct plain *s, __u32 ip_size, __u16 have)
+static __always_inline int framing_vxlan4(const __u8 *data, void *end, const struct flow_key4 *o, struct framing *f)
 {
-	return have == csum_fold(addrs + bpf_htons(s->proto) + bpf_htons(s->l3_len - ip_size));
+	struct replay_remote k = { .local = { 0, 0, bpf_htonl(0xffff), o->dst },
+				   .remote = { 0, 0, bpf_htonl(0xffff), o->src },
+				   .port = o->dport };
+
+	return framing_vxlan(data, end, &k, TUNNEL4_SIZE, f);
+}
+
+static __always_inline int framing_vxlan6(const __u8 *data, void *end, const struct flow_key6 *o, struct framing *f)
+{
+	struct replay_remote k = { .port = o->dport };
+
+	__builtin_memcpy(k.local, o->dst, 16);
+	__builtin_memcpy(k.remote, o->src, 16);
+	return framing_vxlan(data, end, &k, TUNNEL6_SIZE, f);
+}
+
+/* A veth peer sends checksums unfinished, the sum of the pseudo header: the engine finishes those (fwd/parse.c). */
+#define L4_UNFINISHED 1u
+#define L4_UNSUMMED 2u /* UDP without one, or shorter than its packet: the IP header does not tell the sum */
+
+static __always_inline __u32 l4_sums(__u64 addrs, const struct plain *s, __u32 ip_size, __u16 have)
+{
+	__u32 unfinished = have == csum_fold(addrs + bpf_htons(s->proto) + bpf_htons(s->l3_len - ip_size));
+
+	return unfinished * L4_UNFINISHED | (s->slack || (s->proto == P_UDP && !have)) * L4_UNSUMMED;
 }
 
 /* L4 of 'proto' with its bounds known: TCP 20 bytes, UDP 8. */
@@ -62,7 +88,7 @@ static __always_inline int xdp_send(struct xdp_md *ctx, const struct framing *f,
 				    const struct found *o, const struct way *w, int v6)
 {
 	const __u32 ip_size = v6 ? IP6_SIZE : IP4_SIZE;
-	__u32 front = w->kind == ADJ_ETH ? ETH_SIZE : TUNNEL4_SIZE;
+	__u32 front = w->kind == ADJ_ETH ? ETH_SIZE : w->kind == ADJ_TUNNEL4 ? TUNNEL4_SIZE : TUNNEL6_SIZE, tos;
 	__u8 *data, *l3, *l4, *end;
 
 	if (front != f->off && bpf_xdp_adjust_head(ctx, (int)f->off - (int)front))
@@ -73,14 +99,18 @@ static __always_inline int xdp_send(struct xdp_md *ctx, const struct framing *f,
 	l4 = l3 + ip_size;
 	if (l4 + 8 > end)
 		return REPLAY_DROP_WRITE;
-	if (w->kind == ADJ_ETH)
-		write_eth(data, w->adj, v6);
-	else if (data + TUNNEL4_SIZE <= end) /* it is: for the verifier */
-		write_tunnel4(data, w->adj, s->l3_len, v6 ? bpf_ntohs(*(__be16 *)l3) >> 4 : l3[1], o->outer_port, v6);
+	tos = v6 ? bpf_ntohs(*(__be16 *)l3) >> 4 : l3[1];
 	if (v6)
 		write_ip6((void *)l3, o->f6);
 	else
 		write_ip4((void *)l3, o->f4);
+	/* the bounds are known: for the verifier */
+	if (w->kind == ADJ_ETH)
+		write_eth(data, w->adj, v6);
+	else if (w->kind == ADJ_TUNNEL4 && data + TUNNEL4_SIZE <= end)
+		write_tunnel4(data, w->adj, s->l3_len, tos, o->outer_port, v6);
+	else if (data + TUNNEL6_SIZE <= end)
+		write_tunnel6(data, w->adj, l3, s, tos, o->outer_port, v6);
 	if (s->proto == P_UDP) {
 		write_l4(l4, (__u16 *)(l4 + 6), 1, o);
 		return REPLAY_OK;
@@ -110,7 +140,7 @@ static __always_inline int xdp_leave(struct xdp_md *ctx, const struct framing *f
 /* REPLAY_XDP: sent, '*verdict' tells how; REPLAY_XDP_TO_TC: XDP_PASS; REPLAY_DROP_WRITE: XDP_DROP; others: refused. */
 static __always_inline int xdp_replay_found(struct xdp_md *ctx, const struct replay_conf *c,
 					    const struct replay_port *me, const struct framing *f,
-					    const struct plain *s, const struct found *o, int v6, int unfinished,
+					    const struct plain *s, const struct found *o, int v6, __u32 sums,
 					    int *verdict)
 {
 	struct way w;
@@ -124,7 +154,7 @@ static __always_inline int xdp_replay_found(struct xdp_md *ctx, const struct rep
 	if (s->l3_len > w.adj->mtu)
 		return REPLAY_LONG;
 	if (!w.gate && o->flags & REPLAY_BY_XDP && w.port_flags & REPLAY_PORT_REDIRECT) {
-		if (unfinished)
+		if (sums & L4_UNFINISHED || (w.kind == ADJ_TUNNEL6 && sums & L4_UNSUMMED))
 			return REPLAY_UNFINISHED;
 		why = xdp_send(ctx, f, s, o, &w, v6);
 		if (why != REPLAY_OK)
@@ -133,7 +163,8 @@ static __always_inline int xdp_replay_found(struct xdp_md *ctx, const struct rep
 		*verdict = bpf_redirect(w.ifindex, 0);
 		return REPLAY_XDP;
 	}
-	if (o->flags & REPLAY_BY_TC && (f->dport ? f->dport == c->overlay_port : me->flags & REPLAY_PORT_NETDEV))
+	if (o->flags & REPLAY_BY_TC && w.kind != ADJ_TUNNEL6 &&
+	    (f->dport ? f->dport == c->overlay_port : me->flags & REPLAY_PORT_NETDEV))
 		return xdp_leave(ctx, f);
 	return REPLAY_NOT_HERE;
 }
@@ -142,22 +173,22 @@ static __always_inline int xdp_replay4(struct xdp_md *ctx, const struct replay_c
 				       const struct framing *f, const struct plain *s, const struct flow_key4 *k,
 				       __u16 csum, int *verdict)
 {
-	int unfinished = looks_unfinished(csum_words(&k->src, 2), s, IP4_SIZE, csum);
+	__u32 sums = l4_sums(csum_words(&k->src, 2), s, IP4_SIZE, csum);
 	struct found o;
 	int why = find4(c, k, &o);
 
-	return why == REPLAY_OK ? xdp_replay_found(ctx, c, me, f, s, &o, 0, unfinished, verdict) : why;
+	return why == REPLAY_OK ? xdp_replay_found(ctx, c, me, f, s, &o, 0, sums, verdict) : why;
 }
 
 static __always_inline int xdp_replay6(struct xdp_md *ctx, const struct replay_conf *c, const struct replay_port *me,
 				       const struct framing *f, const struct plain *s, const struct flow_key6 *k,
 				       __u16 csum, int *verdict)
 {
-	int unfinished = looks_unfinished(csum_words(k->src, 8), s, IP6_SIZE, csum);
+	__u32 sums = l4_sums(csum_words(k->src, 8), s, IP6_SIZE, csum);
 	struct found o;
 	int why = find6(c, k, &o);
 
-	return why == REPLAY_OK ? xdp_replay_found(ctx, c, me, f, s, &o, 1, unfinished, verdict) : why;
+	return why == REPLAY_OK ? xdp_replay_found(ctx, c, me, f, s, &o, 1, sums, verdict) : why;
 }
 
 /* The checksum field of L4; plain_l4() checked the bounds, which the verifier wants to see again. */
@@ -186,7 +217,7 @@ static __always_inline int xdp_replay_at(struct xdp_md *ctx, const struct replay
 		if (why != REPLAY_OK)
 			return why;
 		if (!f->dport && s.proto == P_UDP && c->vtep_ports >> (bpf_ntohs(k.dport) & 63) & 1) {
-			sender = framing_vxlan(data, end, &k, f);
+			sender = framing_vxlan4(data, end, &k, f);
 			if (sender != REPLAY_SENDER)
 				return sender; /* REPLAY_OK: once more, inside */
 		}
@@ -198,9 +229,15 @@ static __always_inline int xdp_replay_at(struct xdp_md *ctx, const struct replay
 		struct flow_key6 k __attribute__((aligned(8)));
 
 		why = plain_ip6(l3, end, f->room, &s, &k);
-		return why == REPLAY_OK
-			       ? xdp_replay6(ctx, c, me, f, &s, &k, l4_csum(l3 + IP6_SIZE, end, s.proto), verdict)
-			       : why;
+		if (why != REPLAY_OK)
+			return why;
+		if (!f->dport && s.proto == P_UDP && c->vtep_ports >> (bpf_ntohs(k.dport) & 63) & 1) {
+			sender = framing_vxlan6(data, end, &k, f);
+			if (sender != REPLAY_SENDER)
+				return sender;
+		}
+		why = xdp_replay6(ctx, c, me, f, &s, &k, l4_csum(l3 + IP6_SIZE, end, s.proto), verdict);
+		return why == REPLAY_MISS && sender == REPLAY_SENDER ? REPLAY_SENDER : why;
 	}
 	return REPLAY_SHAPE;
 }

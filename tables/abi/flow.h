@@ -112,9 +112,11 @@ struct adj {
 	__u16 mtu;      /* longest IP packet (inner one for tunnels) */
 	__u8 kind;      /* adj_kind; ADJ_NONE = no longer usable: decide again */
 	__u8 tmpl_size; /* bytes of 'tmpl' in use: outer Ethernet .. VXLAN + inner Ethernet */
-	__u32 base3;    /* unfolded sum of the outer IPv4 header with total length 0 and checksum 0 */
-	__u32 refs;     /* cold: control thread only */
-	__u32 gen;      /* generation counter number bumped when this adjacency dies */
+	/* unfolded sum of the outer IPv4 header with total length 0 and checksum 0. ADJ_TUNNEL6: sum of pseudo header, UDP, VXLAN
+	 * and inner Ethernet with source port, lengths, checksum and type 0 */
+	__u32 base3;
+	__u32 refs; /* cold: control thread only */
+	__u32 gen;  /* generation counter number bumped when this adjacency dies */
 	__u8 pad[32];
 	/* tunnels: Ethernet 14, IPv4 20 or IPv6 40, UDP 8, VXLAN 8, inner Ethernet 14 = 64 or 84 bytes; IP in IP: the first two */
 	__u8 tmpl[128];

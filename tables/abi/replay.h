@@ -16,7 +16,8 @@
  *   space no grace period, and a program that still holds it takes microseconds.
  * - start and adoption: flags = 0, index zeroed, seeds drawn, then the rest, REPLAY_ON last.
  *
- * changed: outer_port joined both records; tunnels are put on by the template in tc too, never by sluice_vxlan.
+ * changed: outer_port joined both records; tunnels are put on by the template in tc too, never by sluice_vxlan;
+ * replay_remote has addresses of both families.
  *
  * What leaves replay is the list of fwd/replay.h; besides, it refuses records idle for REPLAY_IDLE_NS (the connection may have
  * expired: the engine asks) and everything once gen_area.alive_until_ns is over for REPLAY_DEAD_NS. */
@@ -76,7 +77,7 @@ struct replay_flow4 {
 	__u32 gensum; /* sum of counter[dep[0..3]] + extra */
 	__u16 dep[4];
 	__u32 vni;
-	__be16 outer_port; /* ADJ_TUNNEL4: source port of the outer UDP header, as the engine's put_tunnel4() chooses it */
+	__be16 outer_port; /* tunnels: source port of the outer UDP header, as the engine's put_tunnel4() chooses it */
 	__u16 pad;
 	struct replay_use use;
 };
@@ -104,8 +105,10 @@ struct replay_flow6 {
  *   ADJ_ETH, another port: out by conf.port[port].ifindex
  *   ADJ_TUNNEL4: the template in front, out by conf.port[port].ifindex; tc too (bpf_skb_adjust_room keeps GSO), so the bytes
  *     are the engine's and no second routing table is asked
- *   ADJ_TUNNEL6: refused (the outer checksum covers the payload), ADJ_IPIP4, ADJ_IPIP6 (connections whose replies never pass),
- *     ADJ_NONE: refused */
+ *   ADJ_TUNNEL6: likewise by XDP. The outer checksum covers the payload, which is not read: a finished checksum of L4 makes its
+ *     packet add up to the complement of its pseudo header, so what has none is refused, and one that is wrong inside is wrong
+ *     outside too. tc refuses: segmentation of GSO frames leaves that checksum as it is
+ *   ADJ_IPIP4, ADJ_IPIP6 (connections whose replies never pass), ADJ_NONE: refused */
 
 /* map replay_conf: memory-mappable array of one. Written by the control thread. */
 #define REPLAY_ON 1u
@@ -135,14 +138,14 @@ struct replay_conf {
 	struct replay_port port[REPLAY_PORTS]; /* by engine port index = steer slot; 0, the gate, is unused */
 };
 
-/* map replay_remote: hash, whose VXLAN frames are known. Outer IPv4 only. One entry per (local VTEP, remote node) that an
+/* map replay_remote: hash, whose VXLAN frames are known. One entry per (local VTEP, remote node) that an
  * exported record names. In network mode one per VNI of the remote; in identity mode one with vni REPLAY_ANY_VNI, its records
  * then have REPLAY_VNI. */
 #define REPLAY_REMOTES 65536u
 #define REPLAY_ANY_VNI 0xffffffffu
 struct replay_remote {
-	__be32 local, remote;
-	__be16 port; /* of the local VTEP */
+	__be32 local[4], remote[4]; /* IPv4 as ::ffff:a.b.c.d */
+	__be16 port;                /* of the local VTEP */
 	__u16 zero;
 	__u32 vni; /* host order, or REPLAY_ANY_VNI */
 };
@@ -166,7 +169,7 @@ enum replay_stat {
 	REPLAY_SENDER,       /* VXLAN from an unknown sender */
 	REPLAY_LONG,         /* over the MTU */
 	REPLAY_NOT_HERE,     /* flags or ports: this program may not, or the adjacency is gone or of no kernel device */
-	REPLAY_UNFINISHED,   /* XDP: the checksum looks unfinished */
+	REPLAY_UNFINISHED,   /* XDP: the checksum looks unfinished, or an IPv6 tunnel's needs one and there is none */
 	REPLAY_DROP_WRITE,   /* dropped: a helper failed half-way */
 	REPLAY_DROP_NETDEV,  /* dropped by [from-netdev]: XDP left it to tc, which no longer may */
 	REPLAY_DROP_OVERLAY, /* dropped by [from-overlay]: what it cannot replay does not enter */
@@ -226,4 +229,4 @@ static inline __attribute__((always_inline)) __u32 replay_bucket(__u64 hash, __u
 
 _Static_assert(sizeof(struct replay_bucket) == 64 && sizeof(struct replay_use) == 64, "one line");
 _Static_assert(sizeof(struct replay_flow4) == 128 && sizeof(struct replay_flow6) == 192, "whole lines");
-_Static_assert(sizeof(struct replay_remote) == 16, "no padding");
+_Static_assert(sizeof(struct replay_remote) == 40, "no padding");

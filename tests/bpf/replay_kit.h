@@ -16,23 +16,10 @@
 #include "fwd/gate.h"
 #include "fwd/resolve.h"
 #include "tables/tunnel.h"
+#include "tests/bpf/replay_scenarios.h"
 #include "tests/support/box.h"
 
-enum { HOST = 0, UP0 = -PORT_FIRST, UP1 = -PORT_FIRST - 1 }; /* endpoint ids are above 0 */
-
 static const struct loader_replay *table;
-
-/* One packet: where it comes in, and its text; $u is the source port of what left last. */
-struct step {
-	int from;
-	const char *text;
-};
-#define STEPS 6
-struct scenario {
-	const char *name;
-	struct step step[STEPS]; /* the last one is replayed */
-	const char *to;          /* port it leaves by */
-};
 
 struct frame {
 	uint8_t b[BOX_FRAME_MAX];
@@ -100,10 +87,12 @@ static inline int setup(void **state)
 		 "add endpoint 10 device c10 ipv4 10.1.0.10 ipv6 2001:db8:1::10 mac 02:00:00:00:0a:0a identity 1001\n"
 		 "add endpoint 11 device c11 ipv4 10.1.0.11 ipv6 2001:db8:1::11 mac 02:00:00:00:0a:0b identity 1002\n"
 		 "add nat pool 198.51.100.1 ports 40000-49999\nadd nat pool 2001:db8:a::1 ports 40000-49999\n"
-		 "add vtep 192.0.2.1\n"
+		 "add vtep 192.0.2.1\nadd vtep 2001:db8:f::9 port 4789\n"
 		 "add ipcache 10.2.0.0/24 identity 2001 remote 192.0.2.2\n"
 		 "add ipcache 2001:db8:2::/64 identity 2002 remote 192.0.2.2\n"
-		 "add ipcache 10.4.0.0/24 identity 2004 remote 192.0.2.4\n");
+		 "add ipcache 10.4.0.0/24 identity 2004 remote 192.0.2.4\n"
+		 "add ipcache 10.5.0.0/24 identity 2005 remote 2001:db8:f::5\n"
+		 "add ipcache 2001:db8:5::/64 identity 2006 remote 2001:db8:f::5\n");
 	/* in a container, behind a tunnel, behind an uplink */
 	commands("add service 203.0.113.80:53/udp\nadd backend 203.0.113.80:53/udp 10.1.0.11:5353\n"
 		 "add service 203.0.113.80:80/tcp\nadd backend 203.0.113.80:80/tcp 10.1.0.11:8080\n"
@@ -118,6 +107,7 @@ static inline int setup(void **state)
 		 "add service [2001:db8:f0::80]:55/udp\n"
 		 "add backend [2001:db8:f0::80]:55/udp [2001:db8:c::70]:5555\n");
 	assert_int_equal(box_local("192.0.2.1", port_named("up0"), &e), 0);
+	assert_int_equal(box_local("2001:db8:f::9", port_named("up0"), &e), 0);
 	route("192.0.2.0/24", "up0", NULL);
 	route("0.0.0.0/0", "up0", "192.0.2.254");
 	route("::/0", "up0", "2001:db8:f::1");
@@ -130,6 +120,7 @@ static inline int setup(void **state)
 	neighbour("up0", "192.0.2.4", 0x24);
 	neighbour("up0", "192.0.2.254", 0x99);
 	neighbour("up0", "2001:db8:f::1", 0x98);
+	neighbour("up0", "2001:db8:f::5", 0x25);
 	neighbour("up1", "10.8.0.2", 0x82);
 	neighbour("up1", "2001:db8:8::2", 0x83);
 	box_run();
@@ -254,7 +245,17 @@ static bool number_v6;
 
 static inline uint32_t l3_of(const struct step *s)
 {
-	return strstr(s->text, "vxlan") ? 64 : ETH_HLEN_;
+	return !strstr(s->text, "vxlan") ? ETH_HLEN_ : strncmp(s->text, "ip 2001:", 8) ? 64 : 84;
+}
+
+/* Of any VNI; 'port' in network order. */
+static inline struct replay_remote remote_key(const struct ipaddr *local, const struct ipaddr *remote, uint16_t port)
+{
+	struct replay_remote k = { .port = port, .vni = REPLAY_ANY_VNI };
+
+	memcpy(k.local, local->b, 16);
+	memcpy(k.remote, remote->b, 16);
+	return k;
 }
 
 /* The record of the frame that the engine just replayed, into the kernel's table. */
@@ -262,7 +263,7 @@ static inline void export_record_of(const struct step *s)
 {
 	struct frame f;
 	uint32_t l3 = l3_of(s), r;
-	uint16_t flags = REPLAY_BY_TC | REPLAY_BY_XDP | (l3 == 64 ? REPLAY_VNI : 0);
+	uint16_t flags = REPLAY_BY_TC | REPLAY_BY_XDP | (l3 == ETH_HLEN_ ? 0 : REPLAY_VNI);
 
 	wire(s, &f);
 	number_v6 = is_ip6(&f, l3);
@@ -286,11 +287,15 @@ static inline void export_record_of(const struct step *s)
 		record.v4.flags = flags;
 	number = export_table_insert(number_v6, &record, r, real_ns());
 	assert_int_not_equal(number, 0);
-	if (l3 == 64) {
-		struct replay_remote k = { .port = htons(8472), .vni = REPLAY_ANY_VNI };
+	if (l3 != ETH_HLEN_) {
+		struct ipaddr local = ip_from4(ld32(f.b + 30)), remote = ip_from4(ld32(f.b + 26));
 
-		memcpy(&k.local, f.b + 30, 4);
-		memcpy(&k.remote, f.b + 26, 4);
+		if (l3 == 84) {
+			local = ip_from6(f.b + 38);
+			remote = ip_from6(f.b + 22);
+		}
+		struct replay_remote k = remote_key(&local, &remote, ld16(f.b + l3 - 28));
+		table->conf->overlay_port = k.port; /* of several, tc has one */
 		assert_int_equal(loader_replay_remote_set(loader, &k, number_v6 ? record.v6.in : record.v4.in), 0);
 	}
 }
@@ -342,201 +347,6 @@ static inline void same_bytes(const char *name, const struct frame *got, const s
 		fail_msg("%s: the kernel sent\n  %s\ninstead of\n  %s", name, pkttext_print(got->b, got->n, a),
 			 pkttext_print(want->b, want->n, b));
 }
-
-/* ---- equal bytes ---- */
-
-#define C10 "ip 10.1.0.10 > 203.0.113.7"
-#define C10_6 "ip 2001:db8:1::10 > 2001:db8:c::7"
-#define OUT "ip 203.0.113.7 > 198.51.100.1"
-#define OUT_6 "ip 2001:db8:c::7 > 2001:db8:a::1"
-#define CLIENT "ip 203.0.113.9 > 203.0.113.80"
-#define CLIENT_6 "ip 2001:db8:c::9 > 2001:db8:f0::80"
-#define VX(vni)                                                                                                        \
-	"ip 192.0.2.2 > 192.0.2.1 id=9 | udp 50000 > 8472 csum=0 | vxlan vni=" vni                                     \
-	" | eth 02:00:00:00:00:01 > 02:e9:00:00:00:01 | "
-
-static const struct scenario scenarios[] = {
-	{ "snat udp", { { 10, C10 " | udp 5353 > 53 | data 31" }, { 10, C10 " | udp 5353 > 53 | data 32" } }, "up0" },
-	{ "snat udp without checksum",
-	  { { 10, C10 " | udp 5354 > 53 | data 31" }, { 10, C10 " | udp 5354 > 53 csum=0 | data 32" } },
-	  "up0" },
-	{ "snat tcp",
-	  { { 10, C10 " | tcp 5355 > 443 S seq=1" },
-	    { UP0, OUT " | tcp 443 > $u SA seq=7 ack=2" },
-	    { 10, C10 " | tcp 5355 > 443 A seq=2 ack=8" },
-	    { 10, C10 " tos=185 df id=77 | tcp 5355 > 443 PA seq=2 ack=8 opt=0101080a0102030405060708 | data 99" } },
-	  "up0" },
-	{ "un-nat udp",
-	  { { 10, C10 " | udp 5356 > 53 | data 31" },
-	    { UP0, OUT " | udp 53 > $u | data 1" },
-	    { 10, C10 " | udp 5356 > 53 | data 31" },
-	    { UP0, OUT " | udp 53 > $u | data 9" } },
-	  "gate" },
-	{ "snat udp 6",
-	  { { 10, C10_6 " | udp 5353 > 53 | data 31" }, { 10, C10_6 " | udp 5353 > 53 | data 33" } },
-	  "up0" },
-	{ "snat tcp 6",
-	  { { 10, C10_6 " | tcp 5355 > 443 S seq=1" },
-	    { UP0, OUT_6 " | tcp 443 > $u SA seq=7 ack=2" },
-	    { 10, C10_6 " | tcp 5355 > 443 A seq=2 ack=8" },
-	    { 10, C10_6 " tc=185 | tcp 5355 > 443 PA seq=2 ack=8 | data 100" } },
-	  "up0" },
-	{ "local udp",
-	  { { 10, "ip 10.1.0.10 > 10.1.0.11 | udp 1 > 2 | data 5" },
-	    { 10, "ip 10.1.0.10 > 10.1.0.11 | udp 1 > 2 | data 6" } },
-	  "gate" },
-	{ "local tcp",
-	  { { 10, "ip 10.1.0.10 > 10.1.0.11 | tcp 1000 > 80 S seq=1" },
-	    { 11, "ip 10.1.0.11 > 10.1.0.10 | tcp 80 > 1000 SA seq=7 ack=2" },
-	    { 10, "ip 10.1.0.10 > 10.1.0.11 | tcp 1000 > 80 A seq=2 ack=8" },
-	    { 11, "ip 10.1.0.11 > 10.1.0.10 | tcp 80 > 1000 A seq=8 ack=2 | data 1000" },
-	    { 11, "ip 10.1.0.11 > 10.1.0.10 | tcp 80 > 1000 A seq=8 ack=2 | data 1001" } },
-	  "gate" },
-	{ "local udp 6",
-	  { { 10, "ip 2001:db8:1::10 > 2001:db8:1::11 | udp 1 > 2 | data 5" },
-	    { 10, "ip 2001:db8:1::10 > 2001:db8:1::11 | udp 1 > 2 | data 6" } },
-	  "gate" },
-	{ "encap udp",
-	  { { 10, "ip 10.1.0.10 > 10.2.0.7 | udp 1 > 2 | data 5" },
-	    { 10, "ip 10.1.0.10 > 10.2.0.7 tos=187 | udp 1 > 2 | data 1400" } },
-	  "up0" },
-	{ "encap tcp",
-	  { { 10, "ip 10.1.0.10 > 10.2.0.7 | tcp 1000 > 80 S seq=1" },
-	    { UP0, VX("2001") "ip 10.2.0.7 > 10.1.0.10 | tcp 80 > 1000 SA seq=5 ack=2" },
-	    { 10, "ip 10.1.0.10 > 10.2.0.7 | tcp 1000 > 80 A seq=2 ack=6" },
-	    { 10, "ip 10.1.0.10 > 10.2.0.7 | tcp 1000 > 80 A seq=2 ack=6 | data 3" } },
-	  "up0" },
-	{ "encap udp 6",
-	  { { 10, "ip 2001:db8:1::10 > 2001:db8:2::7 | udp 1 > 2 | data 5" },
-	    { 10, "ip 2001:db8:1::10 > 2001:db8:2::7 tc=2 | udp 1 > 2 | data 55" } },
-	  "up0" },
-	{ "decap to a container",
-	  { { 10, "ip 10.1.0.10 > 10.2.0.7 | udp 3 > 4 | data 5" },
-	    { UP0, VX("2001") "ip 10.2.0.7 > 10.1.0.10 | udp 4 > 3 | data 7" },
-	    { UP0, VX("2001") "ip 10.2.0.7 > 10.1.0.10 | udp 4 > 3 | data 8" } },
-	  "gate" },
-	{ "decap, routed",
-	  { { UP0, VX("2001") "ip 10.2.0.7 > 10.9.0.7 | udp 4 > 5 | data 7" },
-	    { UP0, VX("2001") "ip 10.2.0.7 > 10.9.0.7 tos=2 | udp 4 > 5 | data 8" } },
-	  "up1" },
-	{ "decap 6, routed",
-	  { { UP0, VX("2002") "ip 2001:db8:2::7 > 2001:db8:9::7 | udp 4 > 5 | data 7" },
-	    { UP0, VX("2002") "ip 2001:db8:2::7 > 2001:db8:9::7 | udp 4 > 5 | data 8" } },
-	  "up1" },
-	{ "tunnel to tunnel",
-	  { { UP0, VX("2001") "ip 10.2.0.7 > 10.4.0.7 | udp 4 > 5 | data 7" },
-	    { UP0, VX("2001") "ip 10.2.0.7 > 10.4.0.7 | udp 4 > 5 | data 8" } },
-	  "up0" },
-	{ "routed udp",
-	  { { UP0, "ip 203.0.113.9 > 10.9.0.7 | udp 4 > 5 | data 7" },
-	    { UP0, "ip 203.0.113.9 > 10.9.0.7 | udp 4 > 5 | data 8" } },
-	  "up1" },
-	{ "routed udp without checksum",
-	  { { UP0, "ip 203.0.113.9 > 10.9.0.7 | udp 4 > 6 | data 7" },
-	    { UP0, "ip 203.0.113.9 > 10.9.0.7 | udp 4 > 6 csum=0 | data 8" } },
-	  "up1" },
-	{ "routed tcp",
-	  { { UP0, "ip 203.0.113.9 > 10.9.0.7 | tcp 4000 > 80 S seq=1" },
-	    { UP1, "ip 10.9.0.7 > 203.0.113.9 | tcp 80 > 4000 SA seq=9 ack=2" },
-	    { UP0, "ip 203.0.113.9 > 10.9.0.7 | tcp 4000 > 80 A seq=2 ack=10" },
-	    { UP0, "ip 203.0.113.9 > 10.9.0.7 | tcp 4000 > 80 A seq=2 ack=10 | data 700" } },
-	  "up1" },
-	{ "routed udp 6",
-	  { { UP0, "ip 2001:db8:c::9 > 2001:db8:9::7 | udp 4 > 5 | data 7" },
-	    { UP0, "ip 2001:db8:c::9 > 2001:db8:9::7 | udp 4 > 5 | data 9" } },
-	  "up1" },
-	{ "uplink to tunnel",
-	  { { UP0, "ip 203.0.113.9 > 10.2.0.7 | udp 4 > 5 | data 7" },
-	    { UP0, "ip 203.0.113.9 > 10.2.0.7 | udp 4 > 5 | data 8" } },
-	  "up0" },
-	{ "the box to a container",
-	  { { HOST, "ip 192.0.2.1 > 10.1.0.10 | udp 4 > 5 | data 7" },
-	    { HOST, "ip 192.0.2.1 > 10.1.0.10 | udp 4 > 5 | data 8" } },
-	  "gate" },
-	{ "a container to the box",
-	  { { 10, "ip 10.1.0.10 > 192.0.2.1 | udp 4 > 5 | data 7" },
-	    { 10, "ip 10.1.0.10 > 192.0.2.1 | udp 4 > 5 | data 8" } },
-	  "gate" },
-	/* services: clients outside, and the answers; the backend in a container, behind a tunnel, behind an uplink */
-	{ "service udp",
-	  { { UP0, CLIENT " | udp 4000 > 53 | data 7" }, { UP0, CLIENT " | udp 4000 > 53 | data 8" } },
-	  "gate" },
-	{ "service udp without checksum",
-	  { { UP0, CLIENT " | udp 4003 > 53 | data 7" }, { UP0, CLIENT " | udp 4003 > 53 csum=0 | data 8" } },
-	  "gate" },
-	{ "service udp, answer",
-	  { { UP0, CLIENT " | udp 4001 > 53 | data 7" },
-	    { 11, "ip 10.1.0.11 > 203.0.113.9 | udp 5353 > 4001 | data 8" },
-	    { 11, "ip 10.1.0.11 > 203.0.113.9 | udp 5353 > 4001 | data 9" } },
-	  "up0" },
-	{ "service tcp",
-	  { { UP0, CLIENT " | tcp 4002 > 80 S seq=1" },
-	    { 11, "ip 10.1.0.11 > 203.0.113.9 | tcp 8080 > 4002 SA seq=7 ack=2" },
-	    { UP0, CLIENT " | tcp 4002 > 80 A seq=2 ack=8" },
-	    { UP0, CLIENT " tos=185 | tcp 4002 > 80 PA seq=2 ack=8 | data 99" } },
-	  "gate" },
-	{ "service udp 6",
-	  { { UP0, CLIENT_6 " | udp 4000 > 53 | data 7" }, { UP0, CLIENT_6 " | udp 4000 > 53 | data 8" } },
-	  "gate" },
-	{ "service udp 6, answer",
-	  { { UP0, CLIENT_6 " | udp 4001 > 53 | data 7" },
-	    { 11, "ip 2001:db8:1::11 > 2001:db8:c::9 | udp 5353 > 4001 | data 8" },
-	    { 11, "ip 2001:db8:1::11 > 2001:db8:c::9 | udp 5353 > 4001 | data 9" } },
-	  "up0" },
-	{ "service tcp 6",
-	  { { UP0, CLIENT_6 " | tcp 4002 > 80 S seq=1" },
-	    { 11, "ip 2001:db8:1::11 > 2001:db8:c::9 | tcp 8080 > 4002 SA seq=7 ack=2" },
-	    { UP0, CLIENT_6 " | tcp 4002 > 80 A seq=2 ack=8" },
-	    { UP0, CLIENT_6 " | tcp 4002 > 80 PA seq=2 ack=8 | data 99" } },
-	  "gate" },
-	{ "service tcp 6, answer",
-	  { { UP0, CLIENT_6 " | tcp 4004 > 80 S seq=1" },
-	    { 11, "ip 2001:db8:1::11 > 2001:db8:c::9 | tcp 8080 > 4004 SA seq=7 ack=2" },
-	    { UP0, CLIENT_6 " | tcp 4004 > 80 A seq=2 ack=8" },
-	    { 11, "ip 2001:db8:1::11 > 2001:db8:c::9 | tcp 8080 > 4004 PA seq=8 ack=2 | data 999" },
-	    { 11, "ip 2001:db8:1::11 > 2001:db8:c::9 | tcp 8080 > 4004 PA seq=8 ack=2 | data 998" } },
-	  "up0" },
-	{ "service behind a tunnel",
-	  { { UP0, CLIENT " | udp 4000 > 54 | data 7" }, { UP0, CLIENT " | udp 4000 > 54 | data 8" } },
-	  "up0" },
-	{ "service behind a tunnel, answer",
-	  { { UP0, CLIENT " | udp 4001 > 54 | data 7" },
-	    { UP0, VX("2001") "ip 10.2.0.7 > 203.0.113.9 | udp 54 > 4001 | data 8" },
-	    { UP0, VX("2001") "ip 10.2.0.7 > 203.0.113.9 | udp 54 > 4001 | data 9" } },
-	  "up0" },
-	{ "service behind a tunnel 6",
-	  { { UP0, CLIENT_6 " | udp 4000 > 54 | data 7" }, { UP0, CLIENT_6 " | udp 4000 > 54 | data 8" } },
-	  "up0" },
-	{ "service behind a tunnel 6, answer",
-	  { { UP0, CLIENT_6 " | udp 4001 > 54 | data 7" },
-	    { UP0, VX("2002") "ip 2001:db8:2::7 > 2001:db8:c::9 | udp 54 > 4001 | data 8" },
-	    { UP0, VX("2002") "ip 2001:db8:2::7 > 2001:db8:c::9 | udp 54 > 4001 | data 9" } },
-	  "up0" },
-	{ "service behind an uplink",
-	  { { UP0, CLIENT " | udp 41000 > 55 | data 7" }, { UP0, CLIENT " | udp 41000 > 55 | data 8" } },
-	  "up0" },
-	{ "service behind an uplink, answer",
-	  { { UP0, CLIENT " | udp 41001 > 55 | data 7" },
-	    { UP0, "ip 203.0.113.70 > 198.51.100.1 | udp 5555 > 41001 | data 8" },
-	    { UP0, "ip 203.0.113.70 > 198.51.100.1 | udp 5555 > 41001 | data 9" } },
-	  "up0" },
-	{ "service behind an uplink 6",
-	  { { UP0, CLIENT_6 " | udp 41000 > 55 | data 7" }, { UP0, CLIENT_6 " | udp 41000 > 55 | data 8" } },
-	  "up0" },
-	{ "service behind an uplink 6, answer",
-	  { { UP0, CLIENT_6 " | udp 41001 > 55 | data 7" },
-	    { UP0, "ip 2001:db8:c::70 > 2001:db8:a::1 | udp 5555 > 41001 | data 8" },
-	    { UP0, "ip 2001:db8:c::70 > 2001:db8:a::1 | udp 5555 > 41001 | data 9" } },
-	  "up0" },
-	{ "service, client and backend are containers",
-	  { { 10, "ip 10.1.0.10 > 203.0.113.80 | udp 4000 > 53 | data 7" },
-	    { 10, "ip 10.1.0.10 > 203.0.113.80 | udp 4000 > 53 | data 8" } },
-	  "gate" },
-	{ "service 6, a container by way of itself",
-	  { { 11, "ip 2001:db8:1::11 > 2001:db8:f0::80 | udp 4000 > 53 | data 7" },
-	    { 11, "ip 2001:db8:1::11 > 2001:db8:f0::80 | udp 4000 > 53 | data 8" } },
-	  "gate" },
-};
 
 /* Runs all steps of 's'; the last one twice, so that the engine replays it, its output in 'want'; exports its record. */
 static inline const struct step *play(const struct scenario *s, struct frame *want)

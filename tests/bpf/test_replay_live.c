@@ -236,6 +236,7 @@ static int setup(void **state)
 	   "&&"
 	   " ip link set ${i}0 up && ip link set ${i}1 up || exit 1; done; ip link set lo up");
 	sh("ip link set u1 address 02:00:00:00:00:0f && ip addr add 192.0.2.1/24 dev u1 && "
+	   "echo 0 >/proc/sys/net/ipv6/conf/u1/disable_ipv6 && ip addr add 2001:db8:f::1/64 dev u1 nodad && "
 	   "ethtool -K u1 tx off tso off gso off >/dev/null");
 	table = loader_replay(loader);
 	gen_use(loader_gen_area(loader));
@@ -378,27 +379,45 @@ static void uplink_to_container(void **state)
 	close(d);
 }
 
-static void vxlan(struct packet *p, uint16_t sport)
+/* Over IPv4 or, 'front' = 84, IPv6. */
+static void vxlan(struct packet *p, uint16_t sport, uint32_t front)
 {
-	uint32_t inner = ip4(p->b + 64, "10.0.0.1", "10.0.0.2", PROTO_UDP, sport, 80, 20, true);
-	uint8_t *udp = p->b + L4;
+	const uint32_t inner = ip4(p->b + front, "10.0.0.1", "10.0.0.2", PROTO_UDP, sport, 80, 20, true);
+	const uint32_t data = VXLAN_HLEN + ETH_HLEN_ + inner;
+	uint8_t *ip = p->b + ETH_HLEN_, *udp = p->b + front - ETH_HLEN_ - VXLAN_HLEN - UDP_HLEN;
 
 	eth(p->b, mac_u, 0x77);
-	ip4(p->b + ETH_HLEN_, "192.0.2.2", "192.0.2.1", PROTO_UDP, 50000, 8472, 8 + ETH_HLEN_ + inner, true);
-	inner = ip4(p->b + 64, "10.0.0.1", "10.0.0.2", PROTO_UDP, sport, 80, 20, true);
+	ip4(ip, "192.0.2.2", "192.0.2.1", PROTO_UDP, 50000, 8472, data, true);
+	if (front == 84) {
+		struct ipaddr a;
+
+		wr16(p->b + 12, ET_IP6);
+		memset(ip, 0, IP6_HLEN);
+		ip[0] = 0x60;
+		wr16(ip + 4, (uint16_t)(UDP_HLEN + data));
+		ip[6] = PROTO_UDP;
+		ip[7] = 64;
+		assert_true(ip_parse("2001:db8:f::2", &a));
+		memcpy(ip + 8, a.b, 16);
+		assert_true(ip_parse("2001:db8:f::1", &a));
+		memcpy(ip + 24, a.b, 16);
+		wr16(udp, 50000);
+		wr16(udp + 2, 8472);
+		wr16(udp + 4, (uint16_t)(UDP_HLEN + data));
+	}
+	ip4(p->b + front, "10.0.0.1", "10.0.0.2", PROTO_UDP, sport, 80, 20, true);
 	st16(udp + 6, 0);
 	wr32(udp + 8, 0x08000000);
 	wr32(udp + 12, 2001 << 8);
-	eth(p->b + 50, gateway, 0x55);
-	p->n = 64 + inner;
+	eth(p->b + front - ETH_HLEN_, gateway, 0x55);
+	p->n = front + inner;
 }
 
 /* XDP finds the inner flow, the kernel takes VXLAN off, [from-overlay] replays. What it can't replay does not enter. */
-static void overlay_to_container(void **state)
+static void from_underlay(const char *local, const char *remote, uint32_t front)
 {
-	struct replay_remote k = {
-		.local = addr("192.0.2.1"), .remote = addr("192.0.2.2"), .port = htons(8472), .vni = REPLAY_ANY_VNI
-	};
+	struct replay_remote k = { .port = htons(8472), .vni = REPLAY_ANY_VNI };
+	struct ipaddr a;
 	struct replay_flow4 r = translate(PROTO_UDP, REMOTE, ADJ_D);
 	struct packet p = { .n = 0 }, q = { .n = 0 };
 	struct overlay_info info;
@@ -406,7 +425,10 @@ static void overlay_to_container(void **state)
 	int u = open_end("u0"), d = open_end("d0");
 	uint64_t dropped = stat_of(REPLAY_DROP_OVERLAY);
 
-	(void)state;
+	assert_true(ip_parse(local, &a));
+	memcpy(k.local, a.b, 16);
+	assert_true(ip_parse(remote, &a));
+	memcpy(k.remote, a.b, 16);
 	if (overlay_create(loader, 8472, &info, &e))
 		fail_msg("%s", e.text);
 	table->conf->overlay_port = htons(8472);
@@ -415,24 +437,32 @@ static void overlay_to_container(void **state)
 	r.flags = REPLAY_VNI;
 	uint32_t n = put_record(r);
 
-	vxlan(&p, 1000);
+	vxlan(&p, 1000, front);
 	send_one(u, &p);
 	assert_true(receive(d, &q, 2000));
-	assert_int_equal(q.n, p.n - 50);
+	assert_int_equal(q.n, p.n - (front - ETH_HLEN_));
 	assert_translated(q.b + ETH_HLEN_);
 	assert_sums(q.b + ETH_HLEN_);
 	assert_int_equal(export_table_use(false, n)->packets, 1);
 	assert_int_equal(stat_of(REPLAY_DROP_OVERLAY), dropped);
 
-	vxlan(&p, 1001); /* nobody's: steering has no prefix here, so it is left to the kernel */
+	vxlan(&p, 1001, front); /* nobody's: steering has no prefix here, so it is left to the kernel */
 	send_one(u, &p);
 	for (unsigned i = 0; i < 2000 && stat_of(REPLAY_DROP_OVERLAY) == dropped; i++)
 		usleep(1000);
 	assert_int_equal(stat_of(REPLAY_DROP_OVERLAY), dropped + 1);
 	export_table_remove(false, n, real_ns());
 	table->conf->overlay_port = 0;
+	assert_int_equal(loader_replay_remote_del(loader, &k), 0);
 	close(u);
 	close(d);
+}
+
+static void overlay_to_container(void **state)
+{
+	(void)state;
+	from_underlay("192.0.2.1", "192.0.2.2", 64);
+	from_underlay("2001:db8:f::1", "2001:db8:f::2", 84);
 }
 
 /* A veth takes redirected frames only while its peer has NAPI. */

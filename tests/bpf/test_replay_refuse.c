@@ -10,7 +10,8 @@ static void refused(int line, int from, const char *text, enum replay_stat why)
 	char at[32];
 
 	wire(&s, &in);
-	assert_int_equal(kernel(from, &in, &got), from < 0 ? (int)XDP_PASS : TC_ACT_REDIRECT);
+	if (kernel(from, &in, &got) != (from < 0 ? (uint32_t)XDP_PASS : TC_ACT_REDIRECT))
+		fail_msg("line %d: not refused: %s", line, text);
 	stamp(&s, &in);
 	snprintf(at, sizeof(at), "line %d", line);
 	same_bytes(at, &got, &in);
@@ -82,7 +83,8 @@ static void shapes(void **state)
 static void overlay(void **state)
 {
 	static const char inner[] = "ip 10.2.0.7 > 10.9.0.7 | udp 4 > 5 | data 7";
-	struct replay_remote k = { .port = htons(8472), .vni = REPLAY_ANY_VNI }, net;
+	const struct ipaddr local = ip_from4(htonl(0xc0000201)), remote = ip_from4(htonl(0xc0000202));
+	struct replay_remote k = remote_key(&local, &remote, htons(8472)), net = k;
 	struct frame want;
 	char text[256];
 
@@ -101,9 +103,6 @@ static void overlay(void **state)
 	REFUSED(UP0, inner, REPLAY_INGRESS); /* the same packet without a tunnel */
 
 	/* network mode: the VNI is part of who sends */
-	memcpy(&k.local, &vteps[0].addr.b[12], 4);
-	k.remote = htonl(0xc0000202);
-	net = k;
 	net.vni = 77;
 	export_table_set_flags(false, number, REPLAY_BY_XDP);
 	assert_int_equal(loader_replay_remote_del(loader, &k), 0);
@@ -111,6 +110,44 @@ static void overlay(void **state)
 	REPLAYED(UP0, IN(OUTER("192.0.2.2 > 192.0.2.1", "vni=77", "02:e9:00:00:00:01")));
 	REFUSED(UP0, IN(OUTER("192.0.2.2 > 192.0.2.1", "vni=78", "02:e9:00:00:00:01")), REPLAY_SENDER);
 	assert_int_equal(loader_replay_remote_del(loader, &net), 0);
+	remove_record();
+}
+
+/* Outer headers of IPv6: what is no VXLAN of a known sender, and what has no sum that the outer checksum could be made of. */
+static void underlay6(void **state)
+{
+	static const char inner[] = "ip 10.5.0.7 > 10.9.0.7 | udp 4 > 5 | data 7";
+	struct frame want;
+	char text[256];
+
+	(void)state;
+	play(scenario("decap from IPv6, routed"), &want);
+#define OUTER6(ip, port, vxlan, eth)                                                                                   \
+	"ip " ip " | udp 50000 > " port " | vxlan " vxlan " | eth 02:00:00:00:00:01 > " eth " | %s"
+#define NODES6 "2001:db8:f::5 > 2001:db8:f::9"
+	REPLAYED(UP0, IN(OUTER6(NODES6, "4789", "vni=2005", "02:e9:00:00:00:01")));
+	REPLAYED(UP0, IN(OUTER6(NODES6 " tc=2", "4789", "vni=2005", "02:e9:00:00:00:01")));
+	REFUSED(UP0, IN(OUTER6(NODES6 " tc=3", "4789", "vni=2005", "02:e9:00:00:00:01")), REPLAY_SHAPE);
+	REFUSED(UP0, IN(OUTER6(NODES6 " tc=1", "4789", "vni=2005", "02:e9:00:00:00:01")), REPLAY_SHAPE);
+	REFUSED(UP0, IN(OUTER6(NODES6, "4789", "vni=2005", "33:33:00:00:00:01")), REPLAY_SHAPE);
+	REFUSED(UP0, IN(OUTER6(NODES6, "4789", "vni=2005 flags=0", "02:e9:00:00:00:01")), REPLAY_SHAPE);
+	REFUSED(UP0, IN(OUTER6(NODES6, "4789", "vni=2001", "02:e9:00:00:00:01")), REPLAY_INGRESS);
+	REFUSED(UP0, IN(OUTER6("2001:db8:f::6 > 2001:db8:f::9", "4789", "vni=2005", "02:e9:00:00:00:01")),
+		REPLAY_SENDER);
+	/* the port of the other VTEP: a node is known by the one that it talks to */
+	REFUSED(UP0, IN(OUTER6(NODES6, "8472", "vni=2005", "02:e9:00:00:00:01")), REPLAY_SENDER);
+	remove_record();
+
+	play(scenario("uplink to IPv6 tunnel"), &want);
+#define TO6(x) "ip 203.0.113.9 > 10.5.0.7 | udp 4 > 5 " x "| data 40"
+	REPLAYED(UP0, TO6(""));
+	REFUSED(UP0, TO6("csum=0 "), REPLAY_UNFINISHED);
+	REFUSED(UP0, TO6("len=20 "), REPLAY_UNFINISHED);
+	export_table_set_flags(false, number, REPLAY_BY_TC); /* never: XDP leaves nothing to tc that tc refuses */
+	REFUSED(UP0, TO6(""), REPLAY_NOT_HERE);
+	remove_record();
+	play(scenario("uplink to tunnel"), &want);
+	REPLAYED(UP0, "ip 203.0.113.9 > 10.2.0.7 | udp 4 > 5 csum=0 | data 40");
 	remove_record();
 }
 
@@ -149,7 +186,7 @@ static void validity(void **state)
 	table->conf->port[a->port].ifindex = 0;
 	REFUSED(10, text, REPLAY_NOT_HERE);
 	table->conf->port[a->port].ifindex = LO;
-	for (uint8_t kind = 0, was = a->kind; kind < 8; kind += 3) { /* ADJ_NONE, ADJ_TUNNEL6, nonsense */
+	for (uint8_t kind = 0, was = a->kind; kind < 8; kind += 3) { /* ADJ_NONE, ADJ_TUNNEL6 (tc), nonsense */
 		a->kind = kind;
 		REFUSED(10, text, REPLAY_NOT_HERE);
 		a->kind = was;
@@ -243,8 +280,8 @@ static void ways(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(shapes), cmocka_unit_test(overlay), cmocka_unit_test(validity),
-		cmocka_unit_test(sizes),  cmocka_unit_test(ways),
+		cmocka_unit_test(shapes),   cmocka_unit_test(overlay), cmocka_unit_test(underlay6),
+		cmocka_unit_test(validity), cmocka_unit_test(sizes),   cmocka_unit_test(ways),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -11,11 +11,22 @@ topo_gateway
 	topo_gateway_conf | sed 's/^add port .*/& transit on/'
 	echo "add nat pool 198.51.100.1 port up1"
 	echo "add nat pool 2001:db8:2::1 port up1"
+	echo "add vtep 2001:db8:1::1 port 4790 vni-mode network"
+	echo "add tunnel 10.6.0.0/24 remote 2001:db8:1::2 vni 301 via 10.6.0.2"
+	echo "add ipcache 10.6.0.0/24 identity 2006 remote 2001:db8:1::2"
 	echo "${OFFLOAD_CONF:-}"
 } >"$TMP/conf"
 # node and out reach each other through the box; frames that XDP redirects to a veth need NAPI behind it
 nsip node route add 198.51.100.0/24 via 192.0.2.1
 nsip out route add 192.0.2.0/24 via 198.51.100.1
+# a second tunnel to node: over IPv6, to another port
+nsip node link add vx6 type vxlan id 301 dstport 4790 local 2001:db8:1::2 remote 2001:db8:1::1 nolearning
+nsip node link set vx6 mtu 1430 up
+addr node vx6 10.6.0.2/24
+nsip node route add 198.51.100.9 via 10.6.0.1
+nsip node neigh add 10.6.0.1 lladdr 02:e9:00:00:00:01 dev vx6
+addr out eth0 198.51.100.9/32
+nsip out route add 10.6.0.0/24 via 198.51.100.1 src 198.51.100.9
 ns node ethtool -K eth0 gro on
 ns out ethtool -K eth0 gro on
 sluiced_start "$TMP/conf"
@@ -97,7 +108,7 @@ no_bad_checksums() {
 	ok "no bad checksum anywhere"
 }
 
-for n in c2 rc out c1; do iperf_server $n; done
+for n in c2 rc out c1 node; do iperf_server $n; done
 
 # ---- the hooks ----
 hook() { ns gw tc filter show dev "$1" "$2" | grep -qF "[$3]" || fail "no [$3] on $1 $2"; }
@@ -133,6 +144,10 @@ ns out ethtool -K eth0 tx off >/dev/null
 before=$(kernel_packets xdp)
 check_path node 198.51.100.2 192.0.2.2 198.51.100.2 xdp "uplink to uplink"
 [ "$(kernel_packets xdp)" -gt $((before + 1000)) ] || fail "XDP has forwarded nothing"
+before=$(kernel_packets xdp)
+check_path out 10.6.0.2 198.51.100.9 10.6.0.2 xdp "uplink to VXLAN peer over IPv6" -B 198.51.100.9
+[ "$(kernel_packets xdp)" -gt $((before + 1000)) ] || fail "XDP has put nothing into the IPv6 tunnel"
+check_path out 10.6.0.2 198.51.100.9 10.6.0.2 xdp "VXLAN peer over IPv6 to uplink" -B 198.51.100.9 -R
 # the device cannot cut tunnelled frames, nor finish checksums: software does it behind our rewrite
 ns gw ethtool -K up0 tx off tso off tx-udp_tnl-segmentation off >/dev/null
 check_path c1 10.2.0.7 10.1.0.10 10.2.0.7 tc "container to VXLAN peer, offloads off"

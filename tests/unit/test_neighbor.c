@@ -213,6 +213,13 @@ static void test_tunnel6(void **state)
 	assert_memory_equal(a->tmpl + 22, t.local.b, 16);
 	assert_memory_equal(a->tmpl + 38, t.remote.b, 16);
 	assert_memory_equal(a->tmpl + 54, tail, 30);
+	/* base3 and what differs by packet = what the whole adds up to */
+	uint8_t f[84];
+	memcpy(f, a->tmpl, 84);
+	wr16(f + 54, 50001);
+	wr16(f + 58, 30);
+	const uint16_t whole = csum_fold(csum_add(f + 54, 30, csum_pseudo(f + 22, f + 38, 16, PROTO_UDP, 30)));
+	assert_int_equal(csum_fold((uint64_t)a->base3 + htons(50001) + htons(30) + htons(30) + htons(ET_IP4)), whole);
 }
 
 static struct neighbor_key nth(uint32_t i)
