@@ -126,7 +126,9 @@ static uint16_t by_ingress(const struct replay_conf *conf, uint32_t in)
 		const struct remote *r = remote_at(in & FLOW_IN_INDEX);
 		if (!r)
 			return 0;
-		return REPLAY_BY_XDP | (conf->overlay_port == htons(vteps[r->vtep].port) ? REPLAY_BY_TC : 0);
+		return REPLAY_BY_XDP |
+		       (some_port_has_netdev(conf) || conf->overlay_port == htons(vteps[r->vtep].port) ? REPLAY_BY_TC
+												       : 0);
 	}
 	default:
 		return 0;

@@ -89,6 +89,8 @@ static void sync_port(unsigned i)
 			want.flags |= REPLAY_PORT_REDIRECT;
 		if (with_tc() && netdev_ready(i, p))
 			want.flags |= REPLAY_PORT_NETDEV;
+		if (loader_has_gro(p->conf.device))
+			want.flags |= REPLAY_PORT_GRO;
 	}
 	if (!(want.flags & REPLAY_PORT_NETDEV))
 		netdev_off(i);

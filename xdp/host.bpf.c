@@ -90,16 +90,22 @@ SEC("from-host") int from_host(struct __sk_buff *skb)
 
 SEC("from-netdev") int from_netdev(struct __sk_buff *skb)
 {
-	struct ingress from = { .in = FLOW_IN_UPLINK };
-	__u32 *mark = (void *)(long)skb->data_meta;
+	const struct replay_meta *m = (void *)(long)skb->data_meta;
+	void *end = (void *)(long)skb->data;
+	struct ingress from;
 	int verdict;
 
 	/* Without the mark it is the kernel's own, or VXLAN for the device behind. With it, XDP took it for the engine's:
 	 * the host stack would forward it past all policy. */
-	if ((void *)(mark + 1) > (void *)(long)skb->data || *mark != REPLAY_META)
+	if ((void *)(&m->magic + 1) > end || m->magic != REPLAY_META)
 		return TC_ACT_OK;
+	if ((void *)(m + 1) > end)
+		goto drop; /* of another version's program */
+	from.in = m->in;
+	from.vni = m->vni;
 	if (!tc_replay(skb, &from, 1, &verdict))
 		return verdict;
+drop:
 	count(&replay_stats, REPLAY_DROP_NETDEV);
 	return TC_ACT_SHOT;
 }

@@ -120,6 +120,8 @@ int loader_replay_remote_del(struct loader *l, const struct replay_remote *k);
 /* Whether the device takes frames by XDP_REDIRECT just now: what a driver can't take vanishes without a trace. A veth can
  * while its peer has GRO or XDP on, so ask again when links change. -EOPNOTSUPP: the kernel can't tell (before 6.3). */
 int loader_can_redirect(uint32_t ifindex);
+/* Whether it has GRO just now: on a veth links that change may end what XDP began. */
+bool loader_has_gro(const char *device);
 
 /* Entries. set: insert or replace. del: succeeds when absent. No text: the caller names the thing; -E2BIG or -ENOSPC =
  * full. */

@@ -3,10 +3,16 @@
  * redirected frames. Control thread. */
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <linux/ethtool.h>
 #include <linux/genetlink.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "xdp/loader_priv.h"
 
@@ -165,4 +171,19 @@ int loader_can_redirect(uint32_t ifindex)
 	if (rc)
 		return rc;
 	return features.found && features.value & XDP_ACT_NDO_XMIT;
+}
+
+bool loader_has_gro(const char *device)
+{
+	struct ethtool_value v = { .cmd = ETHTOOL_GGRO };
+	struct ifreq r = { .ifr_data = (void *)&v };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return false;
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", device);
+	bool has = !ioctl(fd, SIOCETHTOOL, &r) && v.data;
+
+	close(fd);
+	return has;
 }

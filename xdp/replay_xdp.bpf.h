@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
 /* Kernel replay in XDP on an uplink (xdp/replay.bpf.h): uplink to uplink or tunnel by XDP_REDIRECT, VXLAN put on and taken
- * off. XDP can't enter a container, and some devices take no redirect: such frames are left to tc, plain ones to
- * [from-netdev] with a mark, VXLAN ones to the kernel's VXLAN device and [from-overlay] behind it. */
+ * off. XDP can't enter a container, and some devices take no redirect: such frames are left to [from-netdev] with a mark that
+ * tells who sent them, VXLAN taken off: GRO then sees the inner packets, and the kernel's stack no outer ones. Where the device
+ * has no GRO or no [from-netdev], VXLAN frames go to the kernel's VXLAN device, whose GRO is its own, and [from-overlay] behind
+ * it, if they are for its port. */
 #pragma once
 
 #include "xdp/replay.bpf.h"
@@ -12,6 +14,7 @@ struct framing {
 	__u32 room;   /* bytes from there on */
 	__be16 dport; /* of the VXLAN header, 0 plain */
 	struct ingress from;
+	const struct steer_dev *dev;
 };
 
 /* The frame at 'data' is plain UDP between the addresses and to the port of 'k': VXLAN of somebody we know? 'front', a constant, is
@@ -121,19 +124,26 @@ static __always_inline int xdp_send(struct xdp_md *ctx, const struct framing *f,
 	return REPLAY_OK;
 }
 
-/* To the tc programs behind us. */
+/* To [from-netdev] behind us. An inner frame is addressed to somebody else's MAC; the device gets its own. */
 static __always_inline int xdp_leave(struct xdp_md *ctx, const struct framing *f)
 {
-	__u32 *mark;
+	struct replay_meta *m;
+	__u16 *to;
 
+	/* the mark first: it may be refused, while the bytes to take off are known to be there */
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*m)))
+		return REPLAY_NOT_HERE;
+	if (f->dport && bpf_xdp_adjust_head(ctx, (int)f->off - ETH_SIZE))
+		return REPLAY_DROP_WRITE;
+	m = (void *)(long)ctx->data_meta;
+	to = (void *)(long)ctx->data;
+	if ((void *)(m + 1) > (void *)to || (void *)(to + 3) > (void *)(long)ctx->data_end)
+		return REPLAY_DROP_WRITE;
+	m->magic = REPLAY_META;
+	m->in = f->from.in;
+	m->vni = f->from.vni;
 	if (f->dport)
-		return REPLAY_XDP_TO_TC;
-	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*mark)))
-		return REPLAY_NOT_HERE;
-	mark = (void *)(long)ctx->data_meta;
-	if ((void *)(mark + 1) > (void *)(long)ctx->data)
-		return REPLAY_NOT_HERE;
-	*mark = REPLAY_META;
+		__builtin_memcpy(to, f->dev->mac, 6);
 	return REPLAY_XDP_TO_TC;
 }
 
@@ -163,10 +173,11 @@ static __always_inline int xdp_replay_found(struct xdp_md *ctx, const struct rep
 		*verdict = bpf_redirect(w.ifindex, 0);
 		return REPLAY_XDP;
 	}
-	if (o->flags & REPLAY_BY_TC && w.kind != ADJ_TUNNEL6 &&
-	    (f->dport ? f->dport == c->overlay_port : me->flags & REPLAY_PORT_NETDEV))
-		return xdp_leave(ctx, f);
-	return REPLAY_NOT_HERE;
+	if (!(o->flags & REPLAY_BY_TC) || w.kind == ADJ_TUNNEL6)
+		return REPLAY_NOT_HERE;
+	if (f->dport && f->dport == c->overlay_port && (me->flags & REPLAY_PORT_STRIP) != REPLAY_PORT_STRIP)
+		return REPLAY_XDP_TO_TC;
+	return me->flags & REPLAY_PORT_NETDEV ? xdp_leave(ctx, f) : REPLAY_NOT_HERE;
 }
 
 static __always_inline int xdp_replay4(struct xdp_md *ctx, const struct replay_conf *c, const struct replay_port *me,
@@ -247,7 +258,7 @@ static __always_inline int xdp_replay(struct xdp_md *ctx, const struct steer_dev
 {
 	const struct replay_conf *c = replay_config();
 	const __u16 *have, *want = (const void *)dev->mac;
-	struct framing f = { .off = ETH_SIZE, .from.in = FLOW_IN_UPLINK };
+	struct framing f = { .off = ETH_SIZE, .from.in = FLOW_IN_UPLINK, .dev = dev };
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	const struct replay_port *me;
 	int why = REPLAY_OK, verdict = XDP_PASS;

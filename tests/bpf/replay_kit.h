@@ -128,7 +128,7 @@ static inline int setup(void **state)
 	if (export_table_open(table))
 		fail_msg("no table");
 	for (int i = -UP0; i <= -UP1; i++)
-		table->conf->port[i] = (struct replay_port){ LO, REPLAY_PORT_REDIRECT | REPLAY_PORT_NETDEV };
+		table->conf->port[i] = (struct replay_port){ LO, REPLAY_PORT_REDIRECT | REPLAY_PORT_STRIP };
 	table->conf->vtep_ports = vtep_ports;
 	table->conf->overlay_port = htons(8472);
 	table->conf->host_ifindex = LO;

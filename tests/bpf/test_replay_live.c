@@ -414,7 +414,7 @@ static void vxlan(struct packet *p, uint16_t sport, uint32_t front)
 }
 
 /* XDP finds the inner flow, the kernel takes VXLAN off, [from-overlay] replays. What it can't replay does not enter. */
-static void from_underlay(const char *local, const char *remote, uint32_t front)
+static void from_underlay(const char *local, const char *remote, uint32_t front, uint32_t port_flags)
 {
 	struct replay_remote k = { .port = htons(8472), .vni = REPLAY_ANY_VNI };
 	struct ipaddr a;
@@ -429,6 +429,7 @@ static void from_underlay(const char *local, const char *remote, uint32_t front)
 	memcpy(k.local, a.b, 16);
 	assert_true(ip_parse(remote, &a));
 	memcpy(k.remote, a.b, 16);
+	table->conf->port[UP].flags = port_flags;
 	if (overlay_create(loader, 8472, &info, &e))
 		fail_msg("%s", e.text);
 	table->conf->overlay_port = htons(8472);
@@ -443,6 +444,7 @@ static void from_underlay(const char *local, const char *remote, uint32_t front)
 	assert_int_equal(q.n, p.n - (front - ETH_HLEN_));
 	assert_translated(q.b + ETH_HLEN_);
 	assert_sums(q.b + ETH_HLEN_);
+	assert_memory_equal(q.b, mac_d, 6);
 	assert_int_equal(export_table_use(false, n)->packets, 1);
 	assert_int_equal(stat_of(REPLAY_DROP_OVERLAY), dropped);
 
@@ -461,8 +463,17 @@ static void from_underlay(const char *local, const char *remote, uint32_t front)
 static void overlay_to_container(void **state)
 {
 	(void)state;
-	from_underlay("192.0.2.1", "192.0.2.2", 64);
-	from_underlay("2001:db8:f::1", "2001:db8:f::2", 84);
+	from_underlay("192.0.2.1", "192.0.2.2", 64, REPLAY_PORT_NETDEV);
+	from_underlay("2001:db8:f::1", "2001:db8:f::2", 84, REPLAY_PORT_NETDEV);
+	table->conf->port[UP].flags = REPLAY_PORT_NETDEV;
+}
+
+/* XDP takes VXLAN off, [from-netdev] replays. */
+static void stripped_to_container(void **state)
+{
+	(void)state;
+	from_underlay("192.0.2.1", "192.0.2.2", 64, REPLAY_PORT_STRIP);
+	from_underlay("2001:db8:f::1", "2001:db8:f::2", 84, REPLAY_PORT_STRIP);
 }
 
 /* A veth takes redirected frames only while its peer has NAPI. */
@@ -476,6 +487,9 @@ static void redirects(void **state)
 	assert_int_equal(loader_can_redirect(e1), 0);
 	sh("ethtool -K e0 gro on >/dev/null");
 	assert_int_equal(loader_can_redirect(e1), 1);
+	assert_true(loader_has_gro("e0"));
+	assert_false(loader_has_gro("e1"));
+	assert_false(loader_has_gro("nobody"));
 	assert_true(loader_can_redirect(0xffffff) < 0);
 	eth(p.b, mac_u, 0x77);
 	p.n = ETH_HLEN_ + ip4(p.b + ETH_HLEN_, "10.0.0.1", "10.0.0.2", PROTO_UDP, 1000, 80, 20, true);
@@ -494,7 +508,7 @@ static int load_marker(void)
 {
 	static const struct bpf_insn code[] = {
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 6, .src_reg = 1 },
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 2, .imm = -4 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 2, .imm = -(int)sizeof(struct replay_meta) },
 		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_xdp_adjust_meta },
 		{ .code = BPF_LDX | BPF_MEM | BPF_W,
 		  .dst_reg = 1,
@@ -502,7 +516,7 @@ static int load_marker(void)
 		  .off = offsetof(struct xdp_md, data_meta) },
 		{ .code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = 2, .src_reg = 6, .off = offsetof(struct xdp_md, data) },
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 3, .src_reg = 1 },
-		{ .code = BPF_ALU64 | BPF_ADD, .dst_reg = 3, .imm = 4 },
+		{ .code = BPF_ALU64 | BPF_ADD, .dst_reg = 3, .imm = sizeof(struct replay_meta) },
 		{ .code = BPF_JMP | BPF_JGT | BPF_X, .dst_reg = 3, .src_reg = 2, .off = 1 },
 		{ .code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = 1, .imm = REPLAY_META },
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = XDP_PASS },
@@ -541,11 +555,9 @@ static void marked_but_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(unfinished_stays_unfinished),
-		cmocka_unit_test(gso_into_a_tunnel),
-		cmocka_unit_test(uplink_to_container),
-		cmocka_unit_test(overlay_to_container),
-		cmocka_unit_test(redirects),
+		cmocka_unit_test(unfinished_stays_unfinished), cmocka_unit_test(gso_into_a_tunnel),
+		cmocka_unit_test(uplink_to_container),         cmocka_unit_test(overlay_to_container),
+		cmocka_unit_test(stripped_to_container),       cmocka_unit_test(redirects),
 		cmocka_unit_test(marked_but_refused),
 	};
 

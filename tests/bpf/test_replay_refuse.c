@@ -262,7 +262,7 @@ static void ways(void **state)
 	export_table_set_flags(false, number, REPLAY_BY_XDP);
 	up0->flags = REPLAY_PORT_NO_INGRESS;
 	REFUSED(UP0, text, REPLAY_STATS);
-	up0->flags = up1->flags = REPLAY_PORT_REDIRECT | REPLAY_PORT_NETDEV;
+	up0->flags = up1->flags = REPLAY_PORT_REDIRECT | REPLAY_PORT_STRIP;
 	/* not addressed to us */
 	wire(&s, &in);
 	in.b[5] ^= 1;
@@ -271,9 +271,27 @@ static void ways(void **state)
 	remove_record();
 
 	play(scenario("decap to a container"), &want);
+	up0->flags &= ~(uint32_t)REPLAY_PORT_NETDEV;
 	table->conf->overlay_port = 0;
 	REFUSED(UP0, VX("2001") "ip 10.2.0.7 > 10.1.0.10 | udp 4 > 3 | data 8", REPLAY_NOT_HERE);
 	table->conf->overlay_port = htons(8472);
+	/* to sluice_vxlan, as it came */
+	const struct step tunnelled = { UP0, VX("2001") "ip 10.2.0.7 > 10.1.0.10 | udp 4 > 3 | data 8" };
+	uint64_t before = stat_of(REPLAY_XDP_TO_TC);
+
+	wire(&tunnelled, &in);
+	assert_int_equal(kernel(UP0, &in, &got), XDP_PASS);
+	same_bytes("to sluice_vxlan", &got, &in);
+	assert_int_equal(stat_of(REPLAY_XDP_TO_TC), before + 1);
+	/* without GRO too, but not for another port */
+	up0->flags = REPLAY_PORT_REDIRECT | REPLAY_PORT_NETDEV;
+	assert_int_equal(kernel(UP0, &in, &got), XDP_PASS);
+	same_bytes("no GRO", &got, &in);
+	table->conf->overlay_port = htons(4789);
+	assert_int_equal(kernel(UP0, &in, &got), XDP_PASS);
+	assert_int_equal(ld32(got.b), REPLAY_META);
+	table->conf->overlay_port = htons(8472);
+	up0->flags |= REPLAY_PORT_STRIP;
 	remove_record();
 }
 

@@ -137,6 +137,18 @@ check_path c1 2001:db8:2::2 fd01::10 2001:db8:2::2 tc "outside to container by S
 check_path c1 10.2.0.7 10.1.0.10 10.2.0.7 tc "container to VXLAN peer"
 check_path c1 10.2.0.7 10.1.0.10 10.2.0.7 tc "VXLAN peer to container" -R
 check_path c1 fd02::7 fd01::10 fd02::7 tc "container to VXLAN peer, IPv6"
+# with GRO on the uplink XDP takes VXLAN off, sluice_vxlan sees nothing; looked at once a second
+ns gw ethtool -K up0 gro on
+stripped() {
+	local before
+	before=$(rx_bytes gw sluice_vxlan)
+	ns c1 iperf3 -c 10.2.0.7 -t 1 -R >/dev/null || fail "iperf3 -R"
+	[ "$(rx_bytes gw sluice_vxlan)" = "$before" ]
+}
+need stripped 10 "VXLAN is taken off by XDP"
+check_path c1 10.2.0.7 10.1.0.10 10.2.0.7 tc "VXLAN peer to container, GRO on the uplink" -R
+check_path c1 fd02::7 fd01::10 fd02::7 tc "VXLAN peer to container, IPv6, GRO on the uplink" -R
+ns gw ethtool -K up0 gro off
 check_path c1 10.1.0.11 10.1.0.10 10.1.0.11 tc "container to container, large UDP frames" -b 2G
 # veths carry unfinished checksums, which XDP leaves to others
 ns node ethtool -K eth0 tx off >/dev/null
