@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* gen OBJECT DEVICE FLOWS[/HOT] DST-MAC [LENGTH|imix [PPS [REPLY-TO [PEER]]]]: UDP frames out of a veth until a signal, PPS a second or (0)
- * as fast as one core makes them; at its end it prints 'sent N seconds S'. LENGTH is without FCS; imix: 60, 590 and 1514, 7:4:1.
+/* gen OBJECT DEVICE FLOWS[/HOT] DST-MAC [LENGTH|imix [PPS [REPLY-TO [PEER]]]]: UDP frames out of a veth until a signal, PPS a
+ * second or (0) as fast as one core makes them; at its end it prints 'sent N seconds S'. LENGTH is without FCS; imix: 60, 590 and 1514, 7:4:1.
  * FLOWS is a power of two; flow f goes from 10.0.0.1 port 0x4000 | f % 16 Ki to 10.200.0.1 + f / 16 Ki port 5001, in random
  * order, no UDP checksum; with HOT nine of ten frames are of the first HOT flows. REPLY-TO: the answers instead, to that address
  * (10.0.0.1, or what it was translated to), PEER in place of 10.200.0.1.

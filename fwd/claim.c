@@ -201,13 +201,24 @@ static void follow(const struct ipaddr *a, struct claim *c)
 	c->conflicts = 0;
 }
 
+static void drop_row(const struct ipaddr *a, struct claim *c)
+{
+	n_announcing -= c->state == CLAIM_OWN && c->asked;
+	set_state(c, CLAIM_OWN);
+	table_delete(&claims, SLOT_CONTROL, a);
+}
+
 static void step(const struct ipaddr *a, struct claim *c, uint64_t now_ns)
 {
 	char text[IP_STRLEN];
 	if ((c->state == CLAIM_OWN && !c->asked) || now_ns < c->next_ns)
 		return;
 	follow(a, c);
-	if (!ports[c->port] || !ports[c->port]->up)
+	if (!ports[c->port]) { /* and on no other link: nobody there to have it */
+		drop_row(a, c);
+		return;
+	}
+	if (!ports[c->port]->up)
 		return;
 	if (!c->asked) {
 		if (ask(c->port, a))
@@ -224,13 +235,6 @@ static void step(const struct ipaddr *a, struct claim *c, uint64_t now_ns)
 			log_info("address %s: free now, and taken", ip_print(a, text));
 		take(a, c, now_ns);
 	}
-}
-
-static void drop_row(const struct ipaddr *a, struct claim *c)
-{
-	n_announcing -= c->state == CLAIM_OWN && c->asked;
-	set_state(c, CLAIM_OWN);
-	table_delete(&claims, SLOT_CONTROL, a);
 }
 
 void claim_tick(uint64_t now_ns)

@@ -94,9 +94,10 @@ void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t ad
 {
 	uint32_t *gensum = record_gensum(c, r), *way = record_way(c, r), sum = gen_sum(dep);
 	struct conn *k = ct_conn(c, r >> 1);
+	_Static_assert(ADJS_MAX <= 1 << 16, "an adjacency's index is half a word, 'version' the other");
 	lock(&k->writing);
 	STORE_RELAXED(gensum, sum ^ NEVER);
-	STORE_RELEASE(way, (LOAD_RELAXED(way) & 0xffff0000) + 0x10000 + adj); /* 'version' is the upper half */
+	STORE_RELEASE(way, (LOAD_RELAXED(way) & 0xffff0000) + 0x10000 + adj);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	if (c->v6)
 		translate6(ct_flow6(r), out);

@@ -35,8 +35,8 @@ enum ct_timeout {
 };
 extern uint32_t ct_timeouts[CT_TIMEOUTS]; /* seconds; defaults 8000 240 240 300 120 60; settable live */
 extern const char *const ct_state_names[CT_STATES];
-extern uint32_t ct_max_tcp,
-	ct_max_other;  /* connections of each family that ct_init() makes room for when not told otherwise */
+/* Connections of each family that ct_init() makes room for when not told otherwise. */
+extern uint32_t ct_max_tcp, ct_max_other;
 extern bool ct_strict; /* TCP windows are tracked: ct_window.h; set at start only */
 
 /* Cold line of a connection. Written by the creator, then by workers on state changes only. */
@@ -115,8 +115,8 @@ void ct_fini(void);
 /* What happens to a connection's NAT state when it goes: called by ct_delete before the entry is retired. Set once. */
 extern void (*ct_on_delete)(unsigned slot, bool v6, uint32_t conn);
 /* May it go before its time to make room for another? Asked of idle ones; who opens or closes may go always: else a flood of
- * SYNs or many short connections, each with a mapping of its own, would shut the table. By any thread, at any moment of the connection's life: what it
- * reads may be of the one before or after. NULL: all may. Set once. */
+ * SYNs or many short connections, each with a mapping of its own, would shut the table. By any thread, at any moment of the
+ * connection's life: what it reads may be of the one before or after. NULL: all may. Set once. */
 extern bool (*ct_may_evict)(bool v6, uint32_t conn);
 /* Second of the last packet that went by the kernel alone, for connections with CONN_OFFLOADED; asked when one is about to expire.
  * NULL: none. Set while no worker runs; called by any thread. */

@@ -57,8 +57,8 @@ struct steer_frag {
 	__u32 proto; /* IPv6: 0 */
 };
 
-/* map steer_bits: memory-mappable array of STEER_POOLS * STEER_PROTOS values of STEER_BITMAP_SIZE bytes, index pool * STEER_PROTOS + which.
- * Bit n (host order port or ICMP id) of a little-endian bit string: byte n / 8, bit n % 8. It is the allocator's bitmap. */
+/* map steer_bits: memory-mappable array of STEER_POOLS * STEER_PROTOS values of STEER_BITMAP_SIZE bytes, index pool *
+ * STEER_PROTOS + which. Bit n (host order port or ICMP id) of a little-endian bit string: byte n / 8, bit n % 8. It is the allocator's bitmap. */
 enum steer_proto { STEER_TCP, STEER_UDP, STEER_ICMP, STEER_SCTP, STEER_PROTOS };
 
 /* map steer_stats: per-CPU array of __u64 */
