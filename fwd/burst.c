@@ -349,7 +349,7 @@ INLINE bool replay4(struct worker *w, struct pkt *p, struct shared *sh)
 		return false;
 	uint64_t addrs = LOAD_RACED(&f->addrs);
 	uint32_t both = LOAD_RACED(&f->ports), deltas = LOAD_RACED(&f->deltas);
-	if (unlikely(!FLOW_STANDS(f, way, addrs, both, deltas))) /* another worker decides anew */
+	if (unlikely(!FLOW_STANDS(f, way, "r", addrs, both, deltas))) /* another worker decides anew */
 		return false;
 	if (unlikely(p->csum))
 		finish_csum(p, IP4_HLEN);
@@ -381,7 +381,7 @@ INLINE bool replay6(struct worker *w, struct pkt *p, struct shared *sh)
 		return false;
 	__m256i addrs = addrs6(f);
 	uint32_t both = LOAD_RACED(&f->ports), deltas = LOAD_RACED(&f->d4);
-	if (unlikely(!FLOW_STANDS(f, way, addrs, both, deltas))) /* another worker decides anew */
+	if (unlikely(!FLOW_STANDS(f, way, "x", addrs, both, deltas))) /* another worker decides anew */
 		return false;
 	if (unlikely(p->csum))
 		finish_csum(p, IP6_HLEN);

@@ -72,14 +72,15 @@ INLINE void rewrite_ip6(uint8_t *l3, __m256i addrs)
 	_mm256_storeu_si256((void *)(l3 + 8), addrs);
 }
 
-/* Is what was loaded of a record, 'a', 'b' and 'c' last, of one decision? 'was' is its 'way', loaded first (tables/abi/flow.h). x86
- * keeps the order of loads, so only the compiler must, and forget nothing else that it knows. */
+/* Is what was loaded of a record, 'a' (in a register of class 'in': r, x for vectors), 'b' and 'c' last, of one decision? 'was' is
+ * its 'way', loaded first (tables/abi/flow.h). x86 keeps the order of loads, so only the compiler must, and forget nothing else
+ * that it knows. */
 #if WITH_TSAN
-#define FLOW_STANDS(f, was, a, b, c) (__atomic_thread_fence(__ATOMIC_ACQUIRE), LOAD_RELAXED(&(f)->way) == (was))
+#define FLOW_STANDS(f, was, in, a, b, c) (__atomic_thread_fence(__ATOMIC_ACQUIRE), LOAD_RELAXED(&(f)->way) == (was))
 #else
-#define FLOW_STANDS(f, was, a, b, c)                                                                                   \
+#define FLOW_STANDS(f, was, in, a, b, c)                                                                               \
 	({                                                                                                             \
-		__asm__ volatile("" : "+rx"(a), "+r"(b), "+r"(c), "+m"((f)->way));                                     \
+		__asm__ volatile("" : "+" in(a), "+r"(b), "+r"(c), "+m"((f)->way));                                    \
 		(f)->way == (was);                                                                                     \
 	})
 #endif
