@@ -7,9 +7,9 @@
 #   tcp      one stream, container to container                   vxlan    to a VXLAN peer
 #   small    UDP of 64 bytes, container to container; also beside the kernel with nftables' conntrack (kernel-ct)
 #   reverse  one stream from a VXLAN peer
-# uplinks: by bench/peers/devices.sh, uplink to uplink by XDP with connections and SNAT, on both cores, the generator paced; 1 Mi
+# uplinks: by bench/peers/devices.sh, uplink to uplink by XDP with connections and SNAT, generator included on one core, paced; 1 Mi
 # flows, uniform and with nine of ten packets on 1024 of them, beside the engine alone. xdp: the part that the kernel forwarded
-# One line a result, for bench/result.py.
+# One line a result, for bench/result.py. TCP here has two speeds, 15 and 22 Gbit/s, whoever forwards: many rounds.
 . "$(dirname "$0")/../tests/net/_env.sh"
 . bench/veth.sh
 . bench/peers/devices.sh
@@ -103,10 +103,10 @@ uplinks() {
 	local f s
 	io_build
 	for f in 1024 65536; do
-		for s in replay testpmd kernel; do NAPI_THREAD=1 io_one snat $s $f 64 flows; done
+		for s in replay testpmd kernel; do io_one snat $s $f 64 flows; done
 	done
 	for f in 1048576 1048576/1024; do
-		for s in replay sluice; do NAPI_THREAD=1 io_one snat $s $f 64 flows; done
+		for s in replay sluice; do io_one snat $s $f 64 flows; done
 	done
 }
 DPDK_MEMORY="--no-huge -m 1024"
