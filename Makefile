@@ -267,12 +267,12 @@ bench-io: all bench
 	@B=$(B) $(KEEP_RESULT) io 'AF_XDP over veth, medians, in turns' -- bench/io.sh $(ARGS)
 bench-kernel: all bench
 	@tests/deps.sh '$(BENCH_PACKAGES)'
-	@B=$(B) $(KEEP_RESULT) kernel 'iperf3 over veth, medians, in turns; uplinks: search for 0.1 % loss' -- bench/kernel.sh $(ARGS)
-	@bench/verdict.py $(B)/bench/kernel.json
+	@rc=0; B=$(B) $(KEEP_RESULT) kernel 'iperf3 over veth, medians, in turns; uplinks: search for 0.1 % loss' -- bench/kernel.sh $(ARGS) || rc=$$?; \
+		bench/verdict.py $(B)/bench/kernel.json; exit $$rc
 bench-peers: all bench
 	@tests/deps.sh '$(BENCH_PACKAGES)'
-	@B=$(B) $(KEEP_RESULT) peers 'same run, same traffic; memory: cycles; devices: search for 0.1 % loss' -- bench/peers.sh $(ARGS)
-	@bench/verdict.py $(B)/bench/peers.json
+	@rc=0; B=$(B) $(KEEP_RESULT) peers 'same run, same traffic; memory: cycles; devices: search for 0.1 % loss' -- bench/peers.sh $(ARGS) || rc=$$?; \
+		bench/verdict.py $(B)/bench/peers.json; exit $$rc
 demo: all
 	@B=$(B) tests/net/_demo.sh
 

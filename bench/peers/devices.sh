@@ -134,7 +134,7 @@ io_one() {
 	local ndr=() out=() share='' flows=${3%/*} i a b back=(10.0.0.1 10.200.0.1)
 	veth_topo
 	[ "$1" != snat ] || back=(20.0.0.1 20.1.0.1)
-	"${2%%-*}_up" "$1" "$flows"
+	"${2%%-*}_up" "${1/frames/forward}" "$flows"
 	# connections of all flows, also answered ones, before anything counts; the kernel gets those with 8 packets each way
 	i=$((flows * 8 > 30000 ? (flows * 8 > 200000 ? 200000 : flows * 8) : 30000))
 	gen_start gen src gen0 "$3" "$GEN_MAC" 64 $i
