@@ -316,13 +316,15 @@ void decide_connection_gone(unsigned slot, bool v6, uint32_t conn)
 	if (flags & CONN_INBOUND_MAP)
 		nat_unref(slot, cn->dnat);
 	if (flags & CONN_SNAT) {
-		struct tuple t;
-		tuple_of_key(v6, record_key(c, conn * 2 + 1), &t);
+		struct tuple there, t;
+		tuple_of_key(v6, record_key(c, conn * 2 + 1), &there);
+		t = there;
 		if (decide_is_inbound(cn)) { /* hairpin: it talked to the outside address */
 			tuple_of_key(v6, record_key(c, conn * 2), &t);
 			tuple_reverse(&t, &t);
 		}
-		nat_unpermit_in(slot, cn->mapping, &(struct nat_remote){ t.src, ntohs(t.sport), t.zone });
+		/* in the zone where it went, as decide_nat_remote() had it */
+		nat_unpermit_in(slot, cn->mapping, &(struct nat_remote){ t.src, ntohs(t.sport), there.zone });
 		nat_unref(slot, cn->mapping);
 	}
 }
