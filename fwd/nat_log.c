@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Lines about blocks of ports (contract in nat_log.h). A ring for each thread; the control thread merges them by number. */
+/* Lines about blocks of ports and about refusals (contract in nat_log.h). For blocks a ring for each thread; the control thread
+ * merges them by number. */
 #include "fwd/nat_log.h"
 
+#include <errno.h>
 #include <time.h>
 
 #include "fwd/base/clock.h"
@@ -18,6 +20,51 @@ static struct {
 	bool has_head;
 } from[THREADS];
 static uint64_t lost; /* atomic */
+
+/* ---- refusals ---- */
+
+static const struct {
+	const char *what, *help;
+} whys[NAT_REFUSAL_WHYS] = {
+	[NAT_NO_PORT] = { "all its ports are taken", "widen 'ports', or add a pool for some of the sources" },
+	[NAT_NO_BLOCK] = { "all its blocks have connections", "make 'blocks' smaller, widen 'ports', or add a pool" },
+	[NAT_TABLE_FULL] = { "a table is full ('show tables')",
+			     "raise 'nat max-mappings', or 'ct max-tcp' and 'ct max-other'" },
+	[NAT_MAX_PORTS] = { "the source has all ports it may have", "raise 'max-ports'" },
+	[NAT_MAX_SESSIONS] = { "the source has all connections it may have", "raise 'max-sessions'" },
+	[NAT_BLOCK_LIMIT] = { "the blocks of the source are full, and it may have no more", "raise 'block-limit'" },
+};
+static const int kinds[] = { -ENOSPC, -EDQUOT };
+static uint64_t silent_until[NAT_POOLS_MAX][ARRAY_LEN(kinds)]; /* 0: no line yet */
+
+static void write_refusal(unsigned p, int err, const struct nat_refusal *r)
+{
+	char pool[IP_STRLEN], inside[IP_STRLEN], zone[16] = "";
+
+	if (r->zone)
+		snprintf(zone, sizeof(zone), " in zone %u", r->zone);
+	log_warn("nat pool %s refuses %s%s a %s connection: %s; %s (%llu refused so far, 'show pools')",
+		 ip_print(&nat_pools[p].addr, pool), ip_print(&r->inside, inside), zone, proto_name(r->proto),
+		 whys[r->why].what, whys[r->why].help, (unsigned long long)nat_refused(p, err));
+}
+
+static void write_refusals(uint64_t now_ns)
+{
+	struct nat_refusal r;
+
+	for (unsigned p = 0; p < NAT_POOLS_MAX; p++)
+		for (unsigned k = 0; k < ARRAY_LEN(kinds); k++)
+			if (nat_refusal_take(p, kinds[k], &r)) {
+				if (!ip_is_zero(&nat_pools[p].addr))
+					write_refusal(p, kinds[k], &r);
+				silent_until[p][k] = now_ns + NAT_LOG_REFUSED_S * NS_PER_S;
+			} else if (silent_until[p][k] && now_ns >= silent_until[p][k]) {
+				silent_until[p][k] = 0;
+				nat_refusal_open(p, kinds[k]);
+			}
+}
+
+/* ---- blocks ---- */
 
 static void print_time(char *text, size_t size, uint64_t then_ns)
 {
@@ -89,6 +136,7 @@ static void on_block(unsigned slot, const struct nat_block_event *e)
 
 void nat_log_tick(void)
 {
+	write_refusals(clock_ns());
 	write_some(LINES);
 }
 
@@ -98,6 +146,7 @@ int nat_log_init(struct err *e)
 		if (ring_init(&from[i].ring, EVENTS, sizeof(struct nat_block_event)))
 			return err_set(e, -ENOMEM, "no memory for the log of NAT blocks");
 	lost = 0;
+	memset(silent_until, 0, sizeof(silent_until));
 	nat_on_block = on_block;
 	return 0;
 }

@@ -5,11 +5,19 @@
  *	nat-block seq=7 time=2026-01-31T12:00:00.250Z event=given pool=198.51.100.1 inside=10.1.0.10 outside=198.51.100.1
  *	ports=1024-1535 protocols=tcp,udp,icmp zone=0
  *
- * in one line; of an event=start, 'inside' is '-'. Additions at the end only. */
+ * in one line; of an event=start, 'inside' is '-'. Additions at the end only.
+ *
+ * And a warning when a pool refuses a connection (RFC 6888 REQ-11): for each pool one a minute at most about want of room and one
+ * about quotas, each of a refusal just now:
+ *
+ *	nat pool 198.51.100.1 refuses 10.1.0.10 a udp connection: all its ports are taken; widen 'ports', or add a pool for
+ *	some of the sources (12 refused so far, 'show pools') */
 #pragma once
 
 #include "fwd/base/err.h"
 #include "fwd/base/util.h"
+
+enum { NAT_LOG_REFUSED_S = 60 };
 
 /* Control thread, while no worker runs. */
 int nat_log_init(struct err *e);

@@ -69,6 +69,11 @@ struct table *nat_mapping_table(void)
 	return &mappings;
 }
 
+bool nat_tables_full(void)
+{
+	return table_count(&mappings) >= mappings.capacity || nat_permit_full() || nat_source_full();
+}
+
 const struct nat_key *nat_key_at(uint32_t mapping)
 {
 	return table_key(&mappings, mapping);
@@ -270,7 +275,7 @@ int nat_map(unsigned slot, const struct nat_key *k, uint32_t now_s, uint64_t ran
 		return -EINVAL;
 	int err = map(slot, k, now_s, random, mapping, created);
 	if (err)
-		nat_pool_refused(slot, k->pool, err);
+		nat_pool_refused(slot, k, err);
 	return err;
 }
 
@@ -306,7 +311,7 @@ int nat_open(unsigned slot, const struct nat_key *k, const struct nat_remote *to
 	int err = nat_pools[k->pool].mapping == NAT_APDM ? open_apdm(slot, k, to, now_s, random, mapping)
 							 : open_eim(slot, k, to, now_s, random, mapping);
 	if (err)
-		nat_pool_refused(slot, k->pool, err);
+		nat_pool_refused(slot, k, err);
 	return err;
 }
 
@@ -380,7 +385,7 @@ int nat_ref_new(unsigned slot, uint32_t mapping)
 		return -ENOENT;
 	int err = nat_session_begin(m->source, max_sessions(m));
 	if (err) {
-		nat_pool_refused(slot, m->pool, err);
+		nat_pool_refused(slot, nat_key_at(mapping), err);
 		drop(slot, mapping);
 	}
 	return err;

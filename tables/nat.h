@@ -161,5 +161,24 @@ uint32_t nat_ports_of(const struct nat_pool *pool);
 uint32_t nat_ports_taken(const struct nat_pool *pool, enum steer_proto which);
 /* New connections that pool 'p' refused since it was added, for want of a port and by quota (err -ENOSPC, -EDQUOT). */
 uint64_t nat_refused(unsigned p, int err);
-enum steer_proto nat_which(uint8_t proto); /* TCP, UDP, SCTP, ICMP and ICMPv6 */
+enum nat_refusal_why {
+	NAT_NO_PORT,
+	NAT_NO_BLOCK,
+	NAT_TABLE_FULL,
+	NAT_MAX_PORTS,
+	NAT_MAX_SESSIONS,
+	NAT_BLOCK_LIMIT,
+	NAT_REFUSAL_WHYS
+};
+struct nat_refusal {
+	struct ipaddr inside;
+	uint16_t zone; /* of 'inside' */
+	uint8_t proto;
+	uint8_t why; /* nat_refusal_why */
+};
+/* One of them, the first after the last nat_refusal_open(); at the start all are open. False: none yet, or taken already. Control
+ * thread. */
+bool nat_refusal_take(unsigned p, int err, struct nat_refusal *r);
+void nat_refusal_open(unsigned p, int err); /* after a take: wants to hear of the next */
+enum steer_proto nat_which(uint8_t proto);  /* TCP, UDP, SCTP, ICMP and ICMPv6 */
 bool nat_proto_supported(uint8_t proto);

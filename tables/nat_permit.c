@@ -36,6 +36,11 @@ uint32_t nat_permit_count(void)
 	return table_count(&permits);
 }
 
+bool nat_permit_full(void)
+{
+	return table_count(&permits) >= permits.capacity;
+}
+
 /* With a shared port the permit is what tells its connections apart: one for each remote, whoever is inside. */
 static struct permit_key shared_key(unsigned p, enum steer_proto which, uint16_t port, const struct nat_remote *to)
 {

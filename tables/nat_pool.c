@@ -21,10 +21,6 @@ static struct slot {
 	struct ipaddr addr;  /* control thread only */
 	uint64_t removed_at; /* rcu_epoch() */
 } slots[NAT_POOLS_MAX];
-/* New connections refused: -ENOSPC, -EDQUOT; a thread writes its own lines. */
-static struct refusals {
-	uint64_t n[NAT_POOLS_MAX][2];
-} refusals[THREADS] __attribute__((aligned(CACHE_LINE)));
 static int n_slots; /* slots ever used: nobody looks further */
 static uint64_t *(*bits_provider)(unsigned pool, enum steer_proto which);
 
@@ -162,8 +158,8 @@ int nat_pool_add(const struct nat_pool *conf, struct err *e)
 	STORE_RELAXED(&p->max_ports, conf->max_ports);
 	STORE_RELAXED(&p->max_sessions, conf->max_sessions);
 	STORE_RELAXED(&p->block_limit, conf->block_limit);
-	for (unsigned t = 0; t < THREADS && !back; t++)
-		refusals[t].n[i][0] = refusals[t].n[i][1] = 0;
+	if (!back)
+		nat_refusals_forget((unsigned)i);
 	p->addr = slots[i].addr = conf->addr;
 	STORE_RELEASE(&slots[i].state, SLOT_ACTIVE);
 	STORE_RELEASE(&n_slots, MAX(n_slots, i + 1));
@@ -198,23 +194,6 @@ void nat_pools_fini(void)
 		slots[i] = (struct slot){ .state = SLOT_UNUSED };
 	}
 	n_slots = 0;
-}
-
-/* ---- refusals ---- */
-
-void nat_pool_refused(unsigned slot, unsigned p, int err)
-{
-	uint64_t *n = &refusals[slot].n[p][err == -EDQUOT];
-	STORE_RELAXED(n, *n + 1);
-}
-
-uint64_t nat_refused(unsigned p, int err)
-{
-	uint64_t n = 0;
-
-	for (unsigned t = 0; t < THREADS; t++)
-		n += LOAD_RELAXED(&refusals[t].n[p][err == -EDQUOT]);
-	return n;
 }
 
 /* ---- choice ---- */

@@ -50,7 +50,11 @@ void nat_pools_fini(void);
 const struct ipaddr *nat_pool_slot_address(unsigned p);
 /* The address of pool 'p', never a torn one; false when it is not there or was removed. */
 bool nat_pool_address(unsigned p, struct ipaddr *addr);
-void nat_pool_refused(unsigned slot, unsigned p, int err); /* counts */
+
+/* nat_refuse.c: 'k' got no port or connection of its pool, -ENOSPC or -EDQUOT. */
+void nat_pool_refused(unsigned slot, const struct nat_key *k, int err);
+void nat_refusals_forget(unsigned p); /* control thread: another pool takes the place, that no worker uses now */
+bool nat_tables_full(void);           /* one of those that a new connection needs a row of */
 
 /* nat_block.c: a port in the blocks of row wish->source, which gets a further block when they are full. The mapping counts in
  * got->block until nat_block_leave(). The port, -ENOSPC: no block is left, the pool was removed, or no room; -EDQUOT: the row has as
@@ -76,6 +80,7 @@ void nat_block_adopted(void); /* blocks that nobody is in any more are free; the
  * (0: no limit), -ENOSPC. The row of a port is given back with it; row 0 is nobody's. */
 int nat_source_open(struct err *e);
 void nat_source_close(void);
+bool nat_source_full(void);
 int nat_source_take(unsigned slot, const struct nat_key *k, uint32_t max, uint32_t *source);
 void nat_source_give(unsigned slot, uint32_t source);
 /* A connection more and less, of who holds a port of that row. 0, -EDQUOT. */
@@ -94,6 +99,7 @@ int nat_source_try(const struct nat_key *k, bool port, uint32_t max_ports, uint3
 /* nat_permit.c */
 int nat_permit_open(struct err *e);
 void nat_permit_close(void);
+bool nat_permit_full(void);
 void nat_permit_prefetch(uint32_t mapping, const struct ipaddr *remote, uint16_t port);
 int nat_permit_shared(unsigned slot, unsigned p, enum steer_proto which, uint16_t port,
 		      const struct nat_remote *to); /* 0, -EEXIST, -ENOSPC */

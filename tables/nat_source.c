@@ -156,3 +156,8 @@ uint32_t nat_source_count(void)
 {
 	return table_count(&sources);
 }
+
+bool nat_source_full(void)
+{
+	return table_count(&sources) >= sources.capacity;
+}

@@ -177,12 +177,79 @@ static void test_lost(void **state)
 	assert_int_equal(count(lines_of(nat_log_tick), "inside=10.9.9.9"), 1);
 }
 
+/* What the operator is told of refusals: who, why, and what helps; for each pool and kind once a minute. */
+static void test_refused(void **state)
+{
+	static const struct {
+		struct nat_pool conf;
+		unsigned n; /* connections that find their place */
+		bool one_port;
+		int err;
+		const char *line;
+	} t[] = {
+		{ { .port_hi = 1025 }, 2, false, -ENOSPC, "all its ports are taken; widen 'ports'" },
+		{ { .port_hi = 1055, .blocks = 16, .block_limit = 1 },
+		  2,
+		  false,
+		  -ENOSPC,
+		  "all its blocks have connections; make" },
+		{ { .port_hi = 1055, .blocks = 16, .block_limit = 1 },
+		  16,
+		  false,
+		  -EDQUOT,
+		  "have no more; raise 'block-limit'" },
+		{ { .port_hi = 1055, .max_ports = 1 }, 1, false, -EDQUOT, "all ports it may have; raise 'max-ports'" },
+		{ { .port_hi = 1055, .max_sessions = 3 }, 3, true, -EDQUOT, "it may have; raise 'max-sessions'" },
+	};
+	struct err e = { "" };
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
+		struct nat_pool conf = t[i].conf;
+		char want[128];
+		uint32_t m;
+		bool created;
+		conf.addr = ip_from4(htonl(0xc6336401 + i));
+		conf.port = -1;
+		conf.port_lo = 1024;
+		conf.filter = NAT_EIF;
+		const int p = nat_pool_add(&conf, &e);
+		assert_true(p >= 0);
+		const bool one_host = t[i].err == -EDQUOT;
+		struct nat_key k = key_of((unsigned)p, PROTO_UDP, 1, 5000);
+		for (unsigned n = 0; n < t[i].n; n++) {
+			k = key_of((unsigned)p, PROTO_UDP, one_host ? 1 : n,
+				   (uint16_t)(5000 + (t[i].one_port ? 0 : n)));
+			map_by(n % 3, &k);
+		}
+		k = key_of((unsigned)p, PROTO_UDP, one_host ? 1 : 7, t[i].one_port ? 5000 : 6000);
+		k.zone = one_host ? 0 : 3;
+		assert_int_equal(nat_map(2, &k, 1000, rnd64(), &m, &created), t[i].err);
+		assert_int_equal(nat_map(1, &k, 1000, rnd64(), &m, &created), t[i].err);
+		const char *lines = lines_of(nat_log_tick);
+		snprintf(want, sizeof(want),
+			 "warning: nat pool 198.51.100.%u refuses 10.0.0.%s a udp connection: ", i + 1,
+			 one_host ? "1" : "7 in zone 3");
+		assert_int_equal(count(lines, "warning"), 1);
+		assert_int_equal(count(lines, want), 1);
+		assert_int_equal(count(lines, t[i].line), 1);
+		assert_int_equal(count(lines, "(2 refused so far"), 1);
+		/* silence, then about one that is refused then */
+		nat_map(1, &k, 1000, rnd64(), &m, &created);
+		assert_int_equal(count(lines_of(nat_log_tick), "warning"), 0);
+		clock_set(clock_ns() + NAT_LOG_REFUSED_S * NS_PER_S);
+		assert_int_equal(count(lines_of(nat_log_tick), "warning"), 0);
+		nat_map(2, &k, 1000, rnd64(), &m, &created);
+		assert_int_equal(count(lines_of(nat_log_tick), "(4 refused so far"), 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_form, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
