@@ -61,10 +61,10 @@ static uint32_t make(const struct nat_key *k, const struct nat_mapping *m)
 		return 0;
 	if ((p->max_ports || p->max_sessions || p->blocks) && !nat_source_take(SLOT_CONTROL, k, 0, &source))
 		nat_session_begin(source, 0);
-	/* one that was in a block is in one, or gone: what is told of a block has to be true */
+	/* one that was in a block is in one, or gone, and none is in another's: what is told of a block has to be true */
 	if (p->blocks && m->block && source)
 		block = nat_block_adopt(k->pool, source, m->outside_port, m->created);
-	if (p->blocks && m->block && !block)
+	if (p->blocks && (m->block ? !block : nat_block_held(k->pool, m->outside_port)))
 		return undo(i, k->pool, source, 0);
 	*(struct nat_key *)table_key(t, i) = *k;
 	*(struct nat_mapping *)table_value(t, i) =

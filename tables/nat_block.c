@@ -6,7 +6,8 @@
  * until he leaves. The row has its blocks in NAT_BLOCKS_OF_ONE places; a place is PENDING while a thread looks for a
  * block to put there, and others of the same row wait for that rather than give a second one.
  *
- * Nobody gets a block in which a port is in use: that may be so after blocks were switched on. */
+ * Nobody gets a block in which a port is in use: that may be so after blocks were switched on, or became larger with a new
+ * process. */
 #include "tables/nat_block.h"
 
 #include <errno.h>
@@ -437,15 +438,42 @@ static bool put_in_place(uint32_t source, uint32_t number)
 	return false;
 }
 
-uint16_t nat_block_adopt(unsigned p, uint32_t source, uint16_t port, uint32_t since)
+/* The same, with the bits still being a former process'. */
+static bool is_nobodys(const struct nat_pool *p, struct nat_range ports)
+{
+	for (unsigned which = 0; which < STEER_PROTOS; which++)
+		for (uint32_t port = ports.lo; port <= ports.hi; port++)
+			if (p->owner[which][port] || p->sharers[which][port])
+				return false;
+	return true;
+}
+
+/* The block that a port is in, NULL if none. */
+static struct nat_block *block_of(unsigned p, uint16_t port, uint32_t *number)
 {
 	const struct nat_range r = numbers_of(&nat_pools[p]);
-	const uint32_t number = r.lo > r.hi ? 0 : port / size_of(&nat_pools[p]);
 
-	if (r.lo > r.hi || number < r.lo || number > r.hi)
+	*number = r.lo > r.hi ? 0 : port / size_of(&nat_pools[p]);
+	return *number < r.lo || *number > r.hi ? NULL : &nat_pools[p].block[*number];
+}
+
+bool nat_block_held(unsigned p, uint16_t port)
+{
+	uint32_t number;
+	const struct nat_block *b = block_of(p, port, &number);
+
+	return b && is_held(b->word);
+}
+
+uint16_t nat_block_adopt(unsigned p, uint32_t source, uint16_t port, uint32_t since)
+{
+	const struct nat_pool *pool = &nat_pools[p];
+	uint32_t number;
+	struct nat_block *b = block_of(p, port, &number);
+
+	if (!b)
 		return 0;
-	struct nat_block *b = &nat_pools[p].block[number];
-	if (b->word == FREE && put_in_place(source, number)) {
+	if (b->word == FREE && is_nobodys(pool, ports_of(pool, number)) && put_in_place(source, number)) {
 		nat_source_hold(source);
 		*b = (struct nat_block){ .word = since, .row = source, .since = since };
 	}

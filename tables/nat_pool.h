@@ -72,8 +72,10 @@ int nat_block_setup(unsigned p, uint16_t size, struct err *e);
 void nat_block_free(struct nat_pool *p);
 void nat_block_started(unsigned p);                                        /* says so */
 struct nat_range nat_block_numbers(struct nat_range ports, uint16_t size); /* of the blocks that are whole */
-/* Adoption: 'port' counts in its block, which becomes the row's. Number + 1, 0: the block is another's, or there is none. */
+/* Adoption: 'port' counts in its block, which becomes the row's. Number + 1, 0: the block is another's, a port of it is in use
+ * without, or there is none. */
 uint16_t nat_block_adopt(unsigned p, uint32_t source, uint16_t port, uint32_t since);
+bool nat_block_held(unsigned p, uint16_t port); /* the block that the port is in */
 void nat_block_adopted(void); /* blocks that nobody is in any more are free; the others are said to be kept */
 
 /* nat_source.c: rows of inside addresses, for pools with a quota or blocks. A port more: 0 and the row, -EDQUOT: it has 'max'

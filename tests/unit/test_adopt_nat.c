@@ -228,6 +228,66 @@ static void test_blocks_changed(void **state)
 	start();
 }
 
+/* Nobody has a port in another's block, and a block is told of as whose it is. */
+static void check_blocks(void)
+{
+	struct nat_block_info b;
+
+	for (uint32_t at = nat_block_next(0, &b); at; at = nat_block_next(at, &b)) {
+		uint32_t in_it = 0;
+		for (uint32_t i = nat_next(0); i; i = nat_next(i)) {
+			const uint16_t port = nat_at(i)->outside_port;
+			if (port < b.first || port > b.last)
+				continue;
+			assert_true(ip_eq(&nat_key_at(i)->inside, &b.inside));
+			in_it++;
+		}
+		assert_int_equal(in_it, b.mappings);
+	}
+}
+
+/* Blocks were switched on while somebody had a port, beside which another was given one; now both are in one larger block. Whoever is
+ * found first stays. */
+static void test_block_with_stray(void **state)
+{
+	const struct nat_pool off = {
+		.addr = ip("198.51.100.9"), .port_lo = 4096, .port_hi = 4096 + 31, .port = -1, .filter = NAT_ADF
+	};
+	struct err e = { "" };
+	(void)state;
+	for (unsigned stray_first = 0; stray_first < 2; stray_first++) {
+		conf = off;
+		unsigned p = start();
+		adopt_now();
+		if (!stray_first)
+			connect_(p, 8, 4096 + 6); /* its place in the table will be the one with a block's */
+		connect_(p, 9, 4096 + 5);
+		if (!stray_first)
+			assert_true(ct_delete(&ct4, 0, ct_next(&ct4, 0)));
+		assert_int_equal(nat_pool_del(&conf.addr, &e), 0);
+		rcu_wait();
+		conf.blocks = 16;
+		assert_int_equal(nat_pool_add(&conf, &e), p);
+		connect_(p, 0, 2000);
+		assert_int_equal(nat_block_count(), 1);
+		assert_int_equal(nat_key_at(nat_next(0))->inside_port, stray_first ? 4096 + 5 : 2000);
+		crash();
+		conf.blocks = 32;
+		p = start();
+		adopt_now();
+		check_blocks();
+		assert_int_equal(adoption.connections, 1);
+		assert_int_equal(nat_key_at(nat_next(0))->inside_port, stray_first ? 4096 + 5 : 2000);
+		assert_int_equal(nat_block_count(), !stray_first);
+		for (uint32_t i = ct_next(&ct4, 0); i; i = ct_next(&ct4, i))
+			assert_true(ct_delete(&ct4, 0, i));
+		nat_block_end();
+		end_all(p);
+		crash();
+	}
+	start();
+}
+
 /* A connection by a static address, from inside and from outside, comes back while the pool is as it was. */
 static void make_static(unsigned p, bool inbound)
 {
@@ -279,6 +339,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_quota, setup, last_process),
 		cmocka_unit_test_setup_teardown(test_blocks, setup, last_process),
 		cmocka_unit_test_setup_teardown(test_blocks_changed, setup, last_process),
+		cmocka_unit_test_setup_teardown(test_block_with_stray, setup, last_process),
 		cmocka_unit_test_setup_teardown(test_static, setup, last_process),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
