@@ -416,6 +416,8 @@ void decide(struct worker *w, struct pkt *p)
 		if (p->csum)
 			parse_complete_csum(p);
 		step_mss(&d);
+		if (d.cut)
+			frag_rename(&d);
 		if (d.frag)
 			frag_send(&d);
 		else

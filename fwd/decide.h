@@ -69,6 +69,7 @@ struct decision {
 	bool hairpin;                  /* the client is its own backend */
 	bool dsr;                      /* direct return: its backend gets it in IP (step/dsr.c) */
 	bool no_backend;               /* dropped for want of one */
+	bool cut;                      /* no fragment yet, but will leave as some */
 	bool again;                    /* decided before, but a key of the new connection was taken */
 	uint32_t begin;                /* gen_begin() before the first look-up */
 	struct neighbor_key wait;      /* OUT_HOLD: what for */

@@ -21,8 +21,14 @@ void frag_send(struct decision *d);
 void frag_dropped(struct decision *d);
 /* It is held for a neighbour, to be decided anew: as if it had not come. */
 void frag_put_off(struct decision *d);
-/* A new identification for a whole packet that will be cut up under another source than its own. */
+/* A new identification for a whole packet that will be cut up, if that is under another source than its own. */
 void frag_rename(struct decision *d);
+INLINE void frag_set_id4(uint8_t *l3, uint16_t id)
+{
+	const uint16_t old = ld16(l3 + 4);
+	wr16(l3 + 4, id);
+	st16(l3 + 10, csum_update(ld16(l3 + 10), old, ld16(l3 + 4)));
+}
 /* ---- fragments that wait (fwd/frag_queue.c) ---- */
 /* Later fragments of a datagram that is not known yet have no place: too many of its source wait. */
 bool frag_queue_closed(const struct worker *w, const struct frag_key *k);

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { ID_COUNTERS = 4096 };
+enum { ID_COUNTERS = 4096, NOTES = 8192 };
 
 struct table frag_table;
 void (*frag_on_delete)(unsigned slot, uint32_t row);
@@ -21,6 +21,8 @@ static struct {
 	uint32_t prev, next;
 } link[FRAG_ROWS];
 static uint32_t ids[ID_COUNTERS];
+static uint64_t
+	notes[NOTES]; /* upper half: of which datagram, as it left; lower half: identification that it came with */
 
 int frag_init(struct err *e)
 {
@@ -31,6 +33,7 @@ int frag_init(struct err *e)
 	if (frag_table.pool.capacity >= FRAG_ROWS)
 		return err_set(e, -EINVAL, "table frag: %u rows, more than %d", frag_table.pool.capacity, FRAG_ROWS);
 	memset(order, 0, sizeof(order));
+	memset(notes, 0, sizeof(notes));
 	for (uint64_t i = 0; i < ID_COUNTERS; i++) {
 		const uint64_t k[2] = { i, 0x66726167 };
 		ids[i] = (uint32_t)hash_key(k, sizeof(k));
@@ -209,6 +212,26 @@ uint32_t frag_new_id(const struct ipaddr *src, const struct ipaddr *dst, uint8_t
 	const struct frag_key k = { .src = *src, .dst = *dst, .proto = proto };
 	uint64_t h = hash_key(&k, sizeof(k));
 	return __atomic_fetch_add(&ids[h % ID_COUNTERS], 1, __ATOMIC_RELAXED);
+}
+
+/* Its place is in the lower bits, what tells it from others there in the upper half, which is never 0. */
+static uint64_t note_hash(uint64_t flow, uint32_t id)
+{
+	const uint64_t h = (flow ^ id) * 0x9e3779b97f4a7c15;
+	return (h ^ h >> 29) | 1ull << 63;
+}
+
+void frag_id_note(uint64_t flow, uint32_t id, uint32_t was)
+{
+	const uint64_t h = note_hash(flow, id);
+	STORE_RELAXED(&notes[h % NOTES], (h >> 32 << 32) | was);
+}
+
+bool frag_id_was(uint64_t flow, uint32_t id, uint32_t *was)
+{
+	const uint64_t h = note_hash(flow, id), note = LOAD_RELAXED(&notes[h % NOTES]);
+	*was = (uint32_t)note;
+	return note >> 32 == h >> 32;
 }
 
 uint32_t frag_count(void)

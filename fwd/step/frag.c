@@ -172,44 +172,39 @@ static uint32_t live_record(const struct pkt *p, const struct ct *c, uint32_t no
 
 /* ---- out ---- */
 
-static void set_id4(uint8_t *l3, uint16_t id)
+/* As what the packets of record 'r' leave. */
+static void tuple_out(const struct ct *c, uint32_t r, struct tuple *out)
 {
-	uint16_t old = ld16(l3 + 4);
-	wr16(l3 + 4, id);
-	st16(l3 + 10, csum_update(ld16(l3 + 10), old, ld16(l3 + 4)));
+	struct tuple back;
+	tuple_of_key(c->v6, c->v6 ? (const void *)&ct_flow6(r ^ 1)->key : (const void *)&ct_flow4(r ^ 1)->key, &back);
+	tuple_reverse(&back, out);
 }
 
-/* The source that record 'r' gives its packets, if it is another than theirs. */
-static bool other_source(const struct ct *c, uint32_t r, struct ipaddr *src, struct ipaddr *dst)
+/* A datagram of this source gets a new identification, which an error about it is translated back from. */
+static uint32_t new_id(const struct tuple *out, uint8_t proto, uint32_t was)
 {
-	union record now = { 0 };
-	record_read(c, r, &now);
-	if (c->v6) {
-		const struct flow6 *f = &now.v6;
-		*src = ip_from6(f->src);
-		*dst = ip_from6(f->dst);
-		return memcmp(f->src, f->key.src, 16) != 0;
-	}
-	const struct flow4 *f = &now.v4;
-	*src = ip_from4(f->src);
-	*dst = ip_from4(f->dst);
-	return f->src != f->key.src;
+	const uint32_t id = frag_new_id(&out->src, &out->dst, proto);
+	const bool v6 = !ip_is4(&out->src);
+	uint8_t key[40];
+	frag_id_note(tuple_key(out, key), v6 ? id : (uint16_t)id, was);
+	return id;
 }
 
-static void rename_fragment(const struct decision *d, struct frag_value *v)
+static void rename_fragment(const struct decision *d, struct frag_value *v, uint32_t was)
 {
 	struct pkt *p = d->p;
-	struct ipaddr src, dst;
-	if (!other_source(d->ct, d->record, &src, &dst))
+	struct tuple out;
+	tuple_out(d->ct, d->record, &out);
+	if (ip_eq(&out.src, &d->wire.src))
 		return;
 	if (!v->renamed) {
-		v->out_id = frag_new_id(&src, &dst, p->flags & PKT_IP6 ? 0 : p->proto);
+		v->out_id = new_id(&out, p->flags & PKT_IP6 ? 0 : p->proto, was);
 		v->renamed = 1;
 	}
 	if (p->flags & PKT_IP6)
 		wr32(header6(p->l3) + 4, v->out_id);
 	else
-		set_id4(p->l3, (uint16_t)v->out_id);
+		frag_set_id4(p->l3, (uint16_t)v->out_id);
 }
 
 void frag_send(struct decision *d)
@@ -217,7 +212,7 @@ void frag_send(struct decision *d)
 	struct pkt *p = d->p;
 	struct frag_value *v = frag_at(d->frag);
 	bool first = !(p->flags & PKT_FRAG_LATER);
-	rename_fragment(d, v);
+	rename_fragment(d, v, frag_key_at(d->frag)->id);
 	if (!first)
 		p->proto = 0; /* what is at l4 is payload: no rewrite there */
 	replay_one(d->w, p, d->ct, d->record);
@@ -228,7 +223,7 @@ void frag_send(struct decision *d)
 void frag_rename(struct decision *d)
 {
 	if (!ip_eq(&d->out.src, &d->wire.src))
-		set_id4(d->p->l3, (uint16_t)frag_new_id(&d->out.src, &d->out.dst, d->p->proto));
+		frag_set_id4(d->p->l3, (uint16_t)new_id(&d->out, d->p->proto, rd16(d->p->l3 + 4)));
 }
 
 enum step frag_translated(struct decision *d)

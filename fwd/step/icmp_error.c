@@ -15,6 +15,7 @@ struct quoted {
 	uint8_t *l3, *l4;
 	uint32_t len;    /* bytes quoted, from l3 */
 	uint32_t l4_len; /* bytes quoted of L4; 0: a later fragment has none */
+	uint8_t *frag;   /* IPv6: the fragment header of a first fragment, NULL: none */
 	struct tuple t;
 };
 
@@ -67,7 +68,8 @@ static uint32_t skip_headers(struct quoted *q, const uint8_t **later)
 {
 	uint32_t at = IP6_HLEN;
 	for (unsigned n = 0; n < 8; n++) {
-		const uint8_t proto = q->t.proto, *x = q->l3 + at;
+		const uint8_t proto = q->t.proto;
+		uint8_t *x = q->l3 + at;
 		if (proto != PROTO_HOPOPTS && proto != PROTO_ROUTING && proto != PROTO_DSTOPTS &&
 		    proto != PROTO_FRAGMENT)
 			return at;
@@ -79,6 +81,8 @@ static uint32_t skip_headers(struct quoted *q, const uint8_t **later)
 			*later = x;
 			return at;
 		}
+		if (proto == PROTO_FRAGMENT)
+			q->frag = x;
 	}
 	return 0;
 }
@@ -124,6 +128,21 @@ static uint32_t sctp_length(const struct quoted *q, bool v6)
 {
 	const uint32_t end = v6 ? IP6_HLEN + rd16(q->l3 + 4) : rd16(q->l3 + 2), at = (uint32_t)(q->l4 - q->l3);
 	return end >= at + SCTP_HLEN ? end - at : q->l4_len;
+}
+
+/* The identification that its sender gave it, where that is still known: it left with another one if under another source (RFC 6864
+ * 5.3.1). One that could not be cut up has its own, or none (4.1); whoever put the pieces together quotes a whole packet. */
+static void restore_id(struct quoted *q, bool v6)
+{
+	uint8_t key[40];
+	uint32_t was;
+	const bool atomic = v6 ? !q->frag : (rd16(q->l3 + 6) & 0x7fff) == 0x4000;
+	if (atomic || !frag_id_was(tuple_key(&q->t, key), v6 ? rd32(q->frag + 4) : rd16(q->l3 + 4), &was))
+		return;
+	if (v6)
+		wr32(q->frag + 4, was);
+	else
+		frag_set_id4(q->l3, (uint16_t)was);
 }
 
 /* Rewrites the quoted packet to tuple 'n'; its checksums follow as far as they are quoted. */
@@ -276,6 +295,7 @@ enum step step_icmp_error(struct decision *d)
 		    conn_flags(cn) & CONN_PROXY && !(r & 1) ? r >> 1 : 0);
 	if (s != STEP_ON || d->x)
 		return s;
+	restore_id(&q, p->flags & PKT_IP6);
 	rewrite_quoted(&q, &sibling, p->flags & PKT_IP6);
 	finish(p, &src, &sibling.src);
 	if (p->l3_len > adj_at(d->to.adj)->mtu)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Step size: longer than the adjacency takes after encapsulation (design section 6, step 9). With DF, and for IPv6 always,
  * the sender is told the MTU (RFC 1191, RFC 8201); without DF the packet goes on in fragments (replay_one). */
-#include "fwd/frag.h"
+#include "fwd/decide.h"
 
 enum step step_size(struct decision *d)
 {
@@ -14,7 +14,6 @@ enum step step_size(struct decision *d)
 	bool may_fragment = !(p->flags & PKT_IP6) && !(p->l3[6] & 0x40);
 	decide_say(d, "size", "%u bytes, %u fit: %s", p->l3_len, mtu,
 		   may_fragment ? "fragmented" : "the sender is told");
-	if (may_fragment && !d->x && !(p->flags & PKT_FRAG))
-		frag_rename(d);
+	d->cut = may_fragment && !(p->flags & PKT_FRAG);
 	return may_fragment ? STEP_ON : decide_drop(d, DROP_MTU);
 }

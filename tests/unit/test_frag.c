@@ -140,6 +140,34 @@ static void identifications_do_not_meet(void **state)
 	free(seen);
 }
 
+/* What a datagram was called before is known, or not, but never wrong. */
+static void former_identifications(void **state)
+{
+	enum { N = 100000, LATEST = 1000 };
+	uint64_t seed = 7;
+	unsigned known = 0;
+	uint32_t was;
+	(void)state;
+	for (uint32_t i = 1; i <= N; i++) {
+		seed = seed * 6364136223846793005 + 1442695040888963407;
+		frag_id_note(seed, i & 0xffff, i);
+	}
+	seed = 7;
+	for (uint32_t i = 1; i <= N; i++) {
+		seed = seed * 6364136223846793005 + 1442695040888963407;
+		assert_false(frag_id_was(seed, (i + 1) & 0xffff, &was));
+		if (!frag_id_was(seed, i & 0xffff, &was))
+			continue;
+		assert_int_equal(was, i);
+		known += i > N - LATEST;
+	}
+	assert_in_range(known, LATEST * 4 / 5, LATEST);
+	/* what comes again has its last one */
+	frag_id_note(seed, 1, 8);
+	frag_id_note(seed, 1, 9);
+	assert_true(frag_id_was(seed, 1, &was) && was == 9);
+}
+
 /* ---- the engine ---- */
 
 static struct port *up[2];
@@ -339,6 +367,7 @@ int main(void)
 		cmocka_unit_test(random_pieces),
 		cmocka_unit_test(oldest_goes),
 		cmocka_unit_test(identifications_do_not_meet),
+		cmocka_unit_test(former_identifications),
 		cmocka_unit_test(two_workers_any_order),
 		cmocka_unit_test(flood_is_bounded),
 		cmocka_unit_test(port_goes),
