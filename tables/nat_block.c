@@ -148,37 +148,68 @@ static void take_back(unsigned slot, unsigned p, uint32_t number, const struct i
 	nat_source_unhold(slot, row);
 }
 
+/* Moves a block that is free and has no port in use. */
+static bool move_free(const struct nat_pool *pool, uint32_t number)
+{
+	struct nat_block *b = &pool->block[number];
+	const struct nat_range ports = ports_of(pool, number);
+
+	if (!is_clean(pool, ports) || !move(b, FREE))
+		return false;
+	if (is_clean(pool, ports))
+		return true;
+	STORE_RELEASE(&b->word, FREE);
+	return false;
+}
+
+/* Of what is not free: the one that is empty for the longest, -1 = none; does one change hands? */
+struct others {
+	int oldest;
+	uint64_t word;
+	bool moving;
+};
+
+/* A free one, moved, or -1. */
+static int find_free(const struct nat_pool *pool, struct nat_range r, uint32_t start, struct others *o)
+{
+	const uint32_t n = r.hi - r.lo + 1;
+
+	*o = (struct others){ .oldest = -1 };
+	for (uint32_t i = 0; i < n; i++) {
+		const uint32_t number = r.lo + (start + i) % n;
+		const uint64_t w = LOAD_ACQUIRE(&pool->block[number].word);
+		if (w == FREE && move_free(pool, number))
+			return (int)number;
+		o->moving |= w == MOVING;
+		if (w < ONE && (o->oldest < 0 || (int32_t)((uint32_t)w - (uint32_t)o->word) < 0)) {
+			o->oldest = (int)number;
+			o->word = w;
+		}
+	}
+	return -1;
+}
+
 /* Moves a block that is free, from a random one on; else the one that is empty for the longest, which is taken from whoever had
- * it. Its number or -ENOSPC: at one moment each had a mapping, or a port that is in use. */
+ * it. Its number or -ENOSPC: at one moment each had a mapping, or a port that is in use. One that changes hands is waited for. */
 static int find(unsigned slot, unsigned p, const struct nat_port_wish *wish, const struct ipaddr *outside)
 {
 	struct nat_pool *pool = &nat_pools[p];
 	const struct nat_range r = numbers_of(pool);
 	const uint32_t n = r.hi - r.lo + 1, start = n ? (uint32_t)(wish->random >> 16) % n : 0;
+	struct others o;
+	unsigned spins = 0;
+	int number;
 
-	for (;;) {
-		uint64_t oldest_word = 0;
-		int oldest = -1;
-		for (uint32_t i = 0; i < n; i++) {
-			const uint32_t number = r.lo + (start + i) % n;
-			struct nat_block *b = &pool->block[number];
-			const uint64_t w = LOAD_RELAXED(&b->word);
-			if (w == FREE && move(b, FREE)) {
-				if (is_clean(pool, ports_of(pool, number)))
-					return (int)number;
-				STORE_RELEASE(&b->word, FREE);
-			} else if (w < ONE && (oldest < 0 || (int32_t)((uint32_t)w - (uint32_t)oldest_word) < 0)) {
-				oldest = (int)number;
-				oldest_word = w;
-			}
+	while ((number = find_free(pool, r, start, &o)) < 0) {
+		if (o.oldest >= 0 && move(&pool->block[o.oldest], o.word)) {
+			take_back(slot, p, (uint32_t)o.oldest, outside);
+			return o.oldest;
 		}
-		if (oldest < 0)
+		if (o.oldest < 0 && !o.moving)
 			return -ENOSPC;
-		if (move(&pool->block[oldest], oldest_word)) {
-			take_back(slot, p, (uint32_t)oldest, outside);
-			return oldest;
-		}
+		nat_breathe(&spins);
 	}
+	return number;
 }
 
 /* A block for the row, in 'place', which is empty; the caller is in it. Its number, -EAGAIN: another thread was first, -ENOSPC. */
@@ -206,14 +237,14 @@ static int give(unsigned slot, unsigned p, const struct nat_port_wish *wish, con
 
 /* ---- ports: workers ---- */
 
-/* Counts in the block when it finds one there. The port, -EEXIST: none, -ENOSPC. */
+/* Counts in the block when it finds one there. The port, -EEXIST: none, -EAGAIN: not the row's, or not any more, -ENOSPC. */
 static int port_in(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish, uint32_t number)
 {
 	struct nat_block *b = &nat_pools[p].block[number];
 	const struct nat_range ports = ports_of(&nat_pools[p], number);
 
 	if (!enter(b, wish->source, wish->now_s))
-		return -EEXIST;
+		return -EAGAIN;
 	int port = wish->to ? nat_port_share_in(slot, p, which, wish, ports) : nat_port_claim_in(p, which, wish, ports);
 	if (port < 0)
 		leave(b, wish->now_s);
@@ -245,7 +276,8 @@ static struct places look(const struct nat_pool *pool, uint32_t row)
 	return l;
 }
 
-/* In the row's blocks: first the one that has the inside port, then in their order, so that later ones become empty. */
+/* In the row's blocks: first the one that has the inside port, then in their order, so that later ones become empty. The port,
+ * -EEXIST: they are full, -EAGAIN: one is just taken from the row, -ENOSPC. */
 static int port_in_own(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish,
 		       struct nat_block_got *got)
 {
@@ -253,22 +285,28 @@ static int port_in_own(unsigned slot, unsigned p, enum steer_proto which, const 
 	const struct nat_range r = numbers_of(pool);
 	const uint16_t *place = nat_source_blocks(wish->source);
 	const uint32_t want = wish->port / size_of(pool);
-	int port = -EEXIST;
+	int port = -EAGAIN;
+	bool taken = false;
 
 	got->block = 0;
-	if (!wish->to && want >= r.lo && want <= r.hi) {
+	if (!wish->to && want >= r.lo && want <= r.hi)
 		port = port_in(slot, p, which, wish, want);
+	if (port != -EAGAIN)
 		got->block = (uint16_t)(want + 1);
-	}
+	else
+		port = -EEXIST; /* another's, most probably */
 	for (unsigned i = 0; i < NAT_BLOCKS_OF_ONE && port == -EEXIST; i++) {
 		const uint16_t v = LOAD_ACQUIRE(&place[i]);
 		if (!v || v == PENDING || v == got->block || v - 1u < r.lo || v - 1u > r.hi)
 			continue;
 		port = port_in(slot, p, which, wish, v - 1u);
-		if (port != -EEXIST)
+		taken |= port == -EAGAIN;
+		if (port == -EAGAIN)
+			port = -EEXIST;
+		else if (port != -EEXIST)
 			got->block = v;
 	}
-	return port;
+	return port == -EEXIST && taken ? -EAGAIN : port;
 }
 
 int nat_block_port(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish,
@@ -284,9 +322,9 @@ int nat_block_port(unsigned slot, unsigned p, enum steer_proto which, const stru
 		/* before the search: a place that was pending when it began is waited for */
 		const struct places l = look(pool, wish->source);
 		port = port_in_own(slot, p, which, wish, got);
-		if (port != -EEXIST)
+		if (port != -EEXIST && port != -EAGAIN)
 			break;
-		if (l.pending) {
+		if (l.pending || port == -EAGAIN) {
 			nat_breathe(&spins);
 			continue;
 		}

@@ -16,6 +16,7 @@ static uint32_t said[NAT_BLOCK_WHATS];
 static struct nat_block_event last;
 static unsigned
 	slow; /* so often others may run before it is said that one was given: the other thread comes in between */
+static void (*while_back)(void); /* called while one goes back */
 
 static void on_block(unsigned slot, const struct nat_block_event *e)
 {
@@ -29,6 +30,8 @@ static void on_block(unsigned slot, const struct nat_block_event *e)
 	for (unsigned i = 0; i < slow; i++)
 		sched_yield();
 	/* nobody gets what another has, and it goes back once, from who has it */
+	if (while_back && e->what == NAT_BLOCK_BACK)
+		while_back();
 	if (n >= BLOCKS_MAX || e->first % SIZE || e->last != e->first + SIZE - 1 ||
 	    __atomic_exchange_n(&owner[n], e->what == NAT_BLOCK_BACK ? 0 : inside, __ATOMIC_RELAXED) !=
 		    (e->what == NAT_BLOCK_BACK ? inside : 0))
@@ -40,6 +43,7 @@ static int setup(void **state)
 	memset(owner, 0, sizeof(owner));
 	memset(said, 0, sizeof(said));
 	slow = 0;
+	while_back = NULL;
 	nat_on_block = on_block;
 	clock_set(1000 * NS_PER_S);
 	return open_all(state);
@@ -461,6 +465,58 @@ static void test_first_race(void **state)
 	assert_int_equal(check_shown() + nat_count() + nat_source_count(), 0);
 }
 
+/* A block that goes back at this moment is waited for, by whoever had it and by others. */
+static struct {
+	pthread_t thread;
+	struct nat_key key;
+	uint32_t mapping;
+	int err;
+	bool done;
+} comer;
+
+static void *come(void *arg)
+{
+	(void)arg;
+	bool created;
+	rcu_thread_register();
+	comer.err = nat_map(1, &comer.key, 1010, 7, &comer.mapping, &created);
+	__atomic_store_n(&comer.done, true, __ATOMIC_RELEASE);
+	rcu_thread_unregister();
+	return NULL;
+}
+
+static void let_come(void)
+{
+	while_back = NULL;
+	if (pthread_create(&comer.thread, NULL, come, NULL))
+		abort();
+	for (unsigned i = 0; i < 2000 && !__atomic_load_n(&comer.done, __ATOMIC_ACQUIRE); i++)
+		sched_yield();
+}
+
+static void test_back_race(void **state)
+{
+	(void)state;
+	unsigned p = add_blocks(1, 1, 10);
+	for (uint32_t host = 1; host <= 2; host++) {
+		struct nat_key k = key_of(p, PROTO_UDP, 1, 100);
+		clock_set(1000 * NS_PER_S);
+		nat_unref(0, map_new(&k));
+		memset(&comer, 0, sizeof(comer));
+		comer.key = key_of(p, PROTO_UDP, host, 101);
+		while_back = let_come;
+		clock_set(1010 * NS_PER_S);
+		nat_block_tick(1010);
+		assert_null(while_back);
+		assert_int_equal(pthread_join(comer.thread, NULL), 0);
+		assert_int_equal(comer.err, 0);
+		assert_int_equal(owner[0], inside_of(host));
+		nat_unref(0, comer.mapping);
+		nat_block_tick(1020);
+		assert_int_equal(check_shown() + nat_count() + nat_source_count(), 0);
+	}
+}
+
 /* Blocks come, are full, are taken from whom they rest with, go back; more addresses than blocks. */
 static void churn(unsigned me)
 {
@@ -523,6 +579,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_first_race, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_back_race, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_churn, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
