@@ -155,7 +155,7 @@ enum step step_service(struct decision *d)
 	d->odport = t->dport;
 	/* another's replies would look alike: the same client port to this backend by another service, or the same address and
 	 * port in another zone */
-	if (d->again && t->sport && t->proto != PROTO_SCTP)
+	if (d->again && t->sport)
 		d->out.sport = htons((uint16_t)(1024 + worker_random(d->w) % (65536 - 1024)));
 	if (t->proto == PROTO_TCP || t->proto == PROTO_UDP || t->proto == PROTO_SCTP) {
 		s = service_find(&t->dst, ntohs(t->dport), t->proto, &vip);
