@@ -76,4 +76,10 @@ SEC("xdp") int gen(struct xdp_md *ctx)
 	c->sent++;
 	return bpf_redirect(c->ifindex, 0);
 }
+/* The sink of frames that come by XDP_REDIRECT: for nftables' drop each of them would become an sk_buff. */
+SEC("xdp") int drop(struct xdp_md *ctx)
+{
+	(void)ctx;
+	return XDP_DROP;
+}
 char _license[] SEC("license") = "Dual BSD/GPL";

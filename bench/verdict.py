@@ -37,7 +37,7 @@ def peers():
             line(f"{case} : VPP's recorded chain with SNAT and encap, {n} flows, cycles", value(case, "sluice", n, "cycles"), VPP.get(n), 2, True)
     # no aims: for information
     for other in ("kernel", "ovs"):
-        for who in ("sluice", "replay"):
+        for who in ("sluice", "sluice-spin", "replay"):
             line(f"TCP goodput, Mbit/s, {who} : {other}", value("tcp-goodput", who, 1, "mbit"), value("tcp-goodput", other, 1, "mbit"))
             for q in ("p50", "p99", "p99.9"):
                 line(f"round trip {q}, us, {who} : {other}", value(f"tcp-rtt-{q}", who, 1, "us"), value(f"tcp-rtt-{q}", other, 1, "us"), smaller=True)

@@ -30,6 +30,11 @@ veth_topo() {
 	nsip gw route add 10.200.0.0/16 via 20.0.0.2
 	nsip gw route add 20.1.0.0/16 via 20.0.0.2
 }
+# What sends by XDP_REDIRECT gets a sink that makes no sk_buffs; for those that send sk_buffs such a sink is the dearer one.
+sink_by_xdp() {
+	nsip dst link set sink0 xdpdrv obj "$TMP/gen.o" program drop
+	ns dst nft delete table netdev t
+}
 veth_gone() {
 	local n
 	for n in "${SL_NS[@]}"; do ip netns del "$P$n"; done

@@ -6,7 +6,7 @@
 
 #include "fwd/base/clock.h"
 
-enum { LOOKS = 32768, AHEAD = 8, WARM = 8, HOTTER = 4, SAMPLE = 16, PROMOTE = 1024 };
+enum { LOOKS = 32768, AHEAD = 8, WARM = 8, HOTTER = 4, SAMPLE = 16, PROMOTE = 4096 };
 
 /* The coolest of a sample of this family, 0 if there is none. */
 static uint32_t coolest(bool v6)

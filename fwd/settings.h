@@ -10,6 +10,8 @@ enum icmp_class { ICMP_CLASS_UNREACHABLE, ICMP_CLASS_PROHIBITED, ICMP_CLASS_TIME
 struct settings {
 	uint32_t worker_count;    /* at start only */
 	bool worker_pin;          /* at start only: each worker to one CPU */
+	bool worker_spin;         /* workers never sleep */
+	uint32_t busy_poll_us;    /* at start only: SO_BUSY_POLL of AF_XDP sockets, 0 off */
 	bool policy_reject;       /* refusals answer with ICMP administratively prohibited */
 	bool policy_allow_host;   /* identity host may reach local endpoints */
 	bool ct_accounting;       /* packets and bytes of connections */

@@ -200,7 +200,8 @@ static void *worker_main(void *arg)
 		loop(w, &moved);
 		empty = moved ? 0 : empty + 1;
 		if (empty >= SPIN_LOOPS && !w->priv->age_more) {
-			if (w->priv->spins && !LOAD_RELAXED(&settings.dpdk_sleep))
+			if (LOAD_RELAXED(&settings.worker_spin) ||
+			    (w->priv->spins && !LOAD_RELAXED(&settings.dpdk_sleep)))
 				sched_yield(); /* others on this CPU need not wait for the end of our slice */
 			else
 				go_to_sleep(w);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Sourced by bench/peers.sh and bench/kernel.sh: packets a second through veth (bench/veth.sh), the same generator and sink for all.
-# ndr: the highest rate of a binary search at which at most 0.1 % of a trial was lost; mpps: what comes out when all that one core
+# ndr: the highest rate of a binary search at which at most 0.1 % of one of two trials was lost; mpps: what comes out when all that one core
 # can generate goes in. The kernel's work is steered to cpu 1 (RPS); its XDP programs run on the generator's core, and the other one idles: in
 # a kernel thread of its own (threaded NAPI) XDP lost frames from 40 kpps on, which wait in 256 places until that thread is woken.
 
@@ -13,6 +13,7 @@ sluice_up() {
 	local n
 	{
 		echo "set worker count 1"
+		echo "set worker idle ${IDLE:-sleep}"
 		echo "set offload ${OFFLOAD:-off}"
 		[ "$2" -le 131072 ] || echo "set ct max-other $(($2 * 5 / 4))"
 		echo "add port up1 device up1 transit on"
@@ -108,18 +109,21 @@ trial() {
 	read -r _ sent _ s < <(grep ^sent "$LOG/gen.log")
 	read -r RATE LOSS < <(awk -v r=$((b - a)) -v n="$sent" -v s="$s" 'BEGIN { printf "%.0f %.5f\n", r / s, n ? 1 - r / n : 1 }')
 }
+few_lost() { awk "BEGIN { exit !($LOSS <= 0.001) }"; }
 # search FLOWS FRAME: in $MOST_OUT and $NDR, Mpps
 search() {
 	local low=0 high rate i
 	trial "$1" "$2" 0 1
 	MOST_OUT=$RATE high=$((RATE * 3 / 2)) NDR=0
-	if awk "BEGIN { exit !($LOSS <= 0.001) }"; then
+	if few_lost; then
 		NDR=$RATE
 	else
 		for ((i = 0; i < STEPS; i++)); do
 			rate=$(((low + high) / 2))
 			trial "$1" "$2" $rate 0.7
-			if awk "BEGIN { exit !($LOSS <= 0.001) }"; then
+			# other guests of the host take the CPU now and then: lost twice is lost
+			few_lost || trial "$1" "$2" $rate 0.7
+			if few_lost; then
 				low=$rate NDR=$RATE
 			else
 				high=$rate
@@ -135,8 +139,10 @@ io_one() {
 	veth_topo
 	[ "$1" != snat ] || back=(20.0.0.1 20.1.0.1)
 	"${2%%-*}_up" "${1/frames/forward}" "$flows"
-	# connections of all flows, also answered ones, before anything counts; the kernel gets those with 8 packets each way
-	i=$((flows * 8 > 30000 ? (flows * 8 > 200000 ? 200000 : flows * 8) : 30000))
+	# flows that are mostly in the kernel's hands; where they are not, AF_XDP sends
+	[ "$2" != replay ] || [[ $3 == 1048576 ]] || sink_by_xdp
+	# connections of all flows, also answered ones, before anything counts; the kernel gets those with 8 packets a second
+	i=$((flows * 8 > 30000 ? (flows * 8 > 400000 ? 400000 : flows * 8) : 30000))
 	gen_start gen src gen0 "$3" "$GEN_MAC" 64 $i
 	[ "$2" != replay ] || gen_start back dst sink0 "$3" 02:00:00:00:00:03 64 $i "${back[@]}"
 	a=$(received)

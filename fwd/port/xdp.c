@@ -19,11 +19,17 @@
 
 #include "fwd/base/log.h"
 #include "fwd/port/xdp.h"
+#include "fwd/settings.h"
 #include "xdp/loader.h"
 
 #ifndef XDP_MAX_TX_SKB_BUDGET
 #define XDP_MAX_TX_SKB_BUDGET 9 /* setsockopt, Linux 6.17: frames one sendto may move, 32 by default */
 #endif
+#ifndef SO_PREFER_BUSY_POLL
+#define SO_PREFER_BUSY_POLL 69 /* Linux 5.11 */
+#define SO_BUSY_POLL_BUDGET 70
+#endif
+enum { BUSY_BUDGET = 64 };
 enum { FRAME_MAX_L2 = 14 + 4, BUSY_TRIES = 100, BUSY_PAUSE_NS = 1000000, SEND_BUFFER = 8 * 1024 * 1024 };
 
 struct loader *port_loader;
@@ -105,6 +111,14 @@ static int check_queues(const struct port *p, const struct device *d, struct err
 }
 
 /* ---- sockets ---- */
+static bool busy_poll(int fd, int us)
+{
+	const int on = 1, budget = BUSY_BUDGET;
+	return !setsockopt(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL, &on, sizeof(on)) &&
+	       !setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &us, sizeof(us)) &&
+	       !setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, &budget, sizeof(budget));
+}
+
 static void tune(struct port *p, struct xdp_queue *x)
 {
 	int budget = TX_SIZE, buffer = SEND_BUFFER;
@@ -113,6 +127,9 @@ static void tune(struct port *p, struct xdp_queue *x)
 	/* Both only save system calls; an older kernel goes on without. */
 	setsockopt(x->fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &budget, sizeof(budget));
 	setsockopt(x->fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof(buffer));
+	x->busy_poll = settings.busy_poll_us && busy_poll(x->fd, (int)settings.busy_poll_us);
+	if (settings.busy_poll_us && !x->busy_poll)
+		log_warn("port %s: busy-poll is off: %s; it needs Linux 5.11", p->conf.name, strerror(errno));
 	if (getsockopt(x->fd, SOL_XDP, XDP_OPTIONS, &o, &len) || !(o.flags & XDP_OPTIONS_ZEROCOPY))
 		p->zero_copy = false;
 }

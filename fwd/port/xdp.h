@@ -24,6 +24,7 @@ struct xdp_queue {
 	struct xsk_ring_prod tx, fill;
 	struct xsk_socket *xsk;
 	int fd;
+	bool busy_poll;    /* an empty ring is looked at by a system call that runs the driver */
 	uint8_t holder;    /* mark in xdp_holder[] */
 	uint32_t n_fill;   /* chunks the kernel has for receiving */
 	uint32_t n_unsent; /* submitted and not completed */

@@ -86,8 +86,8 @@ unsigned xdp_rx(struct port_queue *q, struct frame_cache *c, struct pkt *pkts, u
 	(void)c;
 	if (!n) {
 		/* zero-copy drivers stop when they ran out of chunks and ask to be told of new ones; in copy mode there is
-		 * nothing that the call could start */
-		if (q->port->zero_copy && xsk_ring_prod__needs_wakeup(&x->fill)) {
+		 * nothing that the call could start, but for the driver itself if it is ours to run */
+		if (x->busy_poll || (q->port->zero_copy && xsk_ring_prod__needs_wakeup(&x->fill))) {
 			STORE_RELAXED(&x->wakeups, x->wakeups + 1);
 			recvfrom(x->fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 		}

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Uplinks with several receive queues: all are served, whichever worker owns them; frames change hands between workers.
+# Busy polling, and workers that never sleep.
 # workers: 2
 . "$(dirname "$0")/_env.sh"
 
@@ -9,6 +10,7 @@ topo_gateway
 web_start out
 {
 	topo_gateway_conf
+	echo "set worker busy-poll 20"
 	echo "add nat pool 198.51.100.1 port up1"
 	echo "add nat pool 2001:db8:2::1 port up1"
 } >"$TMP/conf"
@@ -34,6 +36,16 @@ need "[ \"\$(field ports rx_pps '.name == \"up1\"')\" -gt 50 ]" 10 "show ports t
 stop_bg flood INT
 need "ctl -j show workers | jq -e 'map(.pps) | add < 50'" 10 "and that they ended"
 ok "live figures follow the traffic"
+total() { ctl -j show "$1" | jq "map(.$2) | add"; } # TABLE COLUMN
+! grep -q 'busy-poll is off' "$LOG/sluiced.log" || fail "the kernel refused busy polling: $(cat "$LOG/sluiced.log")"
+ctl set worker idle spin
+n=$(total queues wakeups)
+need "[ \"\$(total queues wakeups)\" -gt $((n + 10000)) ]" 10 "workers that spin poll their devices"
+n=$(total workers sleeps)
+ping_ok c1 198.51.100.2
+[ "$(total workers sleeps)" = "$n" ] || fail "a worker slept: $n, then $(total workers sleeps)"
+ctl set worker idle sleep
+need "[ \"\$(total workers sleeps)\" -gt $((n + 1)) ]" 10 "and sleep again"
 fetch c1 198.51.100.2
 fetch c2 '[2001:db8:2::2]'
 balance_check
