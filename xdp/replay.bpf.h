@@ -99,7 +99,8 @@ static __always_inline int plain_l4(const __u8 *l4, void *end, __u32 room, struc
 	flags = l4[13];
 	s->head += len;
 	s->slack = 0;
-	return len < 20 || len > room || flags & 7 || !(flags & 0x3f) ? REPLAY_SHAPE : REPLAY_OK;
+	/* ACK, and neither SYN, FIN nor RST */
+	return len < 20 || len > room || (flags & 0x17) != 0x10 ? REPLAY_SHAPE : REPLAY_OK;
 }
 
 /* 'room' = bytes of the frame from l3 on. Fills in the key; its ports are the first four bytes of L4. */

@@ -64,6 +64,9 @@ static void shapes(void **state)
 	REFUSED(UP0, TCP "S seq=1", REPLAY_SHAPE);
 	REFUSED(UP0, TCP "FA seq=2 ack=10", REPLAY_SHAPE);
 	REFUSED(UP0, TCP "RA seq=2 ack=10", REPLAY_SHAPE);
+	REFUSED(UP0, TCP "P seq=2 | data 7", REPLAY_SHAPE); /* without ACK: the TCP machine drops it */
+	REFUSED(UP0, TCP "U seq=2 | data 7", REPLAY_SHAPE);
+	REPLAYED(UP0, TCP "UPA seq=2 ack=10 | data 7");
 	REFUSED(UP0, TCP "A seq=2 ack=10 doff=4", REPLAY_SHAPE);
 	REFUSED(UP0, TCP "A seq=2 ack=10 doff=8", REPLAY_SHAPE);
 	REFUSED(UP0, TCP "A seq=2 ack=10 csum=partial | data 3", REPLAY_UNFINISHED);
