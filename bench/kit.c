@@ -119,7 +119,7 @@ static void add_route(const char *prefix, const char *via, unsigned port)
 static void add_remote(void)
 {
 	struct vtep v = { .addr = kit_addr("192.0.2.1"), .port = 4789, .mode = VNI_NETWORK };
-	struct ipaddr r = kit_addr("192.0.2.2");
+	struct remote_name r = { .addr = kit_addr("192.0.2.2"), .has_vni = true };
 	KIT_MUST(vtep_add(&v, &e));
 	for (int six = 0; six < 2; six++) {
 		struct ipnet n = kit_net(six ? "fd02::/64" : "10.2.0.0/16");
@@ -135,7 +135,7 @@ static void add_remote(void)
 					.inner_src = gate_gateway_mac,
 					.inner_dst = { { 2, 1, 0, 0, 0, 8 } },
 					.local = v.addr,
-					.remote = r,
+					.remote = r.addr,
 					.dport = 4789,
 					.vni = 300,
 					.link_mtu = 1500 };

@@ -82,9 +82,8 @@ static void change_policy(bool on)
 static void change_prefix(bool on, const char *prefix)
 {
 	struct ipnet n = kit_net(prefix);
-	struct ipaddr none = { .d = { 0, 0 } };
 	if (on)
-		KIT_MUST(ipcache_set(&n, 3000, &none, 0, &e));
+		KIT_MUST(ipcache_set(&n, 3000, NULL, 0, &e));
 	else
 		KIT_MUST(ipcache_del(&n, &e));
 }
@@ -241,11 +240,10 @@ static double replay_cycles(void)
 static void load_prefixes(void)
 {
 	struct ipnet n = kit_net("44.0.0.0/28");
-	struct ipaddr none = { .d = { 0, 0 } };
 	const uint64_t start = clock_ns();
 	for (uint32_t i = 0; i < PREFIXES; i++) {
 		wr32(n.addr.b + 12, 44u << 24 | i << 4);
-		KIT_MUST(ipcache_set(&n, 4096 + i % 65536, &none, 0, &e));
+		KIT_MUST(ipcache_set(&n, 4096 + i % 65536, NULL, 0, &e));
 	}
 	printf("bench-scale big ipcache %u loaded in %.2f s\n", ipcache_count(), seconds_since(start));
 }

@@ -267,6 +267,20 @@ void show_endpoints(struct out *o)
 
 /* ---- prefixes ---- */
 
+static void out_vtep(struct out *o, uint32_t remote)
+{
+	const struct remote *r = remote_at(remote);
+
+	if (r)
+		out_ip(o, "vtep", &vteps[r->vtep].addr);
+	else
+		out_str(o, "vtep", NULL);
+	if (r)
+		out_u64(o, "vtep_port", vteps[r->vtep].port);
+	else
+		out_str(o, "vtep_port", NULL);
+}
+
 void show_ipcache(struct out *o)
 {
 	struct ipcache_value v;
@@ -281,6 +295,7 @@ void show_ipcache(struct out *o)
 		else
 			out_ip(o, "remote", &v.remote_addr);
 		out_str(o, "source", v.flags & IPCACHE_ENDPOINT ? "endpoint" : "configured");
+		out_vtep(o, v.remote);
 	}
 }
 
@@ -310,6 +325,7 @@ void show_tunnel(struct out *o)
 		else
 			out_str(o, "via", NULL);
 		out_u64(o, "zone", v.zone);
+		out_vtep(o, v.remote);
 	}
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* VTEPs, tunnels and ipcache rows as configuration. Control thread.
- * A remote node is bound to the first VTEP of its family; rows that name a remote are counted as "=remote4" or
- * "=remote6", so that a VTEP's departure knows whether somebody is left, and applies them again on another VTEP. */
+ * A row that names a remote node belongs to one VTEP (vtep_suits() tells which): when VTEPs come and go, rows that another one
+ * suits better are applied again, and the last one that suits a row stays. */
 #include "cli/config.h"
 
 #include <errno.h>
@@ -18,7 +18,8 @@ struct vtep_conf {
 };
 struct tunnel_conf {
 	struct ipnet prefix;
-	struct ipaddr remote, via;
+	struct remote_name remote;
+	struct ipaddr via;
 	struct mac mac;
 	uint32_t vni;
 	uint16_t flags; /* tunnel_flag */
@@ -26,14 +27,9 @@ struct tunnel_conf {
 };
 struct ipcache_conf {
 	struct ipnet prefix;
-	struct ipaddr remote; /* zero: none */
+	struct remote_name remote; /* no address: none */
 	uint32_t identity;
 };
-
-static const char *remote_word(const struct ipaddr *a)
-{
-	return ip_is4(a) ? "=remote4" : "=remote6";
-}
 
 /* ---- vtep ---- */
 
@@ -92,43 +88,83 @@ static int vtep_find_port(const struct config_tx *tx, void *data, struct err *e)
 		       ip_print(&c->addr, b));
 }
 
-/* First VTEP of the family, NULL if none */
-static const struct vtep_conf *vtep_of(const struct config_tx *tx, const struct ipaddr *a)
+static struct vtep vtep_in_table(const struct vtep_conf *c)
 {
-	for (const struct config_object *o = config_tx_first(tx, &kind_vtep); o; o = o->next) {
-		const struct vtep_conf *v = (const void *)o->data;
-		if (ip_is4(&v->addr) == ip_is4(a))
-			return v;
-	}
-	return NULL;
+	return (struct vtep){ .addr = c->addr, .port = c->port, .mode = c->mode };
 }
 
-static int check_vni_modes(struct config_tx *tx, const struct vtep_conf *v, struct err *e)
+/* The VTEP that a row belongs to after the transaction, NULL if none suits */
+static const struct vtep_conf *vtep_of(const struct config_tx *tx, const struct remote_name *n)
 {
-	char b[IP_STRLEN];
+	const struct vtep_conf *best = NULL;
+	unsigned most = 0;
 
-	for (const struct config_object *o = config_tx_first(tx, &kind_tunnel); o; o = o->next) {
-		const struct tunnel_conf *t = (const void *)o->data;
-		if (ip_is4(&t->remote) == ip_is4(&v->addr) && !(t->flags & TUNNEL_VNI))
-			return err_set(e, -EINVAL, "%s: vni is missing: vtep %s is in network mode", o->key,
-				       ip_print(&v->addr, b));
+	for (const struct config_object *o = config_tx_first(tx, &kind_vtep); o; o = o->next) {
+		const struct vtep v = vtep_in_table((const void *)o->data);
+		const unsigned suits = vtep_suits(&v, n);
+		if (suits > most) {
+			most = suits;
+			best = (const void *)o->data;
+		}
 	}
+	return best;
+}
+
+static const struct remote_name *remote_of(const struct config_object *o)
+{
+	const struct remote_name *n = o->kind == &kind_tunnel
+					      ? &((const struct tunnel_conf *)(const void *)o->data)->remote
+					      : &((const struct ipcache_conf *)(const void *)o->data)->remote;
+
+	return ip_is_zero(&n->addr) ? NULL : n;
+}
+
+static int check_vni(const struct tunnel_conf *t, const struct vtep_conf *v, struct err *e)
+{
+	char b[IP_STRLEN], c[IP_STRLEN];
+
+	if (v->mode == VNI_NETWORK && !(t->flags & TUNNEL_VNI))
+		return err_set(e, -EINVAL, "tunnel %s: vni is missing: vtep %s is in network mode",
+			       ipnet_print(&t->prefix, b), ip_print(&v->addr, c));
+	if (v->mode == VNI_IDENTITY && t->zone)
+		return err_set(e, -EINVAL,
+			       "tunnel %s: a zone needs a vtep in network mode: the VNI of %s is an identity",
+			       ipnet_print(&t->prefix, b), ip_print(&v->addr, c));
 	return 0;
+}
+
+/* 'gone' has changed or is not there any more: what was its may stand with another. */
+static int check_rows(struct config_tx *tx, const struct vtep_conf *gone, struct err *e)
+{
+	const struct config_kind *const kinds[] = { &kind_tunnel, &kind_ipcache };
+	const struct config_object *user = NULL;
+	char b[IP_STRLEN];
+	unsigned n = 0;
+	int r = 0;
+
+	for (unsigned k = 0; k < ARRAY_LEN(kinds) && !r; k++)
+		for (const struct config_object *o = config_tx_first(tx, kinds[k]); o && !r; o = o->next) {
+			const struct remote_name *remote = remote_of(o);
+			const struct vtep_conf *v = remote ? vtep_of(tx, remote) : NULL;
+			if (v && o->kind == &kind_tunnel)
+				r = check_vni((const void *)o->data, v, e);
+			else if (remote && !v && !n++)
+				user = o;
+		}
+	if (r || !n)
+		return r;
+	return err_set(e, -EBUSY, "vtep %s is used by %s%s: delete that first", ip_print(&gone->addr, b), user->key,
+		       n > 1 ? " and others" : "");
 }
 
 static int vtep_check(struct config_tx *tx, const void *old, const void *now, struct err *e)
 {
-	const struct vtep_conf *gone = old, *c = now;
-	const struct config_object *user;
+	const struct vtep_conf *c = now;
 	char b[IP_STRLEN];
 
 	if (c && config_tx_count(tx, &kind_vtep) > VTEPS_MAX)
 		return err_set(e, -ENOSPC, "vtep %s: more than %d VTEPs", ip_print(&c->addr, b), VTEPS_MAX);
-	if (!c && !vtep_of(tx, &gone->addr) && (user = config_tx_user(tx, remote_word(&gone->addr))))
-		return err_set(e, -EBUSY, "vtep %s is used by %s%s: delete that first", ip_print(&gone->addr, b),
-			       user->key, config_tx_needed(tx, remote_word(&gone->addr)) > 1 ? " and others" : "");
-	const struct vtep_conf *first = vtep_of(tx, c ? &c->addr : &gone->addr);
-	return first && first->mode == VNI_NETWORK ? check_vni_modes(tx, first, e) : 0;
+	return old ? check_rows(tx, old, e) : 0; /* one more takes nothing away */
 }
 
 static int vtep_apply(const void *old_data, const void *now_data, struct err *e)
@@ -138,7 +174,8 @@ static int vtep_apply(const void *old_data, const void *now_data, struct err *e)
 
 	if (!now)
 		return vtep_del(&old->addr, old->port, e);
-	r = vtep_add(&(struct vtep){ .addr = now->addr, .port = now->port, .mode = now->mode }, e);
+	const struct vtep v = vtep_in_table(now);
+	r = vtep_add(&v, e);
 	return r < 0 ? r : 0;
 }
 
@@ -147,14 +184,10 @@ static void vtep_notify(const void *old_data, const void *now_data)
 	const struct vtep_conf *v[2] = { old_data, now_data };
 
 	for (unsigned i = 0; i < 2 && config_hooks.vtep_changed; i++)
-		if (v[i])
-			config_hooks.vtep_changed(
-				i, &(struct vtep){ .addr = v[i]->addr, .port = v[i]->port, .mode = v[i]->mode });
-}
-
-static const char *vtep_reapply(const void *data)
-{
-	return remote_word(&((const struct vtep_conf *)data)->addr);
+		if (v[i]) {
+			const struct vtep t = vtep_in_table(v[i]);
+			config_hooks.vtep_changed(i, &t);
+		}
 }
 
 const struct config_kind kind_vtep = {
@@ -170,34 +203,69 @@ const struct config_kind kind_vtep = {
 	.check = vtep_check,
 	.apply = vtep_apply,
 	.notify = vtep_notify,
-	.reapply = vtep_reapply,
+	.moves_others = true,
 };
 
 /* ---- remotes ---- */
 
-static int parse_remote(const char *what, const struct ipnet *n, const struct ipaddr *a, struct err *e)
+static int parse_remote(const struct parse *p, const char *what, const struct ipnet *n, struct remote_name *r,
+			struct err *e)
 {
+	const struct ipaddr *a = &r->addr;
 	char b[IP_STRLEN], c[IP_STRLEN];
+	const struct arg *arg;
 
+	if ((arg = parse_arg(p, "vtep")))
+		r->vtep = arg->ip;
+	if ((arg = parse_arg(p, "port")))
+		r->port = (uint16_t)arg->n;
+	if (!(arg = parse_arg(p, "remote")))
+		return 0;
+	r->addr = arg->ip;
 	if (ip_is_zero(a) || ip_is_multicast(a) || ip_is_bcast4(a) || ip_is_loopback(a))
 		return err_set(e, -EINVAL, "%s %s: remote %s: give the unicast address of another box", what,
 			       ipnet_print(n, b), ip_print(a, c));
 	return 0;
 }
 
-static int check_remote(struct config_tx *tx, const char *what, const struct ipnet *n, const struct ipaddr *a,
+static void print_remote(const struct remote_name *r, FILE *f)
+{
+	char b[IP_STRLEN];
+
+	fprintf(f, " remote %s", ip_print(&r->addr, b));
+	if (!ip_is_zero(&r->vtep))
+		fprintf(f, " vtep %s", ip_print(&r->vtep, b));
+	if (r->port)
+		fprintf(f, " port %u", r->port);
+}
+
+static int check_remote(struct config_tx *tx, const char *what, const struct ipnet *n, const struct remote_name *r,
 			struct err *e)
 {
+	const struct ipaddr *a = &r->addr;
 	char b[IP_STRLEN], c[IP_STRLEN];
 
-	if (!vtep_of(tx, a))
-		return err_set(e, -ENOENT, "%s %s: remote %s needs an IPv%c vtep, there is none: add vtep ADDR", what,
-			       ipnet_print(n, b), ip_print(a, c), ip_is4(a) ? '4' : '6');
+	if (ip_is_zero(a)) /* an ipcache row */
+		return err_set(e, -EINVAL, "%s %s: vtep and port go with a remote", what, ipnet_print(n, b));
+	if (!vtep_of(tx, r))
+		return err_set(e, -ENOENT, "%s %s: remote %s needs %s IPv%c vtep%s, there is none: add vtep ADDR", what,
+			       ipnet_print(n, b), ip_print(a, c), r->port || !ip_is_zero(&r->vtep) ? "that" : "an",
+			       ip_is4(a) ? '4' : '6', r->port ? " and port" : "");
 	for (const struct config_object *o = config_tx_first(tx, &kind_vtep); o; o = o->next)
 		if (ip_eq(&((const struct vtep_conf *)(const void *)o->data)->addr, a))
 			return err_set(e, -EINVAL, "%s %s: remote %s is this box itself", what, ipnet_print(n, b),
 				       ip_print(a, c));
 	return 0;
+}
+
+/* Does another VTEP suit the row after the transaction, or is its own made anew? To be asked while the table is as before. */
+static bool remote_moves(const struct config_tx *tx, const struct remote_name *n)
+{
+	const struct vtep_conf *then = ip_is_zero(&n->addr) ? NULL : vtep_of(tx, n);
+	const int i = vtep_choose(n);
+
+	return i >= 0 && !(then && ip_eq(&then->addr, &vteps[i].addr) && then->port == vteps[i].port &&
+			   then->mode == vteps[i].mode);
 }
 
 /* ---- tunnel ---- */
@@ -211,11 +279,10 @@ static int tunnel_parse(const struct parse *p, void *data, struct err *e)
 	c->prefix = parse_arg(p, "tunnel")->net;
 	if ((a = parse_arg(p, "zone")))
 		c->zone = (uint16_t)a->n;
-	if ((a = parse_arg(p, "remote")))
-		c->remote = a->ip;
 	if ((a = parse_arg(p, "vni"))) {
 		c->vni = (uint32_t)a->n;
 		c->flags |= TUNNEL_VNI;
+		c->remote.has_vni = true;
 	}
 	if ((a = parse_arg(p, "mac"))) {
 		c->mac = a->mac;
@@ -227,7 +294,7 @@ static int tunnel_parse(const struct parse *p, void *data, struct err *e)
 		c->via = a->ip;
 		c->flags = (uint16_t)((c->flags & ~TUNNEL_MAC) | TUNNEL_VIA);
 	}
-	return parse_has(p, "remote") ? parse_remote("tunnel", &c->prefix, &c->remote, e) : 0;
+	return parse_remote(p, "tunnel", &c->prefix, &c->remote, e);
 }
 
 static void tunnel_print_key(const void *data, FILE *f)
@@ -245,7 +312,7 @@ static void tunnel_print_options(const void *data, FILE *f)
 	const struct tunnel_conf *c = data;
 	char b[IP_STRLEN];
 
-	fprintf(f, " remote %s", ip_print(&c->remote, b));
+	print_remote(&c->remote, f);
 	if (c->flags & TUNNEL_VNI)
 		fprintf(f, " vni %u", c->vni);
 	if (c->flags & TUNNEL_MAC)
@@ -254,16 +321,9 @@ static void tunnel_print_options(const void *data, FILE *f)
 		fprintf(f, " via %s", ip_print(&c->via, b));
 }
 
-static void tunnel_needs(const void *data, config_word_fn *fn, void *arg)
-{
-	fn(arg, remote_word(&((const struct tunnel_conf *)data)->remote));
-}
-
 static int tunnel_check(struct config_tx *tx, const void *old, const void *now, struct err *e)
 {
 	const struct tunnel_conf *c = now;
-	const struct vtep_conf *v;
-	char b[IP_STRLEN], d[IP_STRLEN];
 	int r;
 
 	(void)old;
@@ -273,15 +333,7 @@ static int tunnel_check(struct config_tx *tx, const void *old, const void *now, 
 		return err_set(e, -ENOSPC, "tunnel: more than %u prefixes", table_defs[TABLE_TUNNEL].capacity);
 	if ((r = check_remote(tx, "tunnel", &c->prefix, &c->remote, e)))
 		return r;
-	v = vtep_of(tx, &c->remote);
-	if (v->mode == VNI_NETWORK && !(c->flags & TUNNEL_VNI))
-		return err_set(e, -EINVAL, "tunnel %s: vni is missing: vtep %s is in network mode",
-			       ipnet_print(&c->prefix, b), ip_print(&v->addr, d));
-	if (v->mode == VNI_IDENTITY && c->zone)
-		return err_set(e, -EINVAL,
-			       "tunnel %s: a zone needs a vtep in network mode: the VNI of %s is an identity",
-			       ipnet_print(&c->prefix, b), ip_print(&v->addr, d));
-	return 0;
+	return check_vni(c, vtep_of(tx, &c->remote), e);
 }
 
 static int tunnel_apply(const void *old, const void *now, struct err *e)
@@ -309,23 +361,36 @@ static void tunnel_notify(const void *old_data, const void *now_data)
 		config_hooks.prefix_changed(now != NULL, now ? &now->prefix : &old->prefix);
 }
 
+static bool tunnel_moves(const struct config_tx *tx, const void *data)
+{
+	return remote_moves(tx, &((const struct tunnel_conf *)data)->remote);
+}
+
 const struct config_kind kind_tunnel = {
 	.name = "tunnel",
 	.key = "tunnel PREFIX ~ [zone N:0-65535]",
-	.options = "remote ADDR [vni N:0-16777215] [(mac MAC|via ADDR)]",
-	.help = "a prefix behind a remote node; without mac and via the next hop is resolved over the tunnel",
+	.options = "remote ADDR [vtep ADDR] [port PORT] [vni N:0-16777215] [(mac MAC|via ADDR)]",
+	.help = "a prefix behind a remote node; without mac and via the next hop is resolved over the tunnel. vtep and "
+		"port "
+		"choose among several of the box's, else one that suits vni and the node's network",
 	.size = sizeof(struct tunnel_conf),
 	.parse = tunnel_parse,
 	.print_key = tunnel_print_key,
 	.print_options = tunnel_print_options,
-	.needs = tunnel_needs,
 	.check = tunnel_check,
 	.apply = tunnel_apply,
 	.notify = tunnel_notify,
 	.in_place = true,
+	.moves = tunnel_moves,
 };
 
 /* ---- ipcache ---- */
+
+/* Also one that lacks it: vtep and port tell nothing by themselves. */
+static bool has_remote(const struct ipcache_conf *c)
+{
+	return !ip_is_zero(&c->remote.addr) || !ip_is_zero(&c->remote.vtep) || c->remote.port;
+}
 
 static int ipcache_parse(const struct parse *p, void *data, struct err *e)
 {
@@ -335,10 +400,7 @@ static int ipcache_parse(const struct parse *p, void *data, struct err *e)
 	c->prefix = parse_arg(p, "ipcache")->net;
 	if ((a = parse_arg(p, "identity")))
 		c->identity = (uint32_t)a->n;
-	if (!(a = parse_arg(p, "remote")))
-		return 0;
-	c->remote = a->ip;
-	return parse_remote("ipcache", &c->prefix, &c->remote, e);
+	return parse_remote(p, "ipcache", &c->prefix, &c->remote, e);
 }
 
 static void ipcache_print_key(const void *data, FILE *f)
@@ -352,19 +414,10 @@ static void ipcache_print_key(const void *data, FILE *f)
 static void ipcache_print_options(const void *data, FILE *f)
 {
 	const struct ipcache_conf *c = data;
-	char b[IP_STRLEN];
 
 	fprintf(f, " identity %u", c->identity);
-	if (!ip_is_zero(&c->remote))
-		fprintf(f, " remote %s", ip_print(&c->remote, b));
-}
-
-static void ipcache_needs(const void *data, config_word_fn *fn, void *arg)
-{
-	const struct ipcache_conf *c = data;
-
-	if (!ip_is_zero(&c->remote))
-		fn(arg, remote_word(&c->remote));
+	if (has_remote(c))
+		print_remote(&c->remote, f);
 }
 
 static int ipcache_check(struct config_tx *tx, const void *old, const void *now, struct err *e)
@@ -377,7 +430,7 @@ static int ipcache_check(struct config_tx *tx, const void *old, const void *now,
 		return 0;
 	if (config_tx_count(tx, &kind_ipcache) + config_tx_needed(tx, "=address") > capacity)
 		return err_set(e, -ENOSPC, "ipcache: more than %u rows, endpoint addresses included", capacity);
-	return ip_is_zero(&c->remote) ? 0 : check_remote(tx, "ipcache", &c->prefix, &c->remote, e);
+	return has_remote(c) ? check_remote(tx, "ipcache", &c->prefix, &c->remote, e) : 0;
 }
 
 static int ipcache_apply(const void *old, const void *now, struct err *e)
@@ -386,22 +439,27 @@ static int ipcache_apply(const void *old, const void *now, struct err *e)
 
 	if (!c)
 		return ipcache_del(&((const struct ipcache_conf *)old)->prefix, e);
-	return ipcache_set(&c->prefix, c->identity, ip_is_zero(&c->remote) ? NULL : &c->remote, 0, e);
+	return ipcache_set(&c->prefix, c->identity, has_remote(c) ? &c->remote : NULL, 0, e);
+}
+
+static bool ipcache_moves(const struct config_tx *tx, const void *data)
+{
+	return remote_moves(tx, &((const struct ipcache_conf *)data)->remote);
 }
 
 const struct config_kind kind_ipcache = {
 	.name = "ipcache",
 	.key = "ipcache PREFIX",
-	.options = "identity IDENTITY [remote ADDR]",
-	.help = "who lives behind a prefix, and on which remote node",
+	.options = "identity IDENTITY [remote ADDR] [vtep ADDR] [port PORT]",
+	.help = "who lives behind a prefix, and on which remote node; vtep and port as with tunnels",
 	.size = sizeof(struct ipcache_conf),
 	.parse = ipcache_parse,
 	.print_key = ipcache_print_key,
 	.print_options = ipcache_print_options,
-	.needs = ipcache_needs,
 	.check = ipcache_check,
 	.apply = ipcache_apply,
 	.in_place = true,
+	.moves = ipcache_moves,
 };
 
 void config_each_prefix(void (*fn)(bool added, const struct ipnet *n))

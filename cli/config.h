@@ -55,10 +55,12 @@ struct config_kind {
 	int (*apply)(const void *old, const void *now, struct err *e);
 	/* After stage 2, same arguments; may be NULL */
 	void (*notify)(const void *old, const void *now);
-	bool in_place; /* apply can change; else a change is deletion and addition */
-	bool early;    /* settings, ports: applied before the tables change */
-	/* When an object of this kind changes or goes, those that need these words are applied again; may be NULL */
-	const char *(*reapply)(const void *data);
+	bool in_place;     /* apply can change; else a change is deletion and addition */
+	bool early;        /* settings, ports: applied before the tables change */
+	bool moves_others; /* when one comes, changes or goes, others' moves() is asked */
+	/* Between the stages: does this object hang on another one after the transaction than now? Then it is deleted before and
+	 * added after, changed itself or not; may be NULL */
+	bool (*moves)(const struct config_tx *tx, const void *data);
 };
 /* Order of dependency: what others need comes first. Ends with NULL. */
 extern const struct config_kind *const config_kinds[];
@@ -119,7 +121,6 @@ __attribute__((format(printf, 2, 3))) void config_warn(struct config_tx *tx, con
 const struct config_object *config_tx_find(const struct config_tx *tx, const char *key);
 uint32_t config_tx_needed(const struct config_tx *tx, const char *word); /* objects that need these words */
 uint32_t config_tx_count(const struct config_tx *tx, const struct config_kind *kind);
-const struct config_object *config_tx_user(const struct config_tx *tx, const char *word); /* one of them, NULL */
 const struct config_object *config_tx_first(const struct config_tx *tx, const struct config_kind *kind);
 /* A file as one transaction. check_only: stage 1 without opening anything. Commands other than configuration are
  * refused. */

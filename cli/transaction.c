@@ -15,6 +15,7 @@
 struct change {
 	struct config_object *old, *now;
 	unsigned line;
+	bool split; /* net changes: deletion in the one phase, addition in the other */
 };
 struct changes {
 	struct change *c;
@@ -77,7 +78,7 @@ void tx_change(struct config_tx *tx, struct config_object *old, struct config_ob
 {
 	struct change *c = append(&tx->journal);
 
-	*c = (struct change){ old, now, tx->line };
+	*c = (struct change){ .old = old, .now = now, .line = tx->line };
 	if (old)
 		model_remove(tx->m, old);
 	if (now)
@@ -293,7 +294,8 @@ static bool object_needs(const struct config_object *o, const char *word)
 	return c.found;
 }
 
-const struct config_object *config_tx_user(const struct config_tx *tx, const char *word)
+/* One of the objects that need the word, NULL none. */
+static const struct config_object *user_of(const struct config_tx *tx, const char *word)
 {
 	if (!model_needed(tx->m, word))
 		return NULL;
@@ -306,7 +308,7 @@ const struct config_object *config_tx_user(const struct config_tx *tx, const cha
 
 static int in_use(struct config_tx *tx, const struct config_object *gone, struct err *e)
 {
-	const struct config_object *user = config_tx_user(tx, gone->key);
+	const struct config_object *user = user_of(tx, gone->key);
 	uint32_t n = model_needed(tx->m, gone->key);
 
 	if (!user)
@@ -359,7 +361,7 @@ static const void *data_of(const struct config_object *o)
 static int apply(struct config_tx *tx, struct config_object *old, struct config_object *now, unsigned line,
 		 struct err *e)
 {
-	const struct change c = { old, now, line };
+	const struct change c = { .old = old, .now = now, .line = line };
 	const struct config_kind *k = either(&c)->kind;
 	int r = k->apply(data_of(old), data_of(now), e);
 
@@ -395,60 +397,46 @@ static void take_back(struct config_tx *tx)
 		log_error("taking back: %s", e.text);
 }
 
-/* Words whose objects are applied again; at most one for each family. */
-struct again {
-	const char *word[2];
-	unsigned n;
-};
-
-static bool needs_again(const struct again *a, const struct config_object *o)
+static bool moves(const struct config_tx *tx, const struct config_object *o)
 {
-	for (unsigned i = 0; i < a->n; i++)
-		if (object_needs(o, a->word[i]))
-			return true;
-	return false;
+	return o->kind->moves && o->kind->moves(tx, o->data);
 }
 
-/* What hangs on a VTEP that goes is bound to another one: deleted before, added after. */
-static void collect_again(struct config_tx *tx, struct again *a)
+/* What hangs on a VTEP that goes, or on another one from now on, is applied again. */
+static void collect_again(struct config_tx *tx)
 {
 	unsigned n_changed = tx->net.n;
+	bool others = false;
 
+	for (unsigned i = 0; i < n_changed; i++)
+		others |= either(&tx->net.c[i])->kind->moves_others;
 	for (unsigned i = 0; i < n_changed; i++) {
-		const struct config_object *o = tx->net.c[i].old;
-		const char *word = o && o->kind->reapply ? o->kind->reapply(o->data) : NULL;
-		if (word && a->n < 2 && !(a->n && !strcmp(a->word[0], word)))
-			a->word[a->n++] = word;
+		struct change *c = &tx->net.c[i];
+		c->split = c->old && c->now && (!c->old->kind->in_place || (others && moves(tx, c->old)));
 	}
-	for (unsigned k = 0; a->n && config_kinds[k]; k++)
-		for (struct config_object *o = tx->m->first[k]; o; o = o->next) {
-			bool changed = false;
-			if (!needs_again(a, o))
-				continue;
+	for (unsigned k = 0; others && config_kinds[k]; k++)
+		for (struct config_object *o = tx->m->first[k]; o && o->kind->moves; o = o->next) {
+			bool changed = !moves(tx, o);
 			for (unsigned i = 0; i < n_changed && !changed; i++)
 				changed = tx->net.c[i].now == o;
 			if (!changed)
-				*append(&tx->net) = (struct change){ o, o, 0 };
+				*append(&tx->net) = (struct change){ .old = o, .now = o, .split = true };
 		}
 }
 
 enum phase { PHASE_GONE, PHASE_NEW };
 
-/* A change that cannot be made in place is a deletion in the one phase and an addition in the other. */
-static int apply_part(struct config_tx *tx, const struct again *a, enum phase phase, const struct change *c,
-		      struct err *e)
+static int apply_part(struct config_tx *tx, enum phase phase, const struct change *c, struct err *e)
 {
-	bool split = c->old && c->now && (!either(c)->kind->in_place || needs_again(a, c->old));
-
-	if (phase == PHASE_GONE && c->old && (!c->now || split))
+	if (phase == PHASE_GONE && c->old && (!c->now || c->split))
 		return apply(tx, c->old, NULL, c->line, e);
 	if (phase == PHASE_NEW && c->now)
-		return apply(tx, split ? NULL : c->old, c->now, c->line, e);
+		return apply(tx, c->split ? NULL : c->old, c->now, c->line, e);
 	return 0;
 }
 
 /* Deletions (in reverse order of kinds) or additions and changes of all kinds but the early ones. */
-static int apply_phase(struct config_tx *tx, const struct again *a, enum phase phase, struct err *e)
+static int apply_phase(struct config_tx *tx, enum phase phase, struct err *e)
 {
 	unsigned n_kinds = 0;
 
@@ -460,7 +448,7 @@ static int apply_phase(struct config_tx *tx, const struct again *a, enum phase p
 			continue;
 		for (unsigned i = 0; i < tx->net.n; i++) {
 			const struct change *c = &tx->net.c[i];
-			int r = either(c)->kind == k ? apply_part(tx, a, phase, c, e) : 0;
+			int r = either(c)->kind == k ? apply_part(tx, phase, c, e) : 0;
 			if (r)
 				return r;
 		}
@@ -492,7 +480,6 @@ static bool opens_port(const struct config_tx *tx)
 static int apply_all(struct config_tx *tx, struct err *e)
 {
 	static bool prepared;
-	struct again a = { 0 };
 	/* a port that goes may hold the device of one that comes; else it goes last */
 	bool ports_go_first = opens_port(tx);
 	int r;
@@ -508,8 +495,8 @@ static int apply_all(struct config_tx *tx, struct err *e)
 		return r;
 	if ((r = apply_early(tx, &kind_port, false, e)))
 		return r;
-	collect_again(tx, &a);
-	if ((r = apply_phase(tx, &a, PHASE_GONE, e)) || (r = apply_phase(tx, &a, PHASE_NEW, e)))
+	collect_again(tx);
+	if ((r = apply_phase(tx, PHASE_GONE, e)) || (r = apply_phase(tx, PHASE_NEW, e)))
 		return r;
 	if ((r = commit_tables(tx, e)))
 		return tx_where(tx, 0, r, e);

@@ -214,12 +214,15 @@ struct record *record_get(const struct neighbor_key *k)
 		return NULL;
 	r->key = *k;
 	r->state = NEIGHBOR_FAILED;
-	if (record_is_ipip(r))
+	if (record_is_ipip(r)) {
 		r->remote_addr = k->ip;
-	else if (record_is_remote(r))
-		r->remote_addr = remote_at(k->dev & ~NEIGHBOR_REMOTE)->addr;
-	else
+	} else if (record_is_remote(r)) {
+		const struct remote *m = remote_at(k->dev & ~NEIGHBOR_REMOTE);
+		r->remote_addr = m->addr;
+		r->vtep_since = vteps[m->vtep].since;
+	} else {
 		r->ifindex = ports[k->dev]->ifindex;
+	}
 	r->at = n_all;
 	all[n_all++] = r;
 	*p = r;

@@ -25,6 +25,7 @@ struct record {
 	/* remotes: the neighbour on the underlay port that carries them; that one lists its dependents */
 	struct record *under, *dependents, *dependent_next;
 	struct ipaddr remote_addr;
+	uint32_t vtep_since;     /* of the remote's VTEP */
 	struct adj_tunnel built; /* what the adjacency was made from */
 };
 

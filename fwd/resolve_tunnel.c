@@ -40,7 +40,7 @@ bool tunnel_remote_known(const struct record *r)
 	if (record_is_ipip(r))
 		return true;
 	const struct remote *m = remote_of(r);
-	return m && ip_eq(&m->addr, &r->remote_addr);
+	return m && ip_eq(&m->addr, &r->remote_addr) && vteps[m->vtep].since == r->vtep_since;
 }
 
 static void leave_under(struct record *r)

@@ -99,17 +99,6 @@ static enum adopt_drop judge_age(const struct claim *c, uint32_t now_s)
 	return c->conn->created > now_s || c->fwd.seen > now_s || c->rev.seen > now_s ? ADOPT_FUTURE : ADOPT_OK;
 }
 
-/* The index of a remote node is one of its process: by address. */
-static uint32_t remote_now(struct former *remotes, uint32_t former)
-{
-	const struct ipaddr *addr = former_is_live(remotes, former) ? former_at(remotes, former) : NULL;
-	uint32_t i = 0;
-
-	for (uint32_t v = 0; addr && v < VTEPS_MAX && !i; v++)
-		i = remote_find(v, addr);
-	return i;
-}
-
 enum adopt_drop adopt_in(struct former *remotes, uint32_t former, uint32_t *in)
 {
 	const uint32_t which = former & FLOW_IN_INDEX;
@@ -122,7 +111,7 @@ enum adopt_drop adopt_in(struct former *remotes, uint32_t former, uint32_t *in)
 	case FLOW_IN_ENDPOINT:
 		return endpoint_by_id(which) ? ADOPT_OK : ADOPT_SENDER;
 	case FLOW_IN_REMOTE:
-		*in = FLOW_IN_REMOTE | remote_now(remotes, which);
+		*in = FLOW_IN_REMOTE | remote_of_former(remotes, which);
 		return *in == FLOW_IN_REMOTE ? ADOPT_SENDER : ADOPT_OK;
 	default:
 		return ADOPT_DAMAGED;

@@ -111,7 +111,7 @@ void ipcache_unimply(const struct ipaddr *a)
 	}
 }
 
-int ipcache_set(const struct ipnet *n, uint32_t identity, const struct ipaddr *remote_addr, uint32_t flags,
+int ipcache_set(const struct ipnet *n, uint32_t identity, const struct remote_name *remote, uint32_t flags,
 		struct err *e)
 {
 	struct ipcache_value v = { .identity = identity, .flags = flags };
@@ -129,9 +129,11 @@ int ipcache_set(const struct ipnet *n, uint32_t identity, const struct ipaddr *r
 		return err_set(e, -EEXIST,
 			       "ipcache %s is the address of a local endpoint: set the endpoint's identity instead",
 			       ipnet_print(n, b));
-	if (remote_addr && !ip_is_zero(remote_addr)) {
-		v.remote_addr = *remote_addr;
-		v.remote = remote_get(remote_addr, e);
+	if (remote) {
+		if (remote->port || !ip_is_zero(&remote->vtep))
+			v.flags |= IPCACHE_VTEP;
+		v.remote_addr = remote->addr;
+		v.remote = remote_get(remote, e);
 		if (!v.remote)
 			return -ENOENT;
 	}

@@ -15,9 +15,12 @@ enum identity {
 };
 #define ID_MAX 0xffffffu
 
-enum ipcache_flag { IPCACHE_ENDPOINT = 1 /* implied by a local endpoint, not configured */ };
+enum ipcache_flag {
+	IPCACHE_ENDPOINT = 1, /* implied by a local endpoint, not configured */
+	IPCACHE_VTEP = 2,     /* the row says from which VTEP its node is reached */
+};
 struct ipcache_value {
-	struct ipaddr remote_addr; /* VTEP address, zero = none */
+	struct ipaddr remote_addr; /* of the node, zero = none */
 	uint32_t identity;
 	uint32_t remote; /* tunnel.h remote index, 0 = none */
 	uint32_t flags;
@@ -31,8 +34,9 @@ const struct ipcache_value *ipcache_lookup(const struct ipaddr *a, uint16_t *dep
 /* Identity of 'a': of the longest match, else ID_WORLD. */
 uint32_t ipcache_identity(const struct ipaddr *a, uint16_t *dep);
 /* Configured rows. A row implied by an endpoint of the same /32 or /128 wins and is refused here (-EEXIST).
- * 'remote_addr' not zero takes a reference on the remote node (tunnel.h). */
-int ipcache_set(const struct ipnet *n, uint32_t identity, const struct ipaddr *remote_addr, uint32_t flags,
+ * 'remote', not NULL, takes a reference on the remote node. */
+struct remote_name; /* tunnel.h */
+int ipcache_set(const struct ipnet *n, uint32_t identity, const struct remote_name *remote, uint32_t flags,
 		struct err *e);
 int ipcache_del(const struct ipnet *n, struct err *e);
 /* endpoint.c only: an address stops being local; its row is set by ipcache_set with IPCACHE_ENDPOINT. A configured row that

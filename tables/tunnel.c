@@ -6,15 +6,17 @@
  * lives as long as a tunnel or an ipcache row names it; its reference count and VNI list change in place. */
 #include "tables/tunnel.h"
 
+#include <endian.h>
 #include <stdlib.h>
 
 #include "tables/former.h"
 #include "tables/ipcache.h"
 #include "tables/room.h"
 
+/* The VTEP by what it is, not by its number: a later process may number them otherwise (remote_of_former). */
 struct remote_key {
-	struct ipaddr addr;
-	uint32_t vtep, reserved;
+	struct ipaddr addr, vtep;
+	uint64_t port;
 };
 /* Remotes share the counters of GEN_TUNNEL with the prefixes: the upper half is theirs, in the order they come. */
 enum { REMOTE_GEN_FIRST = 5000, REMOTE_GENS = 5000 };
@@ -23,7 +25,7 @@ struct vtep vteps[VTEPS_MAX];
 uint64_t vtep_ports;
 static struct table remotes;
 static struct lpm tunnels;
-static uint32_t n_remotes_ever;
+static uint32_t n_remotes_ever, n_vteps_ever;
 static uint32_t (*vni_refs)[REMOTE_VNIS]; /* [remote][place in its vni list], control thread */
 
 int tunnel_init(struct err *e)
@@ -91,6 +93,7 @@ int vtep_add(const struct vtep *v, struct err *e)
 	/* The address last: a worker that sees it sees the port, too. */
 	vteps[slot].port = v->port;
 	vteps[slot].mode = v->mode;
+	vteps[slot].since = ++n_vteps_ever;
 	STORE_RELEASE(&vteps[slot].addr.d[0], v->addr.d[0]);
 	STORE_RELEASE(&vteps[slot].addr.d[1], v->addr.d[1]);
 	STORE_RELEASE(&vtep_ports, ports_in_use());
@@ -153,7 +156,50 @@ bool vtep_addr_known(const struct ipaddr *addr)
 	return false;
 }
 
+static unsigned shared_bits(const struct ipaddr *a, const struct ipaddr *b)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		const uint64_t differ = be64toh(a->d[i] ^ b->d[i]);
+		if (differ)
+			return 64 * i + (unsigned)__builtin_clzll(differ);
+	}
+	return 128;
+}
+
+unsigned vtep_suits(const struct vtep *v, const struct remote_name *n)
+{
+	const bool v4 = ip_is4(&n->addr);
+	unsigned bits;
+
+	if (!used(v) || ip_is4(&v->addr) != v4 || (!ip_is_zero(&n->vtep) && !ip_eq(&v->addr, &n->vtep)) ||
+	    (n->port && v->port != n->port))
+		return 0;
+	bits = shared_bits(&v->addr, &n->addr);
+	bits = bits < (v4 ? 96 + 24u : 64u) ? bits : (v4 ? 96 + 24u : 64u);
+	return 1 + bits + ((v->mode == VNI_NETWORK) == n->has_vni ? 256 : 0);
+}
+
+int vtep_choose(const struct remote_name *n)
+{
+	unsigned best = 0;
+	int which = -1;
+
+	for (int i = 0; i < VTEPS_MAX; i++) {
+		const unsigned suits = vtep_suits(&vteps[i], n);
+		if (suits > best || (suits && suits == best && vteps[i].since < vteps[which].since)) {
+			best = suits;
+			which = i;
+		}
+	}
+	return which;
+}
+
 /* ---- remote nodes ---- */
+
+static struct remote_key key_of(uint32_t vtep, const struct ipaddr *addr)
+{
+	return (struct remote_key){ .addr = *addr, .vtep = vteps[vtep].addr, .port = vteps[vtep].port };
+}
 
 static struct remote *remote_rw(uint32_t index)
 {
@@ -169,7 +215,7 @@ const struct remote *remote_at(uint32_t index)
 
 uint32_t remote_find(uint32_t vtep, const struct ipaddr *addr)
 {
-	struct remote_key k = { .addr = *addr, .vtep = vtep };
+	struct remote_key k = key_of(vtep, addr);
 
 	return table_find(&remotes, &k);
 }
@@ -179,45 +225,49 @@ int remotes_former(struct former *f)
 	return former_open_pool(f, "remotes", sizeof(struct remote_key) + sizeof(struct remote));
 }
 
-/* First VTEP of that family, -1 if none; '*known' gets the remote when one of them has it. */
-static int vtep_for(const struct ipaddr *addr, uint32_t *known)
+uint32_t remote_of_former(struct former *f, uint32_t index)
 {
-	int first = -1;
+	const struct remote_key *k = former_is_live(f, index) ? former_at(f, index) : NULL;
+	const int same = k ? vtep_find(&k->vtep, (uint16_t)k->port) : -1;
+	uint32_t i = same < 0 ? 0 : remote_find((uint32_t)same, &k->addr);
 
-	*known = 0;
-	for (int i = 0; i < VTEPS_MAX && !*known; i++) {
-		if (!used(&vteps[i]) || ip_is4(&vteps[i].addr) != ip_is4(addr))
-			continue;
-		if (first < 0)
-			first = i;
-		*known = remote_find((uint32_t)i, addr);
-	}
-	return first;
+	for (uint32_t v = 0; k && v < VTEPS_MAX && !i; v++)
+		i = remote_find(v, &k->addr);
+	return i;
 }
 
-uint32_t remote_get(const struct ipaddr *addr, struct err *e)
+static int no_vtep(const struct remote_name *n, struct err *e)
 {
-	uint32_t i, vtep;
-	int first = vtep_for(addr, &i), r;
+	const bool said = n->port || !ip_is_zero(&n->vtep);
 	char b[IP_STRLEN];
 
-	ip_print(addr, b);
+	return err_set(e, -ENOENT, "remote %s: no %sIPv%c VTEP on this box to reach it from: 'add vtep' first",
+		       ip_print(&n->addr, b), said ? "such " : "", ip_is4(&n->addr) ? '4' : '6');
+}
+
+uint32_t remote_get(const struct remote_name *n, struct err *e)
+{
+	const struct ipaddr *addr = &n->addr;
+	const int vtep = vtep_choose(n);
+	uint32_t i = vtep < 0 ? 0 : remote_find((uint32_t)vtep, addr);
+	char b[IP_STRLEN];
+	int r;
+
 	if (i) {
 		remote_rw(i)->refs++;
 		return i;
 	}
+	ip_print(addr, b);
 	if (ip_is_zero(addr) || ip_is_multicast(addr) || ip_is_bcast4(addr) || vtep_addr_known(addr)) {
 		err_set(e, -EINVAL, "remote %s: give the unicast address of another node", b);
 		return 0;
 	}
-	if (first < 0) {
-		err_set(e, -ENOENT, "remote %s: no IPv%c VTEP on this box to reach it from: 'add vtep' first", b,
-			ip_is4(addr) ? '4' : '6');
+	if (vtep < 0) {
+		no_vtep(n, e);
 		return 0;
 	}
-	vtep = (uint32_t)first;
-	struct remote_key k = { .addr = *addr, .vtep = vtep };
-	struct remote v = { .addr = *addr, .vtep = vtep, .refs = 1 };
+	struct remote_key k = key_of((uint32_t)vtep, addr);
+	struct remote v = { .addr = *addr, .vtep = (uint32_t)vtep, .refs = 1 };
 	v.gen = gen_number(GEN_TUNNEL, REMOTE_GEN_FIRST + n_remotes_ever++ % REMOTE_GENS);
 	r = table_insert(&remotes, SLOT_CONTROL, &k, &v, &i);
 	if (room_after_wait(&remotes, r, true))
@@ -240,7 +290,7 @@ void remote_put(uint32_t index)
 	r = remote_rw(index);
 	if (--r->refs)
 		return;
-	struct remote_key k = { .addr = r->addr, .vtep = r->vtep };
+	struct remote_key k = key_of(r->vtep, &r->addr);
 	table_delete(&remotes, SLOT_CONTROL, &k);
 	/* Records name the ingress by this index, and depend on no counter of the remote: another node may get it next. */
 	gen_bump_extra();
@@ -348,7 +398,7 @@ static int check(const char *net, const struct tunnel_value *v, struct err *e)
 	return 0;
 }
 
-int tunnel_set(const struct ipnet *n, const struct ipaddr *remote_addr, struct tunnel_value *v, struct err *e)
+int tunnel_set(const struct ipnet *n, const struct remote_name *remote, struct tunnel_value *v, struct err *e)
 {
 	uint32_t i = lpm_exact(&tunnels, v->zone, n);
 	uint32_t old_remote = 0, old_vni = 0;
@@ -361,7 +411,7 @@ int tunnel_set(const struct ipnet *n, const struct ipaddr *remote_addr, struct t
 		old_remote = ((const struct tunnel_value *)lpm_value(&tunnels, i))->remote;
 		old_vni = ((const struct tunnel_value *)lpm_value(&tunnels, i))->vni;
 	}
-	v->remote = remote_get(remote_addr, e);
+	v->remote = remote_get(remote, e);
 	if (!v->remote)
 		return -ENOENT;
 	if (lists_vni(v->remote)) {

@@ -238,6 +238,21 @@ static enum step inner_identity(struct decision *d, const struct vtep *v, uint32
 	return STEP_ON;
 }
 
+/* A node may be known to another VTEP of the box only. */
+static void say_unknown_sender(const struct decision *d, const struct ipaddr *src)
+{
+	char b[IP_STRLEN], c[IP_STRLEN];
+	for (uint32_t v = 0; d->x && v < VTEPS_MAX; v++)
+		if (remote_find(v, src)) {
+			decide_say(d, "entry",
+				   "VXLAN from %s, whose tunnel and ipcache rows are of vtep %s port %u: add a row "
+				   "with this vtep",
+				   ip_print(src, b), ip_print(&vteps[v].addr, c), vteps[v].port);
+			return;
+		}
+	decide_say(d, "entry", "VXLAN from an address that no tunnel or ipcache row names");
+}
+
 static enum step entry_overlay(struct decision *d, const struct tuple *outer, uint32_t vtep)
 {
 	struct pkt *p = d->p;
@@ -245,7 +260,7 @@ static enum step entry_overlay(struct decision *d, const struct tuple *outer, ui
 	uint32_t len = rd16(p->l4 + 4) - UDP_HLEN, vni;
 	uint32_t remote = remote_find(vtep, &outer->src);
 	if (!remote) {
-		decide_say(d, "entry", "VXLAN from an address that no tunnel or ipcache row names");
+		say_unknown_sender(d, &outer->src);
 		return decide_drop(d, DROP_UNKNOWN_SENDER);
 	}
 	if (len < VXLAN_HLEN || !(x[0] & 8)) /* RFC 7348 5: without the I flag there is no VNI */

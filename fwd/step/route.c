@@ -121,6 +121,13 @@ static bool zone_goes_first(uint16_t zone, const struct ipaddr *dst, uint32_t ha
 	return own.kind == FIB_UNICAST && own.prefix.len >= all.prefix.len;
 }
 
+/* An ipcache row tells the node, and which VTEP to take only if it names one: else the tunnel to that node does. */
+static bool leaves_vtep_to(const struct ipcache_value *c, const struct tunnel_value *t)
+{
+	const struct remote *node = remote_at(t->remote);
+	return node && !(c->flags & IPCACHE_VTEP) && ip_eq(&node->addr, &c->remote_addr);
+}
+
 void step_route_from(uint16_t zone, const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r)
 {
 	step_route(0, dst, hash, identity, r);
@@ -164,7 +171,7 @@ void step_route(uint16_t zone, const struct ipaddr *dst, uint32_t hash, uint32_t
 	const struct tunnel_value *t = tunnel_lookup(0, dst, &r->dep[0]);
 	if (c)
 		r->identity = c->identity;
-	if (c && c->remote)
+	if (c && c->remote && !(t && leaves_vtep_to(c, t)))
 		route_remote(r, dst, c->remote, t, identity);
 	else if (t)
 		route_remote(r, dst, t->remote, t, identity);

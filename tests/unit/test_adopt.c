@@ -149,11 +149,12 @@ static void test_configuration(void **state)
 	connect_(false, 100001, PROTO_TCP, false, FLOW_IN_ENDPOINT | 8);
 	uint32_t kept = connect_(false, 100002, PROTO_TCP, false, 0);
 	uint32_t lost = connect_(false, 100003, PROTO_TCP, false, 0);
-	struct vtep v = { .addr = ip("192.0.2.1"), .port = 4789 };
+	struct vtep v = { .addr = ip("192.0.2.1"), .port = 4789 }, other = { .addr = v.addr, .port = 8472 };
 	struct ipaddr r1 = ip("192.0.2.2"), r2 = ip("192.0.2.3");
 	vtep_add(&v, &e);
-	ct_conn(&ct4, kept)->in = FLOW_IN_REMOTE | remote_get(&r1, &e);
-	ct_conn(&ct4, lost)->in = FLOW_IN_REMOTE | remote_get(&r2, &e);
+	vtep_add(&other, &e);
+	ct_conn(&ct4, kept)->in = FLOW_IN_REMOTE | remote_get(&(struct remote_name){ .addr = r1 }, &e);
+	ct_conn(&ct4, lost)->in = FLOW_IN_REMOTE | remote_get(&(struct remote_name){ .addr = r2 }, &e);
 	crash();
 	with_pools = false;
 	start(SMALL_TCP, SMALL_OTHER);
@@ -161,10 +162,13 @@ static void test_configuration(void **state)
 	add_pool("198.51.100.9", 0, 0, NAT_ADF);
 	add_pool("198.51.100.1", 0, 0, NAT_ADF);
 	assert_int_equal(endpoint_set(&ep, &e), 0);
+	/* VTEPs too, and both know the node: the one it was connected by has another number */
+	vtep_add(&other, &e);
 	vtep_add(&v, &e);
 	r2 = ip("192.0.2.77");
-	remote_get(&r2, &e);
-	uint32_t now = remote_get(&r1, &e);
+	remote_get(&(struct remote_name){ .addr = r2 }, &e);
+	remote_get(&(struct remote_name){ .addr = r1, .port = 8472 }, &e);
+	uint32_t now = remote_get(&(struct remote_name){ .addr = r1, .port = 4789 }, &e);
 	adopt_now();
 	assert_int_equal(adoption.drops[ADOPT_SENDER], 2);
 	assert_int_equal(adoption.drops[ADOPT_POOL], 150 + 20);

@@ -78,7 +78,8 @@ static void test_datagrams(void **state)
 	struct vtep v = { .addr = ip("192.0.2.1"), .port = 4789 };
 	struct ipaddr r1 = ip("192.0.2.2"), r2 = ip("192.0.2.3");
 	vtep_add(&v, &e);
-	uint32_t first = remote_get(&r2, &e), second = remote_get(&r1, &e);
+	uint32_t first = remote_get(&(struct remote_name){ .addr = r2 }, &e),
+		 second = remote_get(&(struct remote_name){ .addr = r1 }, &e);
 	datagram(1, FLOW_IN_HOST, FRAG_WAITS, NOW - 1);
 	datagram(2, FLOW_IN_HOST, FRAG_REFUSED, NOW - 1);
 	datagram(3, FLOW_IN_HOST, FRAG_OPEN, NOW + 2);
@@ -98,7 +99,7 @@ static void test_datagrams(void **state)
 	start();
 	assert_int_equal(endpoint_set(&ep, &e), 0);
 	vtep_add(&v, &e);
-	uint32_t now = remote_get(&r1, &e);
+	uint32_t now = remote_get(&(struct remote_name){ .addr = r1 }, &e);
 	assert_int_not_equal(now, second);
 	adopt_state(NOW, OWNERS);
 	assert_int_equal(adoption.datagrams, 3 + 29);

@@ -126,6 +126,16 @@ static void test_pool_options(void **state)
 	ok("del nat pool 198.51.100.3");
 }
 
+/* Bit i: VTEP i knows the node. */
+static unsigned vtep_of_remote(const char *addr)
+{
+	unsigned bits = 0;
+
+	for (uint32_t i = 0; i < VTEPS_MAX; i++)
+		bits |= (unsigned)(remote_find(i, ip(addr)) != 0) << i;
+	return bits;
+}
+
 static void test_references(void **state)
 {
 	(void)state;
@@ -149,6 +159,21 @@ static void test_references(void **state)
 	refused("add tunnel 10.5.0.0/16 remote 192.0.2.1", "is this box itself");
 	refused("set vtep 192.0.2.1 vni-mode network", "vni is missing");
 	ok("set tunnel 10.3.0.0/16 vni 5");
+	/* rows move to a VTEP that suits better, and back; of what is refused nothing moves */
+	refused("add tunnel 10.6.0.0/16 remote 192.0.2.9 vtep 192.0.2.2", "needs that IPv4 vtep");
+	refused("add ipcache 10.6.0.0/16 identity 9 vtep 192.0.2.1", "go with a remote");
+	assert_int_equal(vtep_of_remote("192.0.2.9"), 1u << vtep_find(ip("192.0.2.1"), 8472));
+	ok("add vtep 192.0.2.1 port 4789 vni-mode network");
+	assert_int_equal(vtep_of_remote("192.0.2.9"),
+			 1u << vtep_find(ip("192.0.2.1"), 8472) | 1u << vtep_find(ip("192.0.2.1"), 4789));
+	ok("set tunnel 10.3.0.0/16 port 4789");
+	refused("del vtep 192.0.2.1 port 4789", "is used by tunnel 10.3.0.0/16: delete that first");
+	char *is = saved();
+	assert_non_null(strstr(is, "add tunnel 10.3.0.0/16 remote 192.0.2.9 port 4789 vni 5\n"));
+	free(is);
+	ok("del tunnel 10.3.0.0/16");
+	ok("add tunnel 10.3.0.0/16 remote 192.0.2.9 vni 5");
+	ok("del vtep 192.0.2.1 port 4789");
 	ok("set vtep 192.0.2.1 vni-mode network");
 	assert_int_equal(vteps[vtep_find(ip("192.0.2.1"), 8472)].mode, VNI_NETWORK);
 	ok("del tunnel 10.3.0.0/16");
@@ -180,8 +205,8 @@ static void test_file_is_one_transaction(void **state)
 	path = write_file(text);
 	free(text);
 	assert_true(config_load(path, false, &e) < 0);
-	snprintf(want, sizeof(want), "%s:700: ipcache 10.0.0.0/8: unknown word 'identty', expected identity|remote",
-		 path);
+	snprintf(want, sizeof(want),
+		 "%s:700: ipcache 10.0.0.0/8: unknown word 'identty', expected identity|remote|vtep|port", path);
 	assert_string_equal(e.text, want);
 	is = saved();
 	assert_string_equal(was, is);

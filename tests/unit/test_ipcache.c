@@ -52,7 +52,7 @@ static int set(const char *n, uint32_t identity, const char *remote, struct err 
 {
 	struct ipnet p = net(n);
 	struct ipaddr r = remote ? ip(remote) : (struct ipaddr){ 0 };
-	return ipcache_set(&p, identity, remote ? &r : NULL, 0, e);
+	return ipcache_set(&p, identity, remote ? &(struct remote_name){ .addr = r } : NULL, 0, e);
 }
 
 static uint32_t identity(const char *a, uint16_t *dep)

@@ -164,7 +164,7 @@ static uint32_t remote(const char *addr)
 {
 	struct ipaddr a = ip(addr);
 	struct err e;
-	uint32_t i = remote_get(&a, &e);
+	uint32_t i = remote_get(&(struct remote_name){ .addr = a }, &e);
 	assert_int_not_equal(i, 0);
 	return i;
 }

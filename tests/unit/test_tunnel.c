@@ -53,7 +53,7 @@ static int tunnel(const char *n, const char *remote, uint32_t vni, struct err *e
 	struct tunnel_value v = { .vni = vni, .flags = TUNNEL_VNI };
 	struct ipaddr r = ip(remote);
 	struct ipnet p = net(n);
-	return tunnel_set(&p, &r, &v, e);
+	return tunnel_set(&p, &(struct remote_name){ .addr = r, .has_vni = true }, &v, e);
 }
 
 static void test_vteps(void **state)
@@ -179,7 +179,7 @@ static int tunnel_in(uint16_t zone, const char *n, uint32_t vni, struct err *e)
 	struct tunnel_value v = { .vni = vni, .flags = TUNNEL_VNI, .zone = zone };
 	struct ipaddr r = ip("198.51.100.1");
 	struct ipnet p = net(n);
-	return tunnel_set(&p, &r, &v, e);
+	return tunnel_set(&p, &(struct remote_name){ .addr = r, .has_vni = true }, &v, e);
 }
 
 /* One prefix in several zones, and the zone that each VNI has. */
@@ -221,7 +221,7 @@ static void test_zones(void **state)
 static void test_value_checks(void **state)
 {
 	struct tunnel_value v = { .flags = TUNNEL_MAC | TUNNEL_VIA, .via = ip("10.9.9.9") };
-	struct ipaddr r = ip("198.51.100.1");
+	struct remote_name r = { .addr = ip("198.51.100.1") };
 	struct ipnet n = net("10.3.0.0/16");
 	struct err e = { "" };
 	(void)state;
@@ -242,6 +242,62 @@ static void test_value_checks(void **state)
 	assert_int_equal(vtep_del(&first, 8472, &e), -EBUSY);
 }
 
+/* ---- which VTEP ---- */
+
+static int chosen(const char *remote, const char *vtep_addr, uint16_t port, bool has_vni)
+{
+	struct remote_name n = { .addr = ip(remote), .port = port, .has_vni = has_vni };
+	if (vtep_addr)
+		n.vtep = ip(vtep_addr);
+	return vtep_choose(&n);
+}
+
+static void test_choice(void **state)
+{
+	struct ipaddr a = ip("192.0.2.1"), r = ip("198.51.100.9");
+	struct remote_name n = { .addr = r };
+	struct err e = { "" };
+	(void)state;
+	assert_int_equal(chosen("192.0.2.9", NULL, 0, false), -1);
+	assert_int_equal(vtep("192.0.2.1", 8472, VNI_IDENTITY, &e), 0);
+	assert_int_equal(vtep("192.0.2.2", 8472, VNI_IDENTITY, &e), 1);
+	assert_int_equal(vtep("198.51.100.1", 8472, VNI_IDENTITY, &e), 2);
+	assert_int_equal(vtep("192.0.2.1", 4789, VNI_NETWORK, &e), 3);
+	assert_int_equal(vtep("2001:db8:1::1", 8472, VNI_IDENTITY, &e), 4);
+	assert_int_equal(vtep("2001:db8:2::1", 8472, VNI_IDENTITY, &e), 5);
+	/* of one network the first, however alike the last bits are */
+	assert_int_equal(chosen("192.0.2.3", NULL, 0, false), 0);
+	assert_int_equal(chosen("198.51.100.9", NULL, 0, false), 2);
+	assert_int_equal(chosen("203.0.113.9", NULL, 0, false), 0);
+	assert_int_equal(chosen("198.51.100.9", NULL, 0, true), 3); /* the mode counts more than the network */
+	assert_int_equal(chosen("2001:db8:2::9", NULL, 0, false), 5);
+	assert_int_equal(chosen("2001:db8:1::9", NULL, 0, true), 4); /* none in network mode */
+	assert_int_equal(chosen("192.0.2.9", "198.51.100.1", 0, true), 2);
+	assert_int_equal(chosen("192.0.2.9", "192.0.2.1", 0, false), 0);
+	assert_int_equal(chosen("192.0.2.9", NULL, 4789, false), 3);
+	assert_int_equal(chosen("192.0.2.9", "192.0.2.2", 4789, false), -1);
+	assert_int_equal(chosen("192.0.2.9", "2001:db8:1::1", 0, false), -1);
+	/* one node at two VTEPs: two remotes, each with references of its own */
+	const uint32_t first = remote_get(&n, &e);
+	n.vtep = a;
+	const uint32_t second = remote_get(&n, &e);
+	assert_true(first && second && first != second);
+	assert_int_equal(remote_find(2, &r), first);
+	assert_int_equal(remote_find(0, &r), second);
+	assert_int_equal(remote_find(1, &r), 0);
+	remote_put(first);
+	assert_int_equal(remote_find(2, &r), 0);
+	assert_int_equal(remote_find(0, &r), second);
+	n.vtep = r;
+	assert_int_equal(remote_get(&n, &e), 0);
+	assert_non_null(strstr(e.text, "no such IPv4 VTEP"));
+	/* the first is who came first, not who has the lowest place */
+	remote_put(second);
+	assert_int_equal(vtep_del(&a, 8472, &e), 0);
+	assert_int_equal(vtep("192.0.2.3", 8472, VNI_IDENTITY, &e), 0);
+	assert_int_equal(chosen("192.0.2.9", NULL, 0, false), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -250,6 +306,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_vni_list, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_zones, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_value_checks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_choice, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
