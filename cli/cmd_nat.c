@@ -14,6 +14,7 @@
 
 struct pool_conf {
 	struct ipaddr addr;
+	uint8_t prefix; /* length of 'addr' and 'inside'; 0: addresses */
 	bool has_ports, has_source, has_filter, has_rest;
 	uint16_t lo, hi;
 	char port[PORT_NAME_MAX];
@@ -35,16 +36,70 @@ static uint8_t choice(const char *text, const char *const *names, unsigned n)
 	return 0;
 }
 
+static struct ipnet outside_of(const struct pool_conf *c)
+{
+	return (struct ipnet){ c->addr, c->prefix ? c->prefix : 128 };
+}
+
+static struct ipnet inside_of(const struct pool_conf *c)
+{
+	return (struct ipnet){ c->inside, c->prefix ? c->prefix : 128 };
+}
+
+static const char *pool_name(const struct pool_conf *c, char b[static IP_STRLEN])
+{
+	const struct ipnet n = outside_of(c);
+
+	return ipnet_print(&n, b);
+}
+
+static int parse_static(struct pool_conf *c, const struct ipnet *n, struct err *e)
+{
+	char b[IP_STRLEN], is[IP_STRLEN], want[IP_STRLEN], want_in[IP_STRLEN];
+	const struct ipnet out = outside_of(c);
+	const uint8_t longer = MAX(out.len, n->len);
+
+	pool_name(c, b);
+	c->inside = n->addr;
+	if (!c->prefix) {
+		if (ip_is4(&c->inside) != ip_is4(&c->addr) || ip_is_zero(&c->inside) || ip_is_multicast(&c->inside) ||
+		    ip_eq(&c->inside, &c->addr) || n->len != 128)
+			return err_set(e, -EINVAL,
+				       "nat pool %s: static wants another unicast address of the same family", b);
+		return 0;
+	}
+	const int bad = nat_prefix_check(n, b, e);
+	if (bad || n->len == out.len)
+		return bad;
+	const struct ipnet to = { out.addr, longer }, from = { n->addr, longer };
+	return err_set(e, -EINVAL,
+		       "nat pool %s: static %s has another length; give both the longer one: nat pool %s static %s", b,
+		       ipnet_print(n, is), ipnet_print(&to, want), ipnet_print(&from, want_in));
+}
+
+static int parse_outside(struct pool_conf *c, const struct ipnet *n, struct err *e)
+{
+	char b[IP_STRLEN];
+
+	c->addr = n->addr;
+	c->prefix = n->len % 128;
+	if (c->prefix)
+		return nat_prefix_check(n, pool_name(c, b), e);
+	if (ip_is_zero(&c->addr) || ip_is_multicast(&c->addr) || ip_is_bcast4(&c->addr) || ip_is_loopback(&c->addr))
+		return err_set(e, -EINVAL, "nat pool %s: give a unicast address", pool_name(c, b));
+	return 0;
+}
+
 static int parse(const struct parse *p, void *data, struct err *e)
 {
 	struct pool_conf *c = data;
 	const struct arg *a;
 	char b[IP_STRLEN];
+	int r;
 
-	c->addr = parse_arg(p, "pool")->ip;
-	ip_print(&c->addr, b);
-	if (ip_is_zero(&c->addr) || ip_is_multicast(&c->addr) || ip_is_bcast4(&c->addr) || ip_is_loopback(&c->addr))
-		return err_set(e, -EINVAL, "nat pool %s: give a unicast address", b);
+	if ((r = parse_outside(c, &parse_arg(p, "pool")->net, e)))
+		return r;
+	pool_name(c, b);
 	if ((a = parse_arg(p, "ports"))) {
 		c->has_ports = true;
 		c->lo = a->range.lo;
@@ -60,13 +115,8 @@ static int parse(const struct parse *p, void *data, struct err *e)
 		if (ip_is4(&c->source.addr) != ip_is4(&c->addr))
 			return err_set(e, -EINVAL, "nat pool %s: its source prefix is of the other family", b);
 	}
-	if ((a = parse_arg(p, "static"))) {
-		c->inside = a->ip;
-		if (ip_is4(&c->inside) != ip_is4(&c->addr) || ip_is_zero(&c->inside) || ip_is_multicast(&c->inside) ||
-		    ip_eq(&c->inside, &c->addr))
-			return err_set(e, -EINVAL,
-				       "nat pool %s: static wants another unicast address of the same family", b);
-	}
+	if ((a = parse_arg(p, "static")) && (r = parse_static(c, &a->net, e)))
+		return r;
 	if ((a = parse_arg(p, "mapping")))
 		c->mapping = choice(a->text, mappings, ARRAY_LEN(mappings));
 	if ((a = parse_arg(p, "filter"))) {
@@ -103,7 +153,7 @@ static void print_key(const void *data, FILE *f)
 	const struct pool_conf *c = data;
 	char b[IP_STRLEN];
 
-	fprintf(f, "nat pool %s", ip_print(&c->addr, b));
+	fprintf(f, "nat pool %s", pool_name(c, b));
 }
 
 static void print_options(const void *data, FILE *f)
@@ -115,8 +165,9 @@ static void print_options(const void *data, FILE *f)
 		fprintf(f, " ports %u-%u", c->lo, c->hi);
 	if (c->port[0])
 		fprintf(f, " port %s", c->port);
+	const struct ipnet inside = inside_of(c);
 	if (!ip_is_zero(&c->inside))
-		fprintf(f, " static %s", ip_print(&c->inside, b));
+		fprintf(f, " static %s", ipnet_print(&inside, b));
 	if (c->has_source)
 		fprintf(f, " source %s", ipnet_print(&c->source, b));
 	if (c->mapping != NAT_EIM)
@@ -140,6 +191,8 @@ static void occupies(const void *data, config_word_fn *fn, void *arg)
 	const struct pool_conf *c = data;
 	char word[80], b[IP_STRLEN];
 
+	if (c->prefix) /* see check_overlaps */
+		return;
 	snprintf(word, sizeof(word), "address %s", ip_print(&c->addr, b));
 	fn(arg, word);
 	if (ip_is_zero(&c->inside))
@@ -159,7 +212,8 @@ static void needs(const void *data, config_word_fn *fn, void *arg)
 	fn(arg, word);
 }
 
-static bool kernel_owns(const struct ipaddr *a)
+/* The first address of the kernel's under 'n'; false: none. */
+static bool kernel_has(const struct ipnet *n, struct ipaddr *which)
 {
 	struct ifaddrs *list = NULL;
 	bool found = false;
@@ -176,10 +230,19 @@ static bool kernel_owns(const struct ipaddr *a)
 			x = ip_from6(&((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr);
 		else
 			continue;
-		found = ip_eq(&x, a);
+		if ((found = ipnet_contains(n, &x)))
+			*which = x;
 	}
 	freeifaddrs(list);
 	return found;
+}
+
+static bool kernel_owns(const struct ipaddr *a)
+{
+	const struct ipnet n = { *a, 128 };
+	struct ipaddr same;
+
+	return kernel_has(&n, &same);
 }
 
 /* Without 'ports': 1024 and up, and on an address of the box the larger part outside the kernel's range. */
@@ -201,6 +264,51 @@ static void default_ports(const struct ipaddr *a, uint16_t *lo, uint16_t *hi)
 		*lo = (uint16_t)(khi + 1);
 }
 
+/* Each outside address has one inside address and is itself inside of nothing. Several prefixes may stand for one inside, each at
+ * its port (RFC 6296 2.4). */
+static int check_overlaps(struct config_tx *tx, const struct pool_conf *c, struct err *e)
+{
+	char a[IP_STRLEN], b[IP_STRLEN];
+	const struct ipnet out = outside_of(c), in = inside_of(c);
+
+	pool_name(c, a);
+	if (ipnet_overlap(&out, &in))
+		return err_set(e, -EINVAL, "nat pool %s: it overlaps its own inside, static %s", a,
+			       ipnet_print(&in, b));
+	for (const struct config_object *o = config_tx_first(tx, &kind_pool); o; o = o->next) {
+		const struct pool_conf *k = (const void *)o->data;
+		const struct ipnet k_out = outside_of(k), k_in = inside_of(k);
+		if (!k->prefix || (k->prefix == c->prefix && ip_eq(&k->addr, &c->addr)))
+			continue;
+		if (ipnet_overlap(&out, &k_out))
+			return err_set(e, -EINVAL, "nat pool %s: it overlaps nat pool %s", a, ipnet_print(&k_out, b));
+		if (ipnet_overlap(&out, &k_in) || ipnet_overlap(&in, &k_out))
+			return err_set(e, -EINVAL,
+				       "nat pool %s: one's outside overlaps the other's inside, of nat pool %s", a,
+				       ipnet_print(&k_out, b));
+		if (k->prefix == c->prefix && ip_eq(&k->inside, &c->inside) && !strcmp(k->port, c->port))
+			return err_set(e, -EINVAL,
+				       "nat pool %s: nat pool %s has the same inside; give each the 'port' it is for",
+				       a, ipnet_print(&k_out, b));
+	}
+	return 0;
+}
+
+static int check_prefix_pool(struct config_tx *tx, const struct pool_conf *c, struct err *e)
+{
+	char a[IP_STRLEN], b[IP_STRLEN];
+	const struct ipnet out = outside_of(c);
+	struct ipaddr own;
+
+	pool_name(c, a);
+	if (ip_is_zero(&c->inside))
+		return err_set(e, -EINVAL,
+			       "nat pool %s: a prefix wants 'static PREFIX', the one inside, of the same length", a);
+	if (kernel_has(&out, &own))
+		config_warn(tx, "nat pool %s: %s is the box's own and is not translated", a, ip_print(&own, b));
+	return check_overlaps(tx, c, e);
+}
+
 static int check(struct config_tx *tx, const void *old, const void *now, struct err *e)
 {
 	const struct pool_conf *c = now;
@@ -216,20 +324,22 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 		return err_set(
 			e, -EINVAL,
 			"nat pool %s: static takes all ports and asks no filter: no option but port goes with it",
-			ip_print(&c->addr, b));
-	if (!ip_is_zero(&c->inside) && kernel_owns(&c->addr))
+			pool_name(c, b));
+	if (!c->prefix && !ip_is_zero(&c->inside) && kernel_owns(&c->addr))
 		return err_set(
 			e, -EINVAL,
 			"nat pool %s: the box has this address itself and needs its ports; 'static' wants another",
-			ip_print(&c->addr, b));
+			pool_name(c, b));
 	if (c->mapping == NAT_APDM && c->has_filter && c->filter != NAT_APDF)
 		return err_set(
 			e, -EINVAL,
 			"nat pool %s: mapping apdm goes with filter apdf, not %s: who shares a port is told apart "
 			"by the remote address and port",
-			ip_print(&c->addr, b), filters[c->filter]);
+			pool_name(c, b), filters[c->filter]);
 	if (config_tx_count(tx, &kind_pool) > NAT_POOLS_MAX)
-		return err_set(e, -ENOSPC, "nat pool %s: more than %d pools", ip_print(&c->addr, b), NAT_POOLS_MAX);
+		return err_set(e, -ENOSPC, "nat pool %s: more than %d pools", pool_name(c, b), NAT_POOLS_MAX);
+	if (c->prefix)
+		return check_prefix_pool(tx, c, e);
 	if (!kernel_owns(&c->addr))
 		return 0;
 	local_port_range(&klo, &khi);
@@ -243,7 +353,7 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 		tx,
 		"nat pool %s: ports %u-%u overlap those the kernel uses on its own address (%u-%u); move the kernel's: "
 		"sysctl -w net.ipv4.ip_local_port_range=\"%u %u\"",
-		ip_print(&c->addr, b), lo, hi, klo, khi,
+		pool_name(c, b), lo, hi, klo, khi,
 		lo - 1024 > 65535 - hi ? 1024
 		: hi < 65535           ? hi + 1u
 				       : 1024u,
@@ -266,9 +376,12 @@ static int apply(const void *old, const void *now, struct err *e)
 	const struct port *port;
 	int r;
 
-	if (!c)
-		return nat_pool_del(&((const struct pool_conf *)old)->addr, e);
+	if (!c) {
+		const struct ipnet gone = outside_of(old);
+		return nat_pool_del_prefix(&gone, e);
+	}
 	struct nat_pool pool = { .addr = c->addr,
+				 .prefix = c->prefix,
 				 .port_lo = c->lo,
 				 .port_hi = c->hi,
 				 .port = -1,
@@ -282,7 +395,7 @@ static int apply(const void *old, const void *now, struct err *e)
 				 .max_sessions = c->max_sessions,
 				 .blocks = c->blocks,
 				 .block_limit = c->block_limit };
-	if (!c->has_ports)
+	if (!c->has_ports && !c->prefix)
 		default_ports(&c->addr, &pool.port_lo, &pool.port_hi);
 	if (c->port[0]) {
 		port = port_by_name(c->port);
@@ -301,21 +414,22 @@ static void notify(const void *old_data, const void *now_data)
 	if (!config_hooks.pool_changed)
 		return;
 	if (old) {
-		struct nat_pool gone = { .addr = old->addr };
+		struct nat_pool gone = { .addr = old->addr, .prefix = old->prefix };
 		config_hooks.pool_changed(false, -1, &gone);
 	}
-	int i = now ? nat_pool_by_addr(&now->addr) : -1;
+	const struct ipnet is = now ? outside_of(now) : (struct ipnet){ .len = 0 };
+	int i = now ? nat_pool_by_prefix(&is) : -1;
 	if (i >= 0)
 		config_hooks.pool_changed(true, i, &nat_pools[i]);
 }
 
 const struct config_kind kind_pool = {
 	.name = "nat pool",
-	.key = "nat pool ADDR",
-	.options = "[ports RANGE] [port NAME] [source PREFIX] [static ADDR] [mapping eim|apdm] [filter eif|adf|apdf] "
+	.key = "nat pool PREFIX",
+	.options = "[ports RANGE] [port NAME] [source PREFIX] [static PREFIX] [mapping eim|apdm] [filter eif|adf|apdf] "
 		   "[rest N:0-3600] "
 		   "[max-ports N:0-65535] [max-sessions N:0-1000000] [blocks N:0-4096] [block-limit N:0-16]",
-	.help = "an outside address that endpoints are masqueraded to",
+	.help = "an outside address that endpoints are masqueraded to, or an IPv6 prefix for another",
 	.size = sizeof(struct pool_conf),
 	.parse = parse,
 	.print_key = print_key,

@@ -206,8 +206,10 @@ static void show_pools(struct out *o)
 		const struct nat_pool *p = &nat_pools[i];
 		if (ip_is_zero(&p->addr))
 			continue;
+		const uint8_t len = p->prefix ? p->prefix : 128;
+		const struct ipnet outside = { p->addr, len }, inside = { p->inside, len };
 		out_row(o);
-		out_ip(o, "address", &p->addr);
+		out_net(o, "address", &outside);
 		out_fmt(o, "ports", "%u-%u", p->port_lo, p->port_hi);
 		out_str(o, "port",
 			p->port >= 0 && p->port < PORTS_MAX && ports[p->port] ? ports[p->port]->conf.name : NULL);
@@ -216,7 +218,7 @@ static void show_pools(struct out *o)
 		else
 			out_str(o, "source", NULL);
 		if (nat_is_static(p))
-			out_ip(o, "static", &p->inside);
+			out_net(o, "static", &inside);
 		else
 			out_str(o, "static", NULL);
 		out_str(o, "mapping", mappings[p->mapping]);

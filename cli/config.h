@@ -80,7 +80,7 @@ struct config_hooks {
 	void (*prefix_changed)(bool added, const struct ipnet *n);
 	void (*tunnels_changed)(void); /* a prefix in a zone came or went: not one that the box itself reaches */
 	void (*pool_changed)(bool added, int index,
-			     const struct nat_pool *pool);             /* deleted: only 'addr' counts, index -1 */
+			     const struct nat_pool *pool); /* deleted: only 'addr' and 'prefix' count, index -1 */
 	void (*service_changed)(bool added, const struct ipaddr *vip); /* added or deleted */
 	void (*vtep_changed)(bool added, const struct vtep *v);
 	/* Opened or closed (port NULL; conf tells which). transit and on-exit are in conf. */

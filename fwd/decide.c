@@ -68,13 +68,21 @@ static bool is_unwanted_error(const struct pkt *p)
 	return (p->flags & (PKT_ICMP_ERROR | PKT_IP6)) == PKT_ICMP_ERROR && (p->l4[0] == 4 || p->l4[0] == 5);
 }
 
+/* Prefixes are translated under any protocol (RFC 6296 1); one without ports has one connection between two addresses. */
+static bool is_under_prefix(const struct decision *d)
+{
+	const struct tuple *t = &d->wire;
+	const int pool = t->proto == PROTO_ICMP || t->proto == PROTO_ICMP6 ? -1 : nat_pool_by_outside(&t->dst);
+	return (pool >= 0 && nat_pools[pool].prefix) || (t->proto != PROTO_ICMP6 && nat_under_prefix(&t->src));
+}
+
 static enum step check_protocol(struct decision *d)
 {
 	const struct pkt *p = d->p;
 	if (is_unwanted_error(p))
 		return decide_drop(d, DROP_CT_UNKNOWN_PROTO);
 	if (p->proto == PROTO_TCP || p->proto == PROTO_UDP || p->proto == PROTO_SCTP ||
-	    p->flags & (PKT_ICMP_ECHO | PKT_ICMP_ERROR))
+	    p->flags & (PKT_ICMP_ECHO | PKT_ICMP_ERROR) || is_under_prefix(d))
 		return STEP_ON;
 	return decide_drop(d, DROP_CT_UNKNOWN_PROTO);
 }
@@ -349,6 +357,10 @@ static void error(struct decision *d, enum icmp_kind kind, uint16_t mtu)
 /* The ICMP error that goes with a drop, if any. */
 static void answer(struct decision *d)
 {
+	if (d->bad_field) { /* RFC 6296 3.7 */
+		error(d, ICMP_BAD_FIELD, d->bad_field);
+		return;
+	}
 	switch (d->drop) {
 	case DROP_TTL:
 		error(d, ICMP_TIME_EXCEEDED, 0);

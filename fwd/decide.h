@@ -78,6 +78,7 @@ struct decision {
 	uint16_t source_dep; /* source validation: counter of the route to the source, 0 = not validated */
 	uint32_t frag;       /* row of a fragment's datagram (tables/frag.h) */
 	bool wait_frag;      /* explain: it would wait for the first fragment */
+	uint8_t bad_field;   /* dropped for it: its offset in the IPv6 header, which the sender is told; 0 = none */
 };
 
 /* Decides about one parsed or unparsed packet and carries it out: forwards, drops, holds or answers it. Owns the frame. */

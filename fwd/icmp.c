@@ -19,6 +19,7 @@ static const struct {
 	[ICMP_HOST_UNREACHABLE] = { 3, 1, 1, 3, ICMP_CLASS_UNREACHABLE },
 	[ICMP_PORT_UNREACHABLE] = { 3, 3, 1, 4, ICMP_CLASS_UNREACHABLE },
 	[ICMP_ADMIN_PROHIBITED] = { 3, 13, 1, 1, ICMP_CLASS_PROHIBITED },
+	[ICMP_BAD_FIELD] = { 12, 0, 4, 0, ICMP_CLASS_PROHIBITED },
 };
 
 uint32_t icmp_host_ifindex;
@@ -144,6 +145,8 @@ static uint32_t write6(uint8_t *h, const struct pkt *p, const struct ipaddr *src
 	i[1] = kinds[kind].code6;
 	if (kind == ICMP_TOO_BIG)
 		wr32(i + 4, MAX(mtu, (uint32_t)QUOTED6_MAX));
+	if (kind == ICMP_BAD_FIELD)
+		wr32(i + 4, mtu);
 	memcpy(i + ICMP_HLEN, p->l3, quote);
 	st16(i + 2, (uint16_t)~csum_fold(csum_add(i, len, csum_pseudo(h + 8, h + 24, 16, PROTO_ICMP6, len))));
 	return IP6_HLEN + len;

@@ -12,6 +12,7 @@ enum icmp_kind {
 	ICMP_HOST_UNREACHABLE,
 	ICMP_PORT_UNREACHABLE,
 	ICMP_ADMIN_PROHIBITED,
+	ICMP_BAD_FIELD, /* parameter problem, IPv6 only */
 	ICMP_KINDS
 };
 
@@ -19,7 +20,8 @@ enum icmp_kind {
 extern uint32_t icmp_host_ifindex;
 
 /* Sends an error about packet 'p' (still whole, still the caller's) to its sender, unless a suppression rule or the worker's
- * token bucket of that class forbids ('set icmp rate'). 'mtu' for ICMP_TOO_BIG. */
+ * token bucket of that class forbids ('set icmp rate'). 'mtu' for ICMP_TOO_BIG; of ICMP_BAD_FIELD it is
+ * the offset of the field. */
 void icmp_error(struct worker *w, const struct pkt *p, enum icmp_kind kind, uint16_t mtu);
 /* The same by way of 'r', for a sender that does not live where its source address does. */
 void icmp_error_by(struct worker *w, const struct pkt *p, enum icmp_kind kind, uint16_t mtu, const struct route *r);

@@ -190,7 +190,10 @@ static void on_address(bool added, const struct ipaddr *a)
 static void on_pool(bool added, int index, const struct nat_pool *p)
 {
 	(void)index;
-	on_address(added, &p->addr);
+	if (p->prefix)
+		steering_dirty(); /* routed to us: nobody asks for its addresses */
+	else
+		on_address(added, &p->addr);
 }
 
 static void on_vtep(bool added, const struct vtep *v)

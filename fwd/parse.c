@@ -169,7 +169,7 @@ enum drop parse_first(struct pkt *p, struct frag_ports *f)
 					    [PROTO_ICMP6] = ICMP_HLEN };
 	const uint8_t *l4 = p->l4;
 	enum drop d;
-	if (!least[p->proto] || p->proto == (p->flags & PKT_IP6 ? PROTO_ICMP : PROTO_ICMP6))
+	if (p->proto == (p->flags & PKT_IP6 ? PROTO_ICMP : PROTO_ICMP6))
 		return DROP_CT_UNKNOWN_PROTO;
 	if (p->l4_len < least[p->proto] || (p->proto == PROTO_TCP && (l4[12] >> 4) * 4u > p->l4_len))
 		return DROP_FRAG_TINY;
@@ -187,6 +187,8 @@ enum drop parse_first(struct pkt *p, struct frag_ports *f)
 		*(request ? &f->sport : &f->dport) = ld16(l4 + 4);
 		return DROP_NONE;
 	}
+	if (!least[p->proto]) /* no ports; whether it may pass is asked behind this */
+		return DROP_NONE;
 	f->sport = ld16(l4);
 	f->dport = ld16(l4 + 2);
 	return DROP_NONE;

@@ -142,12 +142,18 @@ static int compare_services(const void *a, const void *b)
 
 static int add_pools(struct rows *t)
 {
+	const struct steer_val all = { .flags = STEER_ALL };
 	int err = 0;
 	for (unsigned i = 0; i < NAT_POOLS_MAX && !err; i++) {
 		struct steer_val v = { .flags = STEER_POOL, .pool = i };
+		const struct ipnet n = { nat_pools[i].addr, nat_pools[i].prefix };
 		struct fib_result f;
-		if (ip_is_zero(&nat_pools[i].addr))
+		if (ip_is_zero(&n.addr))
 			continue;
+		if (n.len) { /* the next router has it by a route, nobody asks for its addresses */
+			err = push(t, &n, &all);
+			continue;
+		}
 		fib_lookup(&nat_pools[i].addr, 0, &f);
 		if (f.kind != FIB_LOCAL) /* nobody else would answer */
 			v.flags |= STEER_ARP;

@@ -63,10 +63,14 @@ static bool same_end(const struct ipaddr *a, uint16_t ap, const struct ipaddr *b
 	return ap == bp && ip_eq(a, b);
 }
 
-static bool proto_fits(uint8_t proto, bool v6)
+static bool proto_fits(const struct claim *c, bool v6)
 {
-	return proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP ||
-	       proto == (v6 ? PROTO_ICMP6 : PROTO_ICMP);
+	const uint8_t proto = c->conn->proto;
+
+	if (proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP || proto == (v6 ? PROTO_ICMP6 : PROTO_ICMP))
+		return true;
+	/* under translated prefixes, all that has no ports */
+	return v6 && proto != PROTO_ICMP && !(c->fwd.sport | c->fwd.dport | c->rev.sport | c->rev.dport);
 }
 
 static bool state_fits(uint8_t proto, uint8_t state)
@@ -84,8 +88,8 @@ static enum adopt_drop judge_form(const struct claim *c, bool v6)
 
 	if (k->flags & CONN_DEAD) /* somebody was deleting it: nothing is lost */
 		return ADOPT_EXPIRED;
-	if (!proto_fits(k->proto, v6) || !state_fits(k->proto, k->state) || k->fin_seen > 3 ||
-	    k->identity > IDENTITY_MAX || k->dst_identity > IDENTITY_MAX)
+	if (!proto_fits(c, v6) || !state_fits(k->proto, k->state) || k->fin_seen > 3 || k->identity > IDENTITY_MAX ||
+	    k->dst_identity > IDENTITY_MAX)
 		return ADOPT_DAMAGED;
 	if ((uint8_t)c->fwd.zp != k->proto || (uint8_t)c->rev.zp != k->proto || (c->fwd.zp | c->rev.zp) >> 24)
 		return ADOPT_DAMAGED;

@@ -31,21 +31,23 @@ static bool bytes_fit(const struct frag_value *v)
 	return v->got == seen && at * 8 <= PAYLOAD_MAX;
 }
 
-static bool key_fits(const struct frag_key *k, uint8_t proto)
+static bool key_fits(const struct frag_key *k, const struct frag_ports *said)
 {
+	const uint8_t proto = said->proto;
 	const bool v4 = ip_is4(&k->src);
 
 	return v4 == ip_is4(&k->dst) && k->proto == (v4 ? proto : 0) && !(v4 && k->id > UINT16_MAX) && !k->zero &&
 	       !ip_is_zero(&k->src) && !ip_is_multicast(&k->src) &&
 	       (proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP ||
-		proto == (v4 ? PROTO_ICMP : PROTO_ICMP6));
+		proto == (v4 ? PROTO_ICMP : PROTO_ICMP6) ||
+		(!v4 && proto != PROTO_ICMP && !(said->sport | said->dport))); /* of all that has no ports */
 }
 
 static bool take(struct former *remotes, const struct frag_key *k, const struct frag_value *o, uint32_t now_s)
 {
 	struct frag_value v = *o;
 
-	if (v.ports.p.state != FRAG_OPEN || v.created > now_s || v.renamed > 1 || !key_fits(k, v.ports.p.proto) ||
+	if (v.ports.p.state != FRAG_OPEN || v.created > now_s || v.renamed > 1 || !key_fits(k, &v.ports.p) ||
 	    !bytes_fit(&v) || frag_complete(&v) || adopt_in(remotes, o->in, &v.in))
 		return false;
 	v.ports.p.reason = 0;

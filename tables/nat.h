@@ -10,6 +10,7 @@
 
 #include "tables/abi/steer.h"
 #include "tables/gen.h"
+#include "tables/nat_prefix.h"
 #include "tables/table.h"
 
 enum { NAT_POOLS_MAX = STEER_POOLS };
@@ -23,6 +24,7 @@ struct nat_pool {
 	struct ipnet source; /* only for these sources; has_source */
 	bool has_source;
 	struct ipaddr inside; /* static: its only inside address, all protocols and ports both ways; zero: not static */
+	uint8_t prefix; /* static: 'addr' and 'inside' are prefixes of this length (nat_prefix.h); 0: two addresses */
 	uint8_t mapping, filter;
 	uint16_t rest;         /* seconds before a port that came free goes to another inside address; 0 = none */
 	uint32_t max_ports;    /* quota of an inside address; 0 = none */
@@ -91,9 +93,13 @@ void nat_bits_settle(void);
  * ports of it gets its old slot back, so that no port is given twice. Control thread only. */
 int nat_pool_add(const struct nat_pool *conf, struct err *e);
 int nat_pool_del(const struct ipaddr *addr, struct err *e); /* its mappings go with their connections */
-int nat_pool_by_addr(const struct ipaddr *addr);            /* -1 when none */
-/* Pool for a packet from 'src' leaving by engine port 'out': a static one of 'src'; else source and port match, then port, then source, then any, among
- * the pools of the family of 'src'; -1 = none of the family. The longer source prefix wins; among equals each source sticks to
+int nat_pool_del_prefix(const struct ipnet *outside, struct err *e);
+int nat_pool_by_addr(const struct ipaddr *addr); /* -1 when none; prefixes are no addresses */
+int nat_pool_by_prefix(const struct ipnet *outside);
+/* Pool that 'addr' is an outside address of: the pool of that address, else the one whose prefix it is under; -1. */
+int nat_pool_by_outside(const struct ipaddr *addr);
+/* Pool for a packet from 'src' leaving by engine port 'out': a static one of 'src', an address before prefixes; else source and port match, then port, then source, then any, among
+ * the pools of the family of 'src'; -1 = none of the family. The longer source or inside prefix wins; among equals each source sticks to
  * one (RFC 4787 REQ-2). */
 int nat_pool_choose(const struct ipaddr *src, uint32_t out);
 
@@ -138,6 +144,11 @@ const struct nat_key *nat_key_at(uint32_t mapping);
 unsigned nat_pool_of(uint32_t m);
 /* The static pool that translates 'inside' to 'outside' and back, as an index with NAT_STATIC; 0: none does. */
 uint32_t nat_static(const struct ipaddr *inside, const struct ipaddr *outside);
+/* What static pool 'p' translates an address of its inside to, and one of its outside back. */
+enum nat_prefix nat_to_outside(unsigned p, const struct ipaddr *inside, struct ipaddr *outside);
+enum nat_prefix nat_to_inside(unsigned p, const struct ipaddr *outside, struct ipaddr *inside);
+bool nat_is_inside(unsigned p, const struct ipaddr *a); /* of static pool 'p' */
+bool nat_under_prefix(const struct ipaddr *a);          /* inside of any pool that translates prefixes */
 const struct nat_mapping *nat_at(uint32_t mapping);
 
 /* Permits: remote addresses (and ports with APDF; else 'port' is ignored) that a mapping's connections were opened to.

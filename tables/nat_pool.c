@@ -19,6 +19,7 @@ struct nat_pool nat_pools[NAT_POOLS_MAX];
 static struct slot {
 	uint32_t state;      /* written by the control thread; workers look after they read the address */
 	struct ipaddr addr;  /* control thread only */
+	uint8_t prefix;      /* the same */
 	uint64_t removed_at; /* rcu_epoch() */
 } slots[NAT_POOLS_MAX];
 static int n_slots; /* slots ever used: nobody looks further */
@@ -74,13 +75,13 @@ static int give_memory(struct nat_pool *p, unsigned slot)
 }
 
 /* The draining slot of the same address, else an unused one, else one that has drained. */
-static int choose_slot(const struct ipaddr *addr)
+static int choose_slot(const struct ipaddr *addr, uint8_t prefix)
 {
 	int unused = -1, drained = -1;
 
 	for (int i = NAT_POOLS_MAX - 1; i >= 0; i--) {
 		const struct slot *s = &slots[i];
-		if (s->state == SLOT_DRAINING && ip_eq(&s->addr, addr))
+		if (s->state == SLOT_DRAINING && ip_eq(&s->addr, addr) && s->prefix == prefix)
 			return i;
 		if (s->state == SLOT_UNUSED)
 			unused = i;
@@ -90,10 +91,45 @@ static int choose_slot(const struct ipaddr *addr)
 	return unused >= 0 ? unused : drained;
 }
 
+static struct ipnet outside_of(const struct nat_pool *p)
+{
+	return (struct ipnet){ p->addr, p->prefix ? p->prefix : 128 };
+}
+
+static struct ipnet inside_of(const struct nat_pool *p)
+{
+	return (struct ipnet){ p->inside, p->prefix ? p->prefix : 128 };
+}
+
+/* The pool of exactly that address or prefix, -1. */
+static int find(const struct ipnet *n)
+{
+	if (ip_is_zero(&n->addr))
+		return -1;
+	for (int i = 0, end = LOAD_ACQUIRE(&n_slots); i < end; i++)
+		if (ip_eq(&nat_pools[i].addr, &n->addr) && outside_of(&nat_pools[i]).len == n->len &&
+		    LOAD_ACQUIRE(&slots[i].state) == SLOT_ACTIVE)
+			return i;
+	return -1;
+}
+
+/* Two prefixes, of a pool that has some. */
+static int check_prefixes(const struct nat_pool *conf, const char *a, struct err *e)
+{
+	const struct ipnet out = outside_of(conf), in = inside_of(conf);
+	const struct ipaddr m = ip_mask(&out.addr, out.len), n = ip_mask(&in.addr, in.len);
+
+	if (!ip_eq(&m, &out.addr) || !ip_eq(&n, &in.addr) || ip_eq(&m, &n))
+		return err_set(e, -EINVAL, "nat pool %s: bits behind the prefix, or the same prefix inside", a);
+	const int r = nat_prefix_check(&out, a, e);
+	return r ? r : nat_prefix_check(&in, a, e);
+}
+
 static int check_conf(const struct nat_pool *conf, struct err *e)
 {
 	char b[IP_STRLEN];
 	const char *a = ip_print(&conf->addr, b);
+	const struct ipnet out = outside_of(conf);
 
 	if (ip_is_zero(&conf->addr) || ip_is_multicast(&conf->addr) || ip_is_bcast4(&conf->addr))
 		return err_set(e, -EINVAL, "nat pool %s: not an address that a packet may come from", a);
@@ -116,9 +152,9 @@ static int check_conf(const struct nat_pool *conf, struct err *e)
 	if (conf->blocks && numbers.lo > numbers.hi)
 		return err_set(e, -EINVAL, "nat pool %s: no block of %u ports, from a multiple of %u on, is in %u-%u",
 			       a, conf->blocks, conf->blocks, ports.lo, ports.hi);
-	if (nat_pool_by_addr(&conf->addr) >= 0)
+	if (find(&out) >= 0)
 		return err_set(e, -EEXIST, "nat pool %s exists already: delete it first to change it", a);
-	return 0;
+	return conf->prefix ? check_prefixes(conf, a, e) : 0;
 }
 
 int nat_pool_add(const struct nat_pool *conf, struct err *e)
@@ -128,14 +164,15 @@ int nat_pool_add(const struct nat_pool *conf, struct err *e)
 
 	if (r)
 		return r;
-	i = choose_slot(&conf->addr);
+	i = choose_slot(&conf->addr, conf->prefix);
 	if (i < 0)
 		return err_set(e, -ENOSPC,
 			       "nat pool %s: all %d places are taken, some maybe by removed pools with connections",
 			       ip_print(&conf->addr, b), NAT_POOLS_MAX);
 	struct nat_pool *p = &nat_pools[i];
-	const bool back = slots[i].state == SLOT_DRAINING && ip_eq(&slots[i].addr, &conf->addr);
-	if (!back && give_memory(p, (unsigned)i)) {
+	const bool back = slots[i].state == SLOT_DRAINING && ip_eq(&slots[i].addr, &conf->addr) &&
+			  slots[i].prefix == conf->prefix;
+	if (!back && !conf->prefix && give_memory(p, (unsigned)i)) {
 		/* a drained slot stays one: what it has is kept for the next try */
 		return err_set(e, -ENOMEM, "nat pool %s: no memory for its ports", ip_print(&conf->addr, b));
 	}
@@ -150,6 +187,7 @@ int nat_pool_add(const struct nat_pool *conf, struct err *e)
 	p->port_hi = conf->port_hi ? conf->port_hi : PORTS - 1;
 	p->port = conf->port;
 	p->inside = conf->inside;
+	p->prefix = slots[i].prefix = conf->prefix;
 	p->source = conf->source;
 	p->has_source = conf->has_source;
 	p->mapping = conf->mapping;
@@ -171,11 +209,16 @@ int nat_pool_add(const struct nat_pool *conf, struct err *e)
 
 int nat_pool_del(const struct ipaddr *addr, struct err *e)
 {
+	return nat_pool_del_prefix(&(struct ipnet){ *addr, 128 }, e);
+}
+
+int nat_pool_del_prefix(const struct ipnet *outside, struct err *e)
+{
 	char b[IP_STRLEN];
-	int i = nat_pool_by_addr(addr);
+	const int i = find(outside);
 
 	if (i < 0)
-		return err_set(e, -ENOENT, "nat pool %s does not exist", ip_print(addr, b));
+		return err_set(e, -ENOENT, "nat pool %s does not exist", ipnet_print(outside, b));
 	STORE_RELAXED(&slots[i].state, SLOT_DRAINING);
 	/* Pairs with nat_pool_address: who copied a torn address sees the new state. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -200,19 +243,68 @@ void nat_pools_fini(void)
 
 int nat_pool_by_addr(const struct ipaddr *addr)
 {
-	if (ip_is_zero(addr))
-		return -1;
-	for (int i = 0, n = LOAD_ACQUIRE(&n_slots); i < n; i++)
-		if (ip_eq(&nat_pools[i].addr, addr) && LOAD_ACQUIRE(&slots[i].state) == SLOT_ACTIVE)
+	return find(&(struct ipnet){ *addr, 128 });
+}
+
+int nat_pool_by_prefix(const struct ipnet *outside)
+{
+	return find(outside);
+}
+
+int nat_pool_by_outside(const struct ipaddr *addr)
+{
+	const int own = nat_pool_by_addr(addr);
+
+	for (int i = 0, n = own < 0 ? LOAD_ACQUIRE(&n_slots) : 0; i < n; i++) {
+		const struct ipnet out = outside_of(&nat_pools[i]);
+		if (nat_pools[i].prefix && LOAD_ACQUIRE(&slots[i].state) == SLOT_ACTIVE && ipnet_contains(&out, addr))
 			return i;
-	return -1;
+	}
+	return own;
+}
+
+bool nat_is_inside(unsigned p, const struct ipaddr *a)
+{
+	const struct ipnet in = inside_of(&nat_pools[p]);
+	return ipnet_contains(&in, a);
+}
+
+bool nat_under_prefix(const struct ipaddr *a)
+{
+	for (int i = 0, n = LOAD_ACQUIRE(&n_slots); i < n; i++)
+		if (nat_pools[i].prefix && LOAD_ACQUIRE(&slots[i].state) == SLOT_ACTIVE &&
+		    nat_is_inside((unsigned)i, a))
+			return true;
+	return false;
+}
+
+static enum nat_prefix translate(const struct ipaddr *a, const struct ipaddr *from, const struct ipaddr *to,
+				 unsigned prefix, struct ipaddr *out)
+{
+	if (prefix)
+		return nat_prefix_map(a, from, to, prefix, out);
+	*out = *to;
+	return NAT_PREFIX_OK;
+}
+
+enum nat_prefix nat_to_outside(unsigned p, const struct ipaddr *inside, struct ipaddr *outside)
+{
+	return translate(inside, &nat_pools[p].inside, &nat_pools[p].addr, nat_pools[p].prefix, outside);
+}
+
+enum nat_prefix nat_to_inside(unsigned p, const struct ipaddr *outside, struct ipaddr *inside)
+{
+	return translate(outside, &nat_pools[p].addr, &nat_pools[p].inside, nat_pools[p].prefix, inside);
 }
 
 uint32_t nat_static(const struct ipaddr *inside, const struct ipaddr *outside)
 {
-	const int i = nat_pool_by_addr(outside);
-	return i >= 0 && nat_is_static(&nat_pools[i]) && ip_eq(&nat_pools[i].inside, inside) ? NAT_STATIC | (uint32_t)i
-											     : 0;
+	const int i = nat_pool_by_outside(outside);
+	struct ipaddr is;
+
+	if (i < 0 || !nat_is_static(&nat_pools[i]) || nat_to_inside((unsigned)i, outside, &is) != NAT_PREFIX_OK)
+		return 0;
+	return ip_eq(&is, inside) ? NAT_STATIC | (uint32_t)i : 0;
 }
 
 /* The weight of a pool for a source: the highest takes it, so that adding a pool moves only the sources it wins. Not
@@ -256,12 +348,13 @@ int nat_pool_choose(const struct ipaddr *src, uint32_t out)
 		const struct nat_pool *p = &nat_pools[i];
 		if (LOAD_ACQUIRE(&slots[i].state) != SLOT_ACTIVE || ip_is4(&p->addr) != ip_is4(src))
 			continue;
-		if (nat_is_static(p) && !ip_eq(&p->inside, src))
+		if (nat_is_static(p) && !nat_is_inside((unsigned)i, src))
 			continue;
 		if ((p->port >= 0 && (uint32_t)p->port != out) || (p->has_source && !ipnet_contains(&p->source, src)))
 			continue;
-		uint64_t score = (nat_is_static(p) ? 1ull << 42 : 0) | (uint64_t)(p->port >= 0) << 41 |
-				 (uint64_t)p->has_source << 40 | (uint64_t)(p->has_source ? p->source.len : 0) << 32 |
+		const unsigned len = p->has_source ? p->source.len : p->prefix;
+		uint64_t score = (nat_is_static(p) ? 1ull << (p->prefix ? 42 : 43) : 0) |
+				 (uint64_t)(p->port >= 0) << 41 | (uint64_t)p->has_source << 40 | (uint64_t)len << 32 |
 				 weight(src, &p->addr);
 		if (best < 0 || score > best_score) {
 			best_score = score;

@@ -189,7 +189,7 @@ uint32_t nat_ports_taken(const struct nat_pool *pool, enum steer_proto which)
 	const uint32_t lo = LOAD_RELAXED(&pool->port_lo), hi = LOAD_RELAXED(&pool->port_hi);
 	uint32_t n = 0;
 
-	for (uint32_t w = lo / 64; w <= hi / 64 && lo <= hi; w++) {
+	for (uint32_t w = lo / 64; w <= hi / 64 && lo <= hi && !pool->prefix; w++) {
 		uint64_t bits = LOAD_RELAXED(&pool->bits[which][w]);
 		if (w == lo / 64)
 			bits &= ~0ull << (lo % 64);

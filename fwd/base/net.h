@@ -122,6 +122,10 @@ INLINE bool ip_is_bcast4(const struct ipaddr *a)
 /* 'a' with all bits past 'len' cleared */
 struct ipaddr ip_mask(const struct ipaddr *a, unsigned len);
 bool ipnet_contains(const struct ipnet *n, const struct ipaddr *a); /* an IPv4 address is never inside an IPv6 prefix */
+INLINE bool ipnet_overlap(const struct ipnet *a, const struct ipnet *b)
+{
+	return a->len < b->len ? ipnet_contains(a, &b->addr) : ipnet_contains(b, &a->addr);
+}
 INLINE bool mac_eq(const struct mac *a, const struct mac *b)
 {
 	return memcmp(a->b, b->b, 6) == 0;

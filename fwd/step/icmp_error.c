@@ -40,8 +40,8 @@ static bool quote_l4(struct quoted *q, bool v6)
 		else
 			return false;
 		return true;
-	default:
-		return false;
+	default: /* no ports, and known at all by its addresses only */
+		return true;
 	}
 }
 
@@ -156,13 +156,13 @@ static void rewrite_quoted(struct quoted *q, const struct tuple *n, bool v6)
 	memcpy(q->l3 + aoff + alen, n->dst.b + skip, alen);
 	if (!v6)
 		st16(q->l3 + 10, csum_update(ld16(q->l3 + 10), old, new));
-	if (q->l4_len == 0)
+	if (q->l4_len == 0 || !nat_proto_supported(q->t.proto))
 		return;
 	bool icmp = q->t.proto == PROTO_ICMP || q->t.proto == PROTO_ICMP6;
 	unsigned at = q->t.proto == PROTO_TCP ? 16 : q->t.proto == PROTO_UDP ? 6 : 2;
 	bool has_field =
 		q->t.proto != PROTO_SCTP && q->l4_len >= at + 2u && !(q->t.proto == PROTO_UDP && ld16(q->l4 + at) == 0);
-	if (has_field) {
+	if (has_field && (old != new || oldp != newp)) { /* of the two zeroes the one that is there stays */
 		uint16_t c = ld16(q->l4 + at);
 		if (q->t.proto != PROTO_ICMP)
 			c = csum_update(c, old, new);
@@ -223,6 +223,24 @@ static const struct ipaddr *direct_backend(const struct conn *cn, uint32_t r, co
 	if (r & 1 || !(conn_flags(cn) & CONN_SERVICE) || !ip_eq(&key->dst, &sibling->src))
 		return NULL;
 	return &backend_key_at(LOAD_RELAXED(&cn->dnat))->addr;
+}
+
+/* Who sends it, as the side sees it that it goes to: what the quoted packet was sent to, for the end itself and for routers
+ * that are inside as the end is (RFC 5508 REQ-5). Under a prefix such a router has an outside address of its own. */
+static void translate_source(const struct conn *cn, uint32_t r, const struct tuple *key, const struct tuple *sibling,
+			     struct ipaddr *src)
+{
+	const uint32_t out = LOAD_RELAXED(&cn->mapping), in = decide_is_inbound(cn) ? LOAD_RELAXED(&cn->dnat) : 0;
+	const uint32_t m = r & 1 ? in : out, pool = m & ~NAT_STATIC;
+	struct ipaddr own;
+	if (ip_eq(src, &key->src) || m)
+		own = sibling->dst;
+	else
+		own = *src;
+	if (m & NAT_STATIC && nat_pools[pool].prefix && nat_is_inside(pool, src) &&
+	    nat_to_outside(pool, src, &own) != NAT_PREFIX_OK)
+		own = sibling->dst;
+	*src = own;
 }
 
 /* To 'to', in its zone. 'direct': the backend that gets it in IP, or NULL. 'proxied': the connection whose proxy gets it, 0 = none. */
@@ -288,9 +306,7 @@ enum step step_icmp_error(struct decision *d)
 	/* 'sibling' is the quoted packet as we first saw it; its sender is where the error goes */
 	struct ipaddr src = d->wire.src;
 	const struct conn *cn = ct_conn(c, r >> 1);
-	const bool from_inside = r & 1 ? decide_is_inbound(cn) : cn->mapping != 0;
-	if (ip_eq(&src, &key.src) || from_inside)
-		src = sibling.dst; /* the end itself, or an inside router, shows the address the outside knows: RFC 5508 REQ-5 */
+	translate_source(cn, r, &key, &sibling, &src);
 	s = forward(d, &sibling, direct_backend(cn, r, &key, &sibling),
 		    conn_flags(cn) & CONN_PROXY && !(r & 1) ? r >> 1 : 0);
 	if (s != STEP_ON || d->x)

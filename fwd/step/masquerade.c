@@ -11,6 +11,9 @@
 #include "fwd/decide.h"
 #include "tables/ipmasq.h"
 #include "tables/nat.h"
+#include "tables/service.h"
+
+enum { IP6_SRC = 8, IP6_DST = 24 }; /* offsets */
 
 /* The port or id that stands for the inside in a tuple's source. */
 static be16 inside_port(const struct tuple *t)
@@ -23,24 +26,56 @@ static bool from_container(const struct decision *d)
 	return (d->p->in & 0xff000000) == FLOW_IN_ENDPOINT;
 }
 
+/* The pool when 'm' is one that translates a prefix, else NULL. */
+static const struct nat_pool *prefix_pool(uint32_t m)
+{
+	return m & NAT_STATIC && nat_pools[m & ~NAT_STATIC].prefix ? &nat_pools[m & ~NAT_STATIC] : NULL;
+}
+
 /* Of what a mapping translates in the zone that the packet comes from: hairpin. A zone is the inside of its own mappings, and for
- * those of others it is outside. */
+ * those of others it is outside. Behind prefixes the source says it. */
 static bool from_inside(const struct decision *d)
 {
+	if (prefix_pool(d->inmap) && nat_under_prefix(&d->osrc))
+		return true;
 	if (!d->wire.zone || !nat_is_mapping(d->inmap))
 		return from_container(d);
 	return nat_key_at(d->inmap)->zone == d->wire.zone;
+}
+
+/* What prefix translation has no address for (RFC 6296 3.2, 3.7). 'field': offset in the IPv6 header, for who is told. */
+static enum step untranslatable(struct decision *d, enum nat_prefix why, enum drop reason, uint8_t field)
+{
+	if (why == NAT_PREFIX_IID)
+		d->bad_field = field;
+	decide_say(d, "nat", "prefix translation has no address for %s",
+		   why == NAT_PREFIX_IID ? "an interface identifier of all zeros, before or behind, or all ones"
+					 : "subnet ffff (bits 48-63)");
+	return decide_drop(d, reason);
+}
+
+/* The box's or a container's own: of a prefix' addresses those are not translated. */
+static bool is_own(const struct ipaddr *a)
+{
+	struct fib_result f;
+	fib_lookup(a, 0, &f);
+	return f.kind == FIB_LOCAL || endpoint_by_addr(a);
 }
 
 /* One address for another, all protocols and ports; policy says who may come in. */
 static enum step unnat_static(struct decision *d, unsigned pool)
 {
 	char text[IP_STRLEN];
-	const struct ipaddr *inside = &nat_pools[pool].inside;
+	struct ipaddr inside;
+	if (nat_pools[pool].prefix && is_own(&d->wire.dst))
+		return STEP_ON;
+	const enum nat_prefix r = nat_to_inside(pool, &d->wire.dst, &inside);
+	if (r != NAT_PREFIX_OK)
+		return untranslatable(d, r, DROP_NAT_NO_MAPPING, IP6_DST);
 	d->inmap = NAT_STATIC | pool;
 	d->inbound = true;
-	d->odst = d->out.dst = *inside;
-	decide_say(d, "nat", "static to %s", ip_print(inside, text));
+	d->odst = d->out.dst = inside;
+	decide_say(d, "nat", "static to %s", ip_print(&inside, text));
 	return STEP_ON;
 }
 
@@ -48,7 +83,7 @@ enum step step_unnat(struct decision *d)
 {
 	const struct tuple *t = &d->wire;
 	const bool may = d->p->in == FLOW_IN_UPLINK || from_container(d) || t->zone;
-	const int pool = may ? nat_pool_by_addr(&t->dst) : -1;
+	const int pool = may ? nat_pool_by_outside(&t->dst) : -1;
 	if (pool < 0)
 		return STEP_ON;
 	if (nat_is_static(&nat_pools[pool]))
@@ -89,11 +124,13 @@ enum step step_unnat(struct decision *d)
 }
 
 /* As if it went out by the port of the other one's pool, or where its address is routed; when nothing is configured for that,
- * by the same pool unless that has one address only. */
+ * by the same pool unless that has one address only. Out by the prefix that both are under, and back in (RFC 6296 4.3). */
 static int hairpin_pool(const struct decision *d)
 {
 	const int other = (int)nat_pool_of(d->inmap);
 	int32_t port = nat_pools[other].port;
+	if (prefix_pool(d->inmap) && nat_is_inside((unsigned)other, &d->osrc))
+		return other;
 	if (port < 0 && nat_is_static(&nat_pools[other])) {
 		struct fib_result f;
 		fib_lookup(&d->wire.dst, 0, &f);
@@ -109,6 +146,23 @@ static bool leaves_its_zone(const struct decision *d, const struct route *to)
 	return decide_zone_in(d) && decide_zone_in(d) != to->zone;
 }
 
+/* Of what leaves by 'port'. Who is inside by a prefix alone, neither a container nor in a zone, is translated by that alone, and
+ * only on his way out of it. */
+static int choose_pool(struct decision *d, uint16_t port, bool by_prefix)
+{
+	const int pool = nat_pool_choose(&d->osrc, port);
+	const bool prefix = pool >= 0 && nat_pools[pool].prefix;
+	if (pool < 0 || (by_prefix && !prefix)) {
+		decide_say(d, "masquerade", "not translated: no pool of the family for this source and port");
+		return -1;
+	}
+	if (prefix && nat_is_inside((unsigned)pool, &d->odst)) {
+		decide_say(d, "masquerade", "not translated: the destination is under the same inside prefix");
+		return -1;
+	}
+	return pool;
+}
+
 /* Pool this connection should leave by, -1 = untranslated. */
 static int wanted_pool(struct decision *d)
 {
@@ -117,7 +171,7 @@ static int wanted_pool(struct decision *d)
 	const struct route *to = d->reply ? &d->from : &d->to;
 	if (d->inmap && from_inside(d))
 		return hairpin_pool(d);
-	const bool inside = d->src_endpoint || leaves_its_zone(d, to);
+	const bool member = d->src_endpoint || leaves_its_zone(d, to), inside = member || nat_under_prefix(&d->osrc);
 	if (to->kind != ROUTE_PORT || d->inbound || d->proxy_port || (!inside && !d->backend))
 		return -1;
 	if (d->backend && (d->dsr || d->service->conf.keep_client) && !inside) {
@@ -128,10 +182,7 @@ static int wanted_pool(struct decision *d)
 		decide_say(d, "masquerade", "not translated: destination is in ipmasq %s", ipnet_print(&hit, text));
 		return -1;
 	}
-	int pool = nat_pool_choose(&d->osrc, to->port);
-	if (pool < 0)
-		decide_say(d, "masquerade", "not translated: no pool of the family for this source and port");
-	return pool;
+	return choose_pool(d, to->port, !member && !d->backend);
 }
 
 /* What nat_open() said, or would say. */
@@ -177,15 +228,30 @@ static enum step rehearse(struct decision *d, const struct nat_key *k, const str
 	return check_hairpin(d, &outside, m ? nat_at(m)->outside_port : k->inside_port);
 }
 
+/* Of a prefix' addresses those that stand for something else: answers would go there. */
+static bool has_other_use(const struct ipaddr *outside)
+{
+	return nat_pool_by_addr(outside) >= 0 || service_is_vip(outside) || is_own(outside);
+}
+
 static enum step masquerade_static(struct decision *d, int pool)
 {
 	char text[IP_STRLEN];
-	const struct nat_pool *p = &nat_pools[pool];
-	decide_say(d, "masquerade", "static to %s, ports stay", ip_print(&p->addr, text));
-	const enum step s = check_hairpin(d, &p->addr, ntohs(inside_port(&d->wire)));
+	struct ipaddr outside;
+	const enum nat_prefix r = nat_to_outside((unsigned)pool, &d->osrc, &outside);
+	if (r != NAT_PREFIX_OK)
+		return untranslatable(d, r, DROP_NAT_NO_PORT, IP6_SRC);
+	if (nat_pools[pool].prefix && has_other_use(&outside)) {
+		decide_say(d, "masquerade",
+			   "its outside address %s is a pool's, a service's, a container's or the box's own",
+			   ip_print(&outside, text));
+		return decide_drop(d, DROP_NAT_NO_PORT);
+	}
+	decide_say(d, "masquerade", "static to %s, ports stay", ip_print(&outside, text));
+	const enum step s = check_hairpin(d, &outside, ntohs(inside_port(&d->wire)));
 	if (s == STEP_ON) {
 		d->mapping = NAT_STATIC | (uint32_t)pool;
-		d->out.src = p->addr;
+		d->out.src = outside;
 	}
 	return s;
 }
