@@ -79,10 +79,52 @@ static void full_ring(void **state)
 	ports[PORT_FIRST] = NULL;
 }
 
+static struct claim claim_of(const struct ipaddr *want)
+{
+	struct ipaddr a;
+	struct claim c;
+
+	for (uint32_t i = claim_next(0, &a, &c); i; i = claim_next(i, &a, &c))
+		if (ip_eq(&a, want))
+			return c;
+	fail_msg("no such claim");
+	return c;
+}
+
+/* Who has it is whom its own link says so, not we ourselves; he is asked again after ten seconds, and once he has answered often,
+ * every minute. */
+static void whose_word_counts(void **state)
+{
+	static struct port up1 = { .up = true };
+	const struct ipaddr a = ip_from4(htonl(0xcb007101));
+	const struct mac other = { { 2, 0, 0, 0, 0, 0x77 } };
+	const uint64_t now = 1000 * NS_PER_S;
+	struct err e;
+
+	(void)state;
+	up0.mac = (struct mac){ { 2, 0, 0, 0, 0x10, 2 } };
+	ports[PORT_FIRST] = &up0;
+	ports[PORT_FIRST + 1] = &up1;
+	clock_set(now);
+	assert_int_equal(claim_init(&e), 0);
+	claim_begin(&a, true);
+	claim_seen(&a, PORT_FIRST + 1, &other);
+	claim_seen(&a, PORT_FIRST, &up0.mac);
+	assert_int_equal(claim_of(&a).state, CLAIM_ASKING);
+	for (unsigned n = 1; n <= 12; n++) {
+		claim_seen(&a, PORT_FIRST, &other);
+		assert_true(claim_taken(&a) && claim_withheld(&a));
+		assert_int_equal(claim_of(&a).next_ns - now, (n < 10 ? 10 : 60) * NS_PER_S);
+	}
+	claim_fini();
+	ports[PORT_FIRST] = ports[PORT_FIRST + 1] = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(full_ring),
+		cmocka_unit_test(whose_word_counts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

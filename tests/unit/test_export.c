@@ -5,6 +5,7 @@
 
 #include "fwd/base/clock.h"
 #include "fwd/export.h"
+#include "fwd/export_priv.h"
 #include "fwd/export_record.h"
 #include "fwd/replay.h"
 #include "fwd/settings.h"
@@ -400,6 +401,29 @@ static void test_new_decision(void **state)
 	assert_int_equal(export_counted(&ct4, i, 0).packets, 3);
 }
 
+/* Decided anew between the copy and its place in the kernel's table: who did that could not see the place yet. */
+static void test_changed_on_its_way(void **state)
+{
+	const uint16_t dep[4] = { 100, 0, 0, 0 };
+	(void)state;
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		struct ct *c = ct_of(v6);
+		const uint32_t i = link_up(c, 1);
+		for (unsigned changed = 0; changed < 2; changed++) {
+			struct export_pair p = { .conn = i, .v6 = v6 };
+			union export_record k;
+			assert_true(export_record_copy(c, 2 * i, &k));
+			gen_bump(100);
+			if (changed)
+				decide_record(c, 2 * i, FLOW_IN_ENDPOINT | 10, adj_host, dep);
+			assert_true(export_write_record(&p, 0, &k, now_ns));
+			assert_int_equal(kernel_valid(c, kernel_find(c, 2 * i)), !changed);
+			export_table_remove(v6, p.number[0], now_ns);
+			export_totals.records[v6]--;
+		}
+	}
+}
+
 static void test_end_of_connection(void **state)
 {
 	(void)state;
@@ -552,6 +576,7 @@ int main(void)
 		T(test_record, setup),
 		T(test_counts_come_home, setup),
 		T(test_new_decision, setup),
+		T(test_changed_on_its_way, setup),
 		T(test_end_of_connection, setup),
 		T(test_no_expiry_while_offloaded, setup),
 		T(test_quiet_direction_stays, setup),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A record is decided anew by one thread while a worker replays it: each packet leaves by one decision, addresses, ports,
- * checksums and adjacency alike, and so does what the kernel gets a copy of. */
+ * checksums and adjacency alike, and so does what the kernel gets a copy of. And when it must not be replayed at all. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "bench/kit.h"
+#include "fwd/base/clock.h"
 #include "fwd/export_record.h"
 #include "fwd/replay.h"
 #include "fwd/resolve.h"
@@ -235,12 +236,80 @@ static void copied_for_the_kernel(void **state)
 	copy(&families[1]);
 }
 
+/* ---- what must not be replayed ---- */
+
+static bool is_valid(const struct family *f)
+{
+	union record now;
+	record_read(f->ct, f->record, &now);
+	return now.v4.gensum == gen_sum(now.v4.dep);
+}
+
+static void write_way(const struct family *f, const uint16_t dep[4], uint32_t begin)
+{
+	record_write(f->ct, f->record, &f->way[1].out, f->way[1].adj, FLOW_IN_ENDPOINT | KIT_EP_ID, dep, begin);
+}
+
+/* What changed between a decision's first look and its end may have been seen by half of it. */
+static void not_kept_after_a_change(void **state)
+{
+	const struct family *f = &families[0];
+	const uint16_t dep[4] = { 100, 0, 0, 0 };
+	(void)state;
+	const uint32_t begin = gen_begin();
+	write_way(f, dep, begin);
+	assert_true(is_valid(f));
+	gen_bump(200); /* any of them: which one mattered is not known */
+	write_way(f, dep, begin);
+	assert_false(is_valid(f));
+	write_way(f, dep, gen_begin());
+	assert_true(is_valid(f));
+}
+
+/* Another worker may have seen the connection end meanwhile. */
+static void not_kept_at_the_end(void **state)
+{
+	const struct family *f = &families[0];
+	const uint16_t dep[4] = { 0 };
+	struct conn *k = ct_conn(f->ct, f->record >> 1);
+	const struct conn was = *k;
+	(void)state;
+	k->proto = PROTO_TCP;
+	k->state = CT_RST_SEEN;
+	write_way(f, dep, gen_begin());
+	assert_false(is_valid(f));
+	k->state = CT_ESTABLISHED;
+	write_way(f, dep, gen_begin());
+	assert_true(is_valid(f));
+	k->proto = was.proto;
+	k->state = was.state;
+}
+
+/* One that has run out is not replayed although ageing has not come to it yet. */
+static void not_after_its_time(void **state)
+{
+	const struct family *f = &families[0];
+	const uint16_t dep[4] = { 0 };
+	uint8_t b[BOX_FRAME_MAX];
+	(void)state;
+	for (unsigned n = 0; n < 3; n++) {
+		const uint64_t decided = workers[0]->decided;
+		write_way(f, dep, gen_begin());
+		put(f, 1);
+		/* in use, then idle for longer than is let pass unasked, then for too long */
+		clock_set(clock_ns() + (n == 0 ? 1 : n == 1 ? 20 : ct_timeouts[CT_T_UDP_UNREPLIED]) * NS_PER_S);
+		worker_run_once(workers[0]);
+		assert_int_equal(workers[0]->decided - decided, n == 2);
+		assert_true(box_take(up, b) > 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(replayed_ipv4),
-		cmocka_unit_test(replayed_ipv6),
-		cmocka_unit_test(copied_for_the_kernel),
+		cmocka_unit_test(replayed_ipv4),         cmocka_unit_test(replayed_ipv6),
+		cmocka_unit_test(copied_for_the_kernel), cmocka_unit_test(not_kept_after_a_change),
+		cmocka_unit_test(not_kept_at_the_end),   cmocka_unit_test(not_after_its_time),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -83,6 +83,7 @@ static void test_chunks(void **state)
 		{ "hex 06000004", 0x04 },
 		{ "hex 0300000406000004", 0x04 },
 		{ "hex 0000000006000004", 0x10 }, /* a length that cannot be */
+		{ "hex 0000000306000004", 0x10 },
 		{ "hex 0000ffff06000004", 0x10 },
 		{ "hex 060000", 0x10 },
 	};
