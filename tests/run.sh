@@ -4,7 +4,7 @@
 # Suites: lint unit golden guard bpf net fuzz san tsan dpdk. A test is a command: 0 passed, 77 skipped, anything else failed.
 # One line a test, its output in build/log/NAME.log, the end of that shown on failure.
 # -t: only the test called NAME (with or without its suite; NAME:FUNCTION is its program), else those whose name contains NAME.
-# Unit tests come first, alone: some have threads that yield to each other. Then sanitizer, fuzz and clang-tidy runs go
+# Unit tests come first, alone: some have threads that yield to each other. Then lint, sanitizer and fuzz runs go
 # beside the others and are printed after them.
 # Last line: "N passed, M failed, K skipped". Exit 1 on a failure, a skip not in tests/skips.txt, or no test at all.
 set -uo pipefail
@@ -170,7 +170,7 @@ for i in "${!names[@]}"; do
 	selected "${names[$i]}" || continue
 	case ${names[$i]} in
 	unit/*) first+=("$i") ;;
-	lint/tidy | san/* | fuzz/* | tsan/*) back+=("$i") ;;
+	lint/* | san/* | fuzz/* | tsan/*) back+=("$i") ;;
 	*) front+=("$i") ;;
 	esac
 done
