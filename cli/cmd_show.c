@@ -326,7 +326,7 @@ const struct show_table show_tables[] = {
 	{ "routes", "the mirrored kernel routes", show_routes, count_fib },
 	{ "pools", "NAT pools and their ports in use", show_pools, NULL },
 	{ "blocks", "blocks of NAT pools: who has which ports", show_blocks, count_nat_block },
-	{ "addresses", "pool and service addresses on a link: ours, asked for, or another host's", show_addresses,
+	{ "addresses", "pool and service addresses: ours, asked for, another host's, or on no link", show_addresses,
 	  NULL },
 	{ "vteps", "tunnel ends of this box", show_vteps, NULL },
 	{ "offload", "what the kernel forwards by itself, and why not more", show_offload, NULL },

@@ -17,17 +17,26 @@
 #define SELDOM_NS (60 * NS_PER_S)
 enum { MAX_CONFLICTS = 10 };
 
-const char *const claim_state_names[] = { "asking", "own", "taken" };
+const char *const claim_state_names[] = { "asking", "own", "taken", "no-link" };
 
 static struct table claims; /* struct ipaddr -> struct claim */
-static uint32_t n_withheld; /* rows that are not OWN: workers look no further at 0 */
+static uint32_t n_withheld; /* rows that are ASKING or TAKEN: workers look no further at 0 */
 static uint32_t n_announcing;
 static bool dirty;
+static struct {
+	struct mac mac;
+	bool here, up;
+} links[PORTS_MAX];           /* as they were announced on */
+static uint64_t routes;       /* fib_version() that the rows' ports are of */
+static uint64_t next_look_ns; /* at that */
 
 int claim_init(struct err *e)
 {
 	n_withheld = n_announcing = 0;
 	dirty = false;
+	memset(links, 0, sizeof(links));
+	next_look_ns = 0;
+	routes = fib_version();
 	return table_open(&claims, "claims", NAT_POOLS_MAX + table_defs[TABLE_LB].capacity, sizeof(struct ipaddr),
 			  sizeof(struct claim), e);
 }
@@ -42,10 +51,22 @@ static struct claim *at(uint32_t i)
 	return table_value(&claims, i);
 }
 
+static bool is_withheld(int s)
+{
+	return s == CLAIM_ASKING || s == CLAIM_TAKEN;
+}
+
+static bool is_announcing(const struct claim *c)
+{
+	return c->state == CLAIM_OWN && c->asked;
+}
+
 static void set_state(struct claim *c, enum claim_state s)
 {
-	STORE_RELAXED(&n_withheld, n_withheld + (s != CLAIM_OWN) - (c->state != CLAIM_OWN));
+	n_announcing -= is_announcing(c);
+	STORE_RELAXED(&n_withheld, n_withheld + is_withheld(s) - is_withheld(c->state));
 	STORE_RELAXED(&c->state, (uint8_t)s);
+	c->asked = 0;
 }
 
 /* ---- frames: not 0 when a worker's ring is full, by many addresses at one moment ---- */
@@ -132,18 +153,35 @@ static void take(const struct ipaddr *a, struct claim *c, uint64_t now_ns)
 	c->next_ns = now_ns + (announce(c->port, a) ? 0 : ANNOUNCE_NS);
 }
 
+/* Ours and in use, on a link that was down, or on another: announced at once, or it would not be found there. Whoever has it answers
+ * the probe, is told of in the log (claim_seen) and no longer left alone: one of the two must go. */
+static void take_again(const struct ipaddr *a, struct claim *c, uint64_t now_ns)
+{
+	ask(c->port, a);
+	take(a, c, now_ns);
+}
+
+/* On a link that it was not on. */
+static void begin(const struct ipaddr *a, struct claim *c, uint16_t port, uint64_t now_ns)
+{
+	c->port = port;
+	c->conflicts = 0;
+	c->next_ns = 0;
+	if (c->ask)
+		set_state(c, CLAIM_ASKING);
+	else
+		take(a, c, now_ns);
+}
+
 void claim_begin(const struct ipaddr *a, bool ask_first)
 {
 	const uint16_t port = link_of(a);
-	struct claim c = { .port = port, .state = CLAIM_ASKING };
+	const struct claim c = { .state = CLAIM_AWAY, .ask = ask_first };
 	uint32_t i;
-	if (!port || table_find(&claims, a)) /* another port of a service that has it */
+	if (table_find(&claims, a)) /* another port of a service that has it */
 		return;
-	if (table_insert(&claims, SLOT_CONTROL, a, &c, &i) != 0)
-		return;
-	STORE_RELAXED(&n_withheld, n_withheld + 1);
-	if (!ask_first)
-		take(a, at(i), clock_ns());
+	if (table_insert(&claims, SLOT_CONTROL, a, &c, &i) == 0 && port)
+		begin(a, at(i), port, clock_ns());
 }
 
 void claim_dirty(void)
@@ -179,7 +217,6 @@ void claim_seen(const struct ipaddr *a, unsigned port, const struct mac *m)
 	c->other = *m;
 	if (c->state != CLAIM_OWN) {
 		set_state(c, CLAIM_TAKEN);
-		c->asked = 0;
 		c->next_ns = now_ns + (c->conflicts < MAX_CONFLICTS ? AGAIN_NS : SELDOM_NS);
 	} else if (!c->asked && now_ns >= c->next_ns) { /* RFC 5227 2.4 (b): defended, not too often */
 		announce(c->port, a);
@@ -187,38 +224,34 @@ void claim_seen(const struct ipaddr *a, unsigned port, const struct mac *m)
 	}
 }
 
-/* To the link where the address is now: what is another's on one may be free on the next. */
-static void follow(const struct ipaddr *a, struct claim *c)
+/* To the link where the address is now: what is another's on one may be free on the next. Without a link it stays where it was, for
+ * that may come back. */
+static void follow(const struct ipaddr *a, struct claim *c, uint64_t now_ns)
 {
 	const uint16_t port = link_of(a);
-	if (!port || port == c->port)
-		return;
-	c->port = port;
-	if (c->state == CLAIM_OWN)
-		return;
-	set_state(c, CLAIM_ASKING);
-	c->asked = 0;
-	c->conflicts = 0;
+	if (!port && !ports[c->port]) { /* nobody there to have it */
+		set_state(c, CLAIM_AWAY);
+		c->port = 0;
+	} else if (port && port != c->port && c->state != CLAIM_OWN) {
+		begin(a, c, port, now_ns);
+	} else if (port && port != c->port) {
+		c->port = port;
+		take_again(a, c, now_ns);
+	}
 }
 
 static void drop_row(const struct ipaddr *a, struct claim *c)
 {
-	n_announcing -= c->state == CLAIM_OWN && c->asked;
-	set_state(c, CLAIM_OWN);
+	set_state(c, CLAIM_AWAY);
 	table_delete(&claims, SLOT_CONTROL, a);
 }
 
 static void step(const struct ipaddr *a, struct claim *c, uint64_t now_ns)
 {
 	char text[IP_STRLEN];
-	if ((c->state == CLAIM_OWN && !c->asked) || now_ns < c->next_ns)
+	if (!(is_withheld(c->state) || is_announcing(c)) || now_ns < c->next_ns)
 		return;
-	follow(a, c);
-	if (!ports[c->port]) { /* and on no other link: nobody there to have it */
-		drop_row(a, c);
-		return;
-	}
-	if (!ports[c->port]->up)
+	if (!ports[c->port] || !ports[c->port]->up)
 		return;
 	if (!c->asked) {
 		if (ask(c->port, a))
@@ -237,16 +270,61 @@ static void step(const struct ipaddr *a, struct claim *c, uint64_t now_ns)
 	}
 }
 
+static bool is_up(unsigned port)
+{
+	return ports[port] && ports[port]->up;
+}
+
+void claim_link_changed(void)
+{
+	for (unsigned i = PORT_FIRST; i < PORTS_MAX; i++)
+		links[i].up &= is_up(i);
+}
+
+/* Ports that came up or have another MAC since the last look: neighbours know the old way there, if any (RFC 5227 2.1, 2.3, RFC
+ * 4861 7.2.6). A bit for each. '*gone': one is no more. */
+static uint32_t fresh_links(bool *gone)
+{
+	uint32_t fresh = 0;
+	for (unsigned i = PORT_FIRST; i < PORTS_MAX; i++) {
+		const bool up = is_up(i), here = ports[i];
+		fresh |= (uint32_t)(up && !(links[i].up && mac_eq(&links[i].mac, &ports[i]->mac))) << i;
+		*gone |= links[i].here && !here;
+		links[i].here = here;
+		links[i].up = up;
+		if (up)
+			links[i].mac = ports[i]->mac;
+	}
+	return fresh;
+}
+
+static bool routes_changed(uint64_t now_ns)
+{
+	if (routes == fib_version() || now_ns < next_look_ns)
+		return false;
+	routes = fib_version();
+	next_look_ns = now_ns + NS_PER_S;
+	return true;
+}
+
 void claim_tick(uint64_t now_ns)
 {
-	if (!n_withheld && !n_announcing && !dirty)
+	bool moved = routes_changed(now_ns);
+	const uint32_t fresh = fresh_links(&moved);
+	if (!n_withheld && !n_announcing && !dirty && !fresh && !moved)
 		return;
 	for (uint32_t i = table_next(&claims, 0); i; i = table_next(&claims, i)) {
 		const struct ipaddr a = *(const struct ipaddr *)table_key(&claims, i);
-		if (!dirty || is_wanted(&a))
-			step(&a, at(i), now_ns);
-		else
-			drop_row(&a, at(i));
+		struct claim *c = at(i);
+		if (dirty && !is_wanted(&a)) {
+			drop_row(&a, c);
+			continue;
+		}
+		if (moved)
+			follow(&a, c, now_ns);
+		if (fresh >> c->port & 1 && c->state == CLAIM_OWN)
+			take_again(&a, c, now_ns);
+		step(&a, c, now_ns);
 	}
 	dirty = false;
 }
@@ -276,7 +354,7 @@ static int state_of(const struct ipaddr *a)
 
 bool claim_withheld(const struct ipaddr *a)
 {
-	return state_of(a) != CLAIM_OWN;
+	return is_withheld(state_of(a));
 }
 
 bool claim_taken(const struct ipaddr *a)

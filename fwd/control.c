@@ -263,6 +263,7 @@ void control_link(uint32_t ifindex, const char *name, bool present, bool up, uin
 	(void)up;
 	(void)mtu;
 	(void)mac;
+	claim_link_changed();
 	for (uint32_t id = endpoint_next(0); id; id = endpoint_next(id)) {
 		const struct endpoint *ep = endpoint_by_id(id);
 		if (present ? strcmp(ep->device, name) != 0 : ep->ifindex != ifindex)

@@ -46,6 +46,16 @@ ok "and taken once it is free"
 ns out sysctl -qw net.ipv6.conf.all.accept_dad=1 net.ipv6.conf.eth0.accept_dad=1
 nsip out addr add 2001:db8:2::66/64 dev eth0
 need "nsip out addr show dev eth0 | grep -q '2001:db8:2::66.*dadfailed'" 5 "another host finds that it is ours"
+ok "a host that looks for a free address does not get ours"
+
+# neighbours that lost the link hear of it without asking
+ns out sysctl -qw net.ipv4.conf.eth0.arp_accept=1
+nsip out link set eth0 down
+need "[ \"\$(ctl -j show ports name=up1 | jq -r '.[0].up')\" = false ]" 5 "the gateway sees its link go"
+[ -z "$(nsip out neigh show 198.51.100.67 dev eth0)" ] || fail "eth0 still knows where 198.51.100.67 is"
+nsip out link set eth0 up
+need "nsip out neigh show 198.51.100.67 dev eth0 | grep -q $gw_mac" 10 "the address is announced again"
+ok "what is ours is announced again when the link is back"
 ctl del nat pool 198.51.100.67
 need "[ -z \"\$(state 198.51.100.67)\" ]" 5 "a pool that is gone is not claimed"
 balance_check

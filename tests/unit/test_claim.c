@@ -35,6 +35,13 @@ void fib_lookup(const struct ipaddr *dst, uint32_t hash, struct fib_result *r)
 	*r = (struct fib_result){ .kind = FIB_UNICAST, .nh = { .port = PORT_FIRST } };
 }
 
+static uint64_t version;
+
+uint64_t fib_version(void)
+{
+	return version;
+}
+
 static unsigned n_of(enum claim_state s)
 {
 	struct ipaddr a;
