@@ -88,6 +88,15 @@ void affinity_give(const struct ipaddr *client, uint32_t service, uint32_t backe
 		;
 }
 
+void affinity_again(const struct ipaddr *client, uint32_t service, uint32_t backend)
+{
+	const struct affinity_key k = { .client = *client, .service = service };
+	struct affinity *a = find(&k);
+
+	if (a && a->backend == backend)
+		__atomic_fetch_add(&a->live, 1, __ATOMIC_RELAXED);
+}
+
 uint32_t affinity_count(void)
 {
 	return table_count(&rows);

@@ -26,6 +26,8 @@ uint32_t affinity_find(const struct ipaddr *client, uint32_t service, uint32_t t
 /* A connection of the client to 'backend' begins, or ends with its last packet seen at 'seen'. */
 void affinity_take(unsigned slot, const struct ipaddr *client, uint32_t service, uint32_t backend, uint32_t now_s);
 void affinity_give(const struct ipaddr *client, uint32_t service, uint32_t backend, uint32_t seen);
+/* One that ended goes on after all: it counts if the client still sticks to 'backend'. */
+void affinity_again(const struct ipaddr *client, uint32_t service, uint32_t backend);
 uint32_t affinity_count(void);
 uint32_t affinity_next(uint32_t after, struct affinity_key *k, struct affinity *v); /* walk, any thread */
 /* Adoption, before workers run: a row without connections. */

@@ -208,36 +208,46 @@ static void restore(struct conn *c)
 	__atomic_compare_exchange_n(&c->state, &refused, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
+static struct ipaddr client_of(const struct decision *d)
+{
+	struct tuple t;
+	tuple_of_key(d->ct->v6, record_key(d->ct, d->record & ~1u), &t);
+	return t.src;
+}
+
 /* Data after a reset that was none. A connection that somebody deletes stays as it is: it was given back for the last time. */
-static void come_back(struct conn *c)
+static void come_back(const struct decision *d, struct conn *c)
 {
 	uint8_t flags = conn_flags(c);
 	if ((flags & (CONN_LEFT | CONN_DEAD)) != CONN_LEFT)
 		return;
+	const struct ipaddr client = client_of(d);
+	const struct service *s = backend_service(c->dnat);
 	backend_take(c->dnat);
+	if (s && s->conf.affinity)
+		affinity_again(&client, s->id, c->dnat);
 	while ((flags & (CONN_LEFT | CONN_DEAD)) == CONN_LEFT)
 		if (__atomic_compare_exchange_n(&c->flags, &flags, (uint8_t)(flags & ~CONN_LEFT), true,
 						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			return;
-	backend_give(c->dnat);
+	give_backend(c->dnat, &client, d->w->now_s);
 }
 
 /* A closed connection stays for a while, but its backend is rid of it: that is what operators who drain one wait for, and what
  * least connections compares. */
-static void leave_backend(struct decision *d, struct conn *c)
+static void leave_backend(const struct decision *d, struct conn *c)
 {
 	const uint8_t state = LOAD_RELAXED(&c->state);
-	struct tuple t;
 	if (!(conn_flags(c) & CONN_SERVICE))
 		return;
 	if (state != CT_TIME_WAIT && state != CT_RST_SEEN && !(d->dsr && state == CT_CLOSING)) {
-		come_back(c);
+		come_back(d, c);
 		return;
 	}
 	if (__atomic_fetch_or(&c->flags, CONN_LEFT, __ATOMIC_RELAXED) & CONN_LEFT)
 		return;
-	tuple_of_key(d->ct->v6, record_key(d->ct, d->record & ~1u), &t);
-	give_backend(c->dnat, &t.src, d->w->now_s);
+	const struct ipaddr client = client_of(d);
+	give_backend(c->dnat, &client, d->w->now_s);
 }
 
 /* What the TCP machine will say, on a copy. */
