@@ -8,15 +8,15 @@
 
 #include "tables/nat_pool.h"
 
-/* SPINS: bits that a former process left set are nobody's until they are settled. */
+/* SPINS: of one connection, whatever the number of ports it looks at: bits that a former process left set are nobody's until they are
+ * settled, and to wait for each would take some 30 ms. Who takes or releases a port is done after a few. */
 enum { LOOKS = 1024, SPINS = 1000 };
 
-static bool join(struct nat_pool *pool, enum steer_proto which, uint16_t port)
+static bool join(struct nat_pool *pool, enum steer_proto which, uint16_t port, unsigned *spins)
 {
 	uint32_t *n = &pool->sharers[which][port];
-	unsigned spins = 0;
 
-	while (spins < SPINS) {
+	do {
 		if (nat_ref_take(n))
 			return true;
 		if (nat_port_take(pool, which, port)) {
@@ -25,8 +25,8 @@ static bool join(struct nat_pool *pool, enum steer_proto which, uint16_t port)
 		}
 		if (LOAD_ACQUIRE(&pool->owner[which][port]))
 			return false;
-		nat_breathe(&spins); /* taken or released at this moment */
-	}
+		nat_breathe(spins); /* taken or released at this moment */
+	} while (*spins < SPINS);
 	return false;
 }
 
@@ -39,9 +39,10 @@ void nat_port_leave(unsigned p, enum steer_proto which, uint16_t port, uint16_t 
 }
 
 /* The port, -EEXIST: taken for this remote or somebody's own, -ENOSPC. */
-static int try_port(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish, uint16_t port)
+static int try_port(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish, uint16_t port,
+		    unsigned *spins)
 {
-	if (nat_permit_is_shared(p, which, port, wish->to) || !join(&nat_pools[p], which, port))
+	if (nat_permit_is_shared(p, which, port, wish->to) || !join(&nat_pools[p], which, port, spins))
 		return -EEXIST;
 	int err = nat_permit_shared(slot, p, which, port, wish->to);
 	if (err)
@@ -51,7 +52,7 @@ static int try_port(unsigned slot, unsigned p, enum steer_proto which, const str
 
 /* In strides: what was given lies scattered, so a look does not learn from its neighbour. -EEXIST: none that was looked at. */
 static int look(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish,
-		struct nat_range in)
+		struct nat_range in, unsigned *spins)
 {
 	const uint32_t n = in.lo > in.hi ? 0 : in.hi - in.lo + 1;
 	const uint32_t step = n > LOOKS ? 1 + (uint32_t)(wish->random >> 32) % (n - 1) : 1;
@@ -59,19 +60,20 @@ static int look(unsigned slot, unsigned p, enum steer_proto which, const struct 
 	int port = -EEXIST;
 
 	for (unsigned i = 0; i < MIN(n, (uint32_t)LOOKS) && port == -EEXIST; i++, at = (at + step) % n)
-		port = try_port(slot, p, which, wish, (uint16_t)(in.lo + at));
+		port = try_port(slot, p, which, wish, (uint16_t)(in.lo + at), spins);
 	return port;
 }
 
 int nat_port_share_in(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish,
 		      struct nat_range in)
 {
+	unsigned spins = 0;
 	uint32_t released;
 	int port;
 
 	do {
 		released = LOAD_ACQUIRE(&nat_pools[p].released[which]);
-		port = look(slot, p, which, wish, in);
+		port = look(slot, p, which, wish, in, &spins);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		/* as with a port of one's own: all were looked at, and none came free meanwhile */
 	} while (port == -EEXIST && in.hi - in.lo < LOOKS && LOAD_RELAXED(&nat_pools[p].released[which]) != released);

@@ -35,6 +35,41 @@ static void end_one(unsigned slot, uint32_t m, const struct nat_remote *to)
 	nat_unref(slot, m);
 }
 
+static unsigned yields;
+
+int sched_yield(void)
+{
+	__atomic_add_fetch(&yields, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static uint64_t *kept_bits(unsigned pool, enum steer_proto which)
+{
+	static uint64_t bits[STEER_PROTOS][STEER_BITMAP_SIZE / 8];
+	(void)pool;
+	memset(bits[which], 255, sizeof(bits[which]));
+	return bits[which];
+}
+
+/* Right after a crash all bits are nobody's: none is waited for for long, and each can be had once they are settled. */
+static void test_unsettled(void **state)
+{
+	const struct nat_remote to = remote(0, 53);
+	uint32_t m;
+	(void)state;
+	nat_bits_kept = true;
+	nat_set_bits_provider(kept_bits);
+	unsigned p = add_apdm(1024, 65535);
+	struct nat_key k = key_of(p, PROTO_UDP, 1, 5003);
+	yields = 0;
+	assert_int_equal(open_one(0, &k, &to, &m), -ENOSPC);
+	assert_in_range(yields, 1, 10);
+	nat_bits_settle();
+	assert_int_equal(open_one(0, &k, &to, &m), 0);
+	end_one(0, m, &to);
+	assert_int_equal(nat_count(), 0);
+}
+
 /* Every port toward every remote, to the last one. */
 static void test_share(void **state)
 {
@@ -188,6 +223,7 @@ static void test_race(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_unsettled, open_all, close_all),
 		cmocka_unit_test_setup_teardown(test_share, open_all, close_all),
 		cmocka_unit_test_setup_teardown(test_modes, open_all, close_all),
 		cmocka_unit_test_setup_teardown(test_curve, open_all, close_all),
