@@ -29,7 +29,7 @@ struct export_count {
 };
 struct export_count export_counted(const struct ct *c, uint32_t conn, unsigned reply);
 /* "tc", "xdp", or why not: "off", "proto", "state", "one-way" (a direction was never decided), "host", "path" (no kernel program
- * reaches its device), "cold", "full". */
+ * reaches its device), "vtep-port" (into a tunnel over IPv6 whose UDP port sluice_vxlan does not have), "cold", "full". */
 const char *export_state(const struct ct *c, uint32_t conn);
 
 struct export_totals {

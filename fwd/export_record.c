@@ -105,6 +105,14 @@ static uint16_t by_port(const struct replay_conf *conf, const struct adj *a)
 	return REPLAY_BY_TC | (LOAD_RELAXED(&p->flags) & REPLAY_PORT_REDIRECT ? REPLAY_BY_XDP : 0);
 }
 
+/* tc sends over IPv6 by sluice_vxlan, which has one UDP port. */
+static uint16_t by_overlay(const struct replay_conf *conf, const struct adj *a)
+{
+	const uint8_t *dport = a->tmpl + ETH_HLEN_ + IP6_HLEN + 2;
+	return LOAD_RELAXED(&conf->overlay_ifindex) && LOAD_RELAXED(&conf->overlay_port) == ld16(dport) ? REPLAY_BY_TC
+													: 0;
+}
+
 static bool some_port_has_netdev(const struct replay_conf *conf)
 {
 	for (unsigned i = 1; i < REPLAY_PORTS; i++)
@@ -158,10 +166,12 @@ uint16_t export_record_path(const struct replay_conf *conf, uint16_t allowed, ui
 	else if (kind == ADJ_ETH || kind == ADJ_TUNNEL4)
 		can = by_port(conf, a);
 	else if (kind == ADJ_TUNNEL6)
-		can = by_port(conf, a) & REPLAY_BY_XDP;
+		can = by_port(conf, a) & (REPLAY_BY_XDP | by_overlay(conf, a));
 	if (kind == ADJ_ETH && a->port == 0 && !can)
 		*why = to == GATE_PROXY ? "proxy" : "host";
 	can &= by_ingress(conf, in);
+	if (!can && kind == ADJ_TUNNEL6)
+		*why = "vtep-port";
 	if (can && !(can & allowed))
 		*why = "off";
 	can &= allowed;

@@ -107,6 +107,7 @@ static void overlay_off(const char *why)
 {
 	struct err e = { "" };
 	STORE_RELEASE(&conf->overlay_port, 0);
+	STORE_RELEASE(&conf->overlay_ifindex, 0);
 	if ((overlay_port || leftover) && overlay_destroy(loader, &e))
 		log_warn("%s", e.text);
 	overlay_port = 0;
@@ -148,6 +149,7 @@ static void sync_overlay(void)
 	overlay_port = want;
 	leftover = false;
 	overlay_reason[0] = 0;
+	STORE_RELEASE(&conf->overlay_ifindex, info.ifindex);
 	STORE_RELEASE(&conf->overlay_port, htons(want));
 }
 
@@ -242,6 +244,7 @@ int offload_init(struct loader *l, struct err *e)
 	loader = l;
 	conf = area->conf;
 	memset(conf->port, 0, sizeof(conf->port));
+	STORE_RELEASE(&conf->overlay_ifindex, 0);
 	STORE_RELEASE(&conf->overlay_port, 0);
 	leftover = if_nametoindex(OVERLAY_DEVICE) != 0;
 	dirty = true;

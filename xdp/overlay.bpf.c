@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
 /* tc on sluice_vxlan, the kernel's VXLAN device. [from-overlay], ingress: XDP left the frame to the kernel because its inner
  * flow has a record that ends in a container; the kernel took VXLAN off (so that GRO saw it), the inner packet is replayed
- * here. [to-overlay], egress: nothing is sent this way, the engine's templates are put on by whoever replays.
+ * here. [to-overlay], egress: what a replay in tc sends to a node over IPv6, with the tunnel key set; all else is put on by whoever
+ * replays.
  *
  * Both fail closed. The device opens its UDP port on the box, and what comes in without a record was never decided. */
 #define WITH_GATE
@@ -49,6 +50,10 @@ SEC("from-overlay") int from_overlay(struct __sk_buff *skb)
 
 SEC("to-overlay") int to_overlay(struct __sk_buff *skb)
 {
+	if (skb->mark == REPLAY_META) {
+		skb->mark = 0; /* would count in the route to the node */
+		return TC_ACT_OK;
+	}
 	count(&replay_stats, REPLAY_DROP_TO_OVERLAY);
 	return TC_ACT_SHOT;
 }

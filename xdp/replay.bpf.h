@@ -14,6 +14,7 @@
 #define ETH_SIZE 14
 #define TUNNEL4_SIZE 64
 #define TUNNEL6_SIZE 84
+#define TUNNEL6_INNER 70 /* inner Ethernet header */
 #define IP4_SIZE 20
 #define IP6_SIZE 40
 
@@ -295,6 +296,12 @@ static __always_inline int way_find(const struct replay_conf *c, const struct fo
 	return !w->gate && !w->ifindex ? REPLAY_NOT_HERE : REPLAY_OK;
 }
 
+/* Can sluice_vxlan put on this tunnel over IPv6? By the UDP port in its template. */
+static __always_inline int overlay_has(const struct replay_conf *c, const struct adj *a)
+{
+	return c->overlay_ifindex && *(const __be16 *)(a->tmpl + 56) == c->overlay_port;
+}
+
 /* ---- rewrite ---- */
 static __always_inline void write_ip4(struct iphdr *ip, const struct replay_flow4 *f)
 {
@@ -311,10 +318,10 @@ static __always_inline void write_ip6(struct ipv6hdr *ip, const struct replay_fl
 }
 
 /* The bytes in front of the packet: fwd/rewrite.h put_headers(). 'o' has room for them. */
-static __always_inline void write_eth(__u8 *o, const struct adj *a, int v6)
+static __always_inline void write_eth(__u8 *o, const __u8 *eth, int v6)
 {
-	*(__u64 *)o = *(const __u64 *)a->eth;
-	*(__u32 *)(o + 8) = *(const __u32 *)(a->eth + 8);
+	*(__u64 *)o = *(const __u64 *)eth;
+	*(__u32 *)(o + 8) = *(const __u32 *)(eth + 8);
 	*(__be16 *)(o + 12) = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 }
 

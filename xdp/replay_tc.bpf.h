@@ -66,6 +66,28 @@ static __always_inline int tc_make_room(struct __sk_buff *skb)
 	return bpf_skb_adjust_room(skb, TUNNEL4_SIZE - ETH_SIZE, BPF_ADJ_ROOM_MAC, flags);
 }
 
+/* A tunnel over IPv6 is put on by the kernel's VXLAN device, which has the checksum over it right for GSO frames too. Fields of the
+ * template as write_tunnel6() has them. The mark opens [to-overlay]. */
+static __always_inline int tc_tunnel_key6(struct __sk_buff *skb, const struct replay_conf *c, const struct adj *a)
+{
+	const __u8 *t = a->tmpl;
+	struct bpf_tunnel_key k = { .tunnel_id = bpf_ntohl(*(const __be32 *)(t + 66)) >> 8,
+				    .tunnel_tos = (__u8)(t[14] << 4 | t[15] >> 4),
+				    .tunnel_ttl = t[21] };
+
+	if (!overlay_has(c, a))
+		return -1;
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		k.local_ipv6[i] = *(const __u32 *)(t + 22 + 4 * i);
+		k.remote_ipv6[i] = *(const __u32 *)(t + 38 + 4 * i);
+	}
+	if (bpf_skb_set_tunnel_key(skb, &k, sizeof(k), BPF_F_TUNINFO_IPV6))
+		return -1;
+	skb->mark = REPLAY_META;
+	return 0;
+}
+
 /* Rewrites and sends the packet behind 'front' bytes, a constant. */
 static __always_inline int tc_send(struct __sk_buff *skb, const struct plain *s, const struct found *o,
 				   const struct way *w, __u32 front, int v6, int ingress)
@@ -79,7 +101,7 @@ static __always_inline int tc_send(struct __sk_buff *skb, const struct plain *s,
 		write_tunnel4(data, w->adj, s->l3_len, v6 ? bpf_ntohs(*(__be16 *)l3) >> 4 : *(__u8 *)(l3 + 1),
 			      o->outer_port, v6);
 	else if (!w->gate)
-		write_eth(data, w->adj, v6);
+		write_eth(data, w->kind == ADJ_TUNNEL6 ? w->adj->tmpl + TUNNEL6_INNER : w->adj->eth, v6);
 	if (v6)
 		write_ip6(l3, o->f6);
 	else
@@ -105,13 +127,16 @@ static __always_inline int tc_replay_found(struct __sk_buff *skb, const struct r
 		why = o->flags & REPLAY_BY_TC ? way_find(c, o, &w) : REPLAY_NOT_HERE;
 	if (why != REPLAY_OK)
 		return why;
-	if (w.kind == ADJ_TUNNEL6)
-		return REPLAY_NOT_HERE;
 	if (longest > w.adj->mtu)
 		return REPLAY_LONG;
 	/* first of all, since it may fail: the frame is as it was then */
 	if (w.kind == ADJ_TUNNEL4 && tc_make_room(skb))
 		return REPLAY_NOT_HERE;
+	if (w.kind == ADJ_TUNNEL6) {
+		if (tc_tunnel_key6(skb, c, w.adj))
+			return REPLAY_NOT_HERE;
+		w.ifindex = c->overlay_ifindex;
+	}
 	replay_count(o->use, now, n, s->l3_len + (n - 1) * s->head);
 	*verdict = w.kind == ADJ_TUNNEL4 ? tc_send(skb, s, o, &w, TUNNEL4_SIZE, v6, ingress)
 					 : tc_send(skb, s, o, &w, ETH_SIZE, v6, ingress);

@@ -109,7 +109,7 @@ static __always_inline int xdp_send(struct xdp_md *ctx, const struct framing *f,
 		write_ip4((void *)l3, o->f4);
 	/* the bounds are known: for the verifier */
 	if (w->kind == ADJ_ETH)
-		write_eth(data, w->adj, v6);
+		write_eth(data, w->adj->eth, v6);
 	else if (w->kind == ADJ_TUNNEL4 && data + TUNNEL4_SIZE <= end)
 		write_tunnel4(data, w->adj, s->l3_len, tos, o->outer_port, v6);
 	else if (data + TUNNEL6_SIZE <= end)
@@ -173,7 +173,7 @@ static __always_inline int xdp_replay_found(struct xdp_md *ctx, const struct rep
 		*verdict = bpf_redirect(w.ifindex, 0);
 		return REPLAY_XDP;
 	}
-	if (!(o->flags & REPLAY_BY_TC) || w.kind == ADJ_TUNNEL6)
+	if (!(o->flags & REPLAY_BY_TC) || (w.kind == ADJ_TUNNEL6 && !overlay_has(c, w.adj)))
 		return REPLAY_NOT_HERE;
 	if (f->dport && f->dport == c->overlay_port && (me->flags & REPLAY_PORT_STRIP) != REPLAY_PORT_STRIP)
 		return REPLAY_XDP_TO_TC;

@@ -16,8 +16,8 @@
  *   space no grace period, and a program that still holds it takes microseconds.
  * - start and adoption: flags = 0, index zeroed, seeds drawn, then the rest, REPLAY_ON last.
  *
- * changed: outer_port joined both records; tunnels are put on by the template in tc too, never by sluice_vxlan;
- * replay_remote has addresses of both families.
+ * changed: outer_port joined both records; tunnels over IPv4 are put on by the template in tc too; replay_remote has addresses of
+ * both families.
  *
  * What leaves replay is the list of fwd/replay.h; besides, it refuses records idle for REPLAY_IDLE_NS (the connection may have
  * expired: the engine asks) and everything once gen_area.alive_until_ns is over for REPLAY_DEAD_NS. */
@@ -107,7 +107,8 @@ struct replay_flow6 {
  *     are the engine's and no second routing table is asked
  *   ADJ_TUNNEL6: likewise by XDP. The outer checksum covers the payload, which is not read: a finished checksum of L4 makes its
  *     packet add up to the complement of its pseudo header, so what has none is refused, and one that is wrong inside is wrong
- *     outside too. tc refuses: segmentation of GSO frames leaves that checksum as it is
+ *     outside too. tc sends by sluice_vxlan with the template's fields as tunnel key, if that has the VTEP's port: only the
+ *     kernel's own encapsulation makes segmentation sum each piece. Its outer source port is the kernel's, and its routing asked
  *   ADJ_IPIP4, ADJ_IPIP6 (connections whose replies never pass), ADJ_NONE: refused */
 
 /* map replay_conf: memory-mappable array of one. Written by the control thread. */
@@ -135,10 +136,11 @@ struct replay_conf {
 	__u32 buckets;      /* filled in by the loader */
 	__u32 flows;        /* records of each family, number 0 included; filled in by the loader */
 	__u32 host_ifindex; /* sluice_host */
-	/* UDP port of the VTEPs whose frames for containers the kernel decapsulates where an uplink lacks one of REPLAY_PORT_STRIP
-	 * (device sluice_vxlan is up and [from-overlay] on it); 0: none */
+	/* Device sluice_vxlan, up and with its programs on: UDP port of the VTEPs whose frames for containers the kernel decapsulates
+	 * where an uplink lacks one of REPLAY_PORT_STRIP, and whose frames over IPv6 it encapsulates for tc; 0: none */
 	__be16 overlay_port;
-	__u16 pad[3];
+	__u16 pad;
+	__u32 overlay_ifindex;
 	struct replay_port port[REPLAY_PORTS]; /* by engine port index = steer slot; 0, the gate, is unused */
 };
 
@@ -158,6 +160,7 @@ struct replay_remote {
 /* What XDP puts in front of a frame (metadata) that it leaves to [from-netdev], which drops those it can't replay and passes
  * all others. The same for all frames of a connection: GRO merges none whose metadata differ. */
 #define REPLAY_META 0x706c7972u
+/* skb->mark of what tc sends by sluice_vxlan: REPLAY_META too, taken off by [to-overlay]. */
 struct replay_meta {
 	__u32 magic; /* REPLAY_META */
 	__u32 in;    /* FLOW_IN_UPLINK; FLOW_IN_REMOTE | index: VXLAN was taken off */
@@ -182,7 +185,7 @@ enum replay_stat {
 	REPLAY_DROP_WRITE,   /* dropped: a helper failed half-way */
 	REPLAY_DROP_NETDEV,  /* dropped by [from-netdev]: XDP left it to tc, which no longer may */
 	REPLAY_DROP_OVERLAY, /* dropped by [from-overlay]: what it cannot replay does not enter */
-	REPLAY_DROP_TO_OVERLAY, /* dropped by [to-overlay]: nothing leaves by the kernel's VXLAN device */
+	REPLAY_DROP_TO_OVERLAY, /* dropped by [to-overlay]: only replayed frames leave by the kernel's VXLAN device */
 	REPLAY_STATS
 };
 
@@ -238,4 +241,5 @@ static inline __attribute__((always_inline)) __u32 replay_bucket(__u64 hash, __u
 
 _Static_assert(sizeof(struct replay_bucket) == 64 && sizeof(struct replay_use) == 64, "one line");
 _Static_assert(sizeof(struct replay_flow4) == 128 && sizeof(struct replay_flow6) == 192, "whole lines");
+_Static_assert(sizeof(struct replay_conf) == 48 + 8 * REPLAY_PORTS, "no padding");
 _Static_assert(sizeof(struct replay_remote) == 40, "no padding");

@@ -15,6 +15,7 @@
 #include "fwd/export_record.h"
 #include "fwd/gate.h"
 #include "fwd/resolve.h"
+#include "tables/neighbor.h"
 #include "tables/tunnel.h"
 #include "tests/bpf/replay_scenarios.h"
 #include "tests/support/box.h"
@@ -131,6 +132,7 @@ static inline int setup(void **state)
 		table->conf->port[i] = (struct replay_port){ LO, REPLAY_PORT_REDIRECT | REPLAY_PORT_STRIP };
 	table->conf->vtep_ports = vtep_ports;
 	table->conf->overlay_port = htons(8472);
+	table->conf->overlay_ifindex = LO;
 	table->conf->host_ifindex = LO;
 	for (uint32_t id = 10; id <= 11; id++) {
 		struct gate_endpoint ep = { .id = id, .ifindex = LO, .attach = 1 };
@@ -258,6 +260,12 @@ static inline struct replay_remote remote_key(const struct ipaddr *local, const 
 	return k;
 }
 
+/* Does the record lead into a tunnel over IPv6? tc puts that on by sluice_vxlan. */
+static inline bool into_tunnel6(void)
+{
+	return adj_at(number_v6 ? record.v6.adj : record.v4.adj)->kind == ADJ_TUNNEL6;
+}
+
 /* The record of the frame that the engine just replayed, into the kernel's table. */
 static inline void export_record_of(const struct step *s)
 {
@@ -287,6 +295,8 @@ static inline void export_record_of(const struct step *s)
 		record.v4.flags = flags;
 	number = export_table_insert(number_v6, &record, r, real_ns());
 	assert_int_not_equal(number, 0);
+	if (into_tunnel6())
+		table->conf->overlay_port = htons(4789);
 	if (l3 != ETH_HLEN_) {
 		struct ipaddr local = ip_from4(ld32(f.b + 30)), remote = ip_from4(ld32(f.b + 26));
 

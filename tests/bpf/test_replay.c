@@ -3,6 +3,8 @@
  * their answers, IPv4, IPv6, TCP, UDP. */
 #include "tests/bpf/replay_kit.h"
 
+enum { TUNNEL6_FRONT = ETH_HLEN_ + IP6_HLEN + UDP_HLEN + VXLAN_HLEN };
+
 static void equal_bytes(void **state)
 {
 	(void)state;
@@ -33,6 +35,8 @@ static void equal_bytes(void **state)
 			memcpy(want.b, in.b, 6);
 		} else {
 			assert_int_equal(verdict, last->from < 0 ? (int)XDP_REDIRECT : TC_ACT_REDIRECT);
+			if (last->from >= 0 && into_tunnel6()) /* the kernel puts the rest in front */
+				memmove(want.b, want.b + TUNNEL6_FRONT, want.n -= TUNNEL6_FRONT);
 			if (to_gate && gate_stamp_read(want.b, &id) == GATE_ENDPOINT)
 				unstamp(&want);
 			const struct replay_use *u = export_table_use(number_v6, number);

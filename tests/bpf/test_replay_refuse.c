@@ -146,8 +146,20 @@ static void underlay6(void **state)
 	REPLAYED(UP0, TO6(""));
 	REFUSED(UP0, TO6("csum=0 "), REPLAY_UNFINISHED);
 	REFUSED(UP0, TO6("len=20 "), REPLAY_UNFINISHED);
-	export_table_set_flags(false, number, REPLAY_BY_TC); /* never: XDP leaves nothing to tc that tc refuses */
+	export_table_set_flags(false, number, REPLAY_BY_TC); /* XDP leaves nothing to tc that tc refuses */
+	table->conf->overlay_port = htons(8472);
 	REFUSED(UP0, TO6(""), REPLAY_NOT_HERE);
+	table->conf->overlay_port = htons(4789);
+	remove_record();
+	play(scenario("container to IPv6 tunnel"), &want);
+#define CONTAINER_TO6 "ip 10.1.0.10 > 10.5.0.7 | udp 4 > 5 | data 8"
+	REPLAYED(10, CONTAINER_TO6);
+	table->conf->overlay_port = htons(8472); /* the device is another VTEP's */
+	REFUSED(10, CONTAINER_TO6, REPLAY_NOT_HERE);
+	table->conf->overlay_port = htons(4789);
+	table->conf->overlay_ifindex = 0;
+	REFUSED(10, CONTAINER_TO6, REPLAY_NOT_HERE);
+	table->conf->overlay_ifindex = LO;
 	remove_record();
 	play(scenario("uplink to tunnel"), &want);
 	REPLAYED(UP0, "ip 203.0.113.9 > 10.2.0.7 | udp 4 > 5 csum=0 | data 40");

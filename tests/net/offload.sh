@@ -14,6 +14,8 @@ topo_gateway
 	echo "add vtep 2001:db8:1::1 port 4790 vni-mode network"
 	echo "add tunnel 10.6.0.0/24 remote 2001:db8:1::2 vni 301 via 10.6.0.2"
 	echo "add ipcache 10.6.0.0/24 identity 2006 remote 2001:db8:1::2"
+	echo "add vtep 2001:db8:1::1 vni-mode network"
+	echo "add tunnel 10.7.0.0/24 remote 2001:db8:1::2 port 4789 vni 302 via 10.7.0.2"
 	echo "${OFFLOAD_CONF:-}"
 } >"$TMP/conf"
 # node and out reach each other through the box; frames that XDP redirects to a veth need NAPI behind it
@@ -25,6 +27,13 @@ nsip node link set vx6 mtu 1430 up
 addr node vx6 10.6.0.2/24
 nsip node route add 198.51.100.9 via 10.6.0.1
 nsip node neigh add 10.6.0.1 lladdr 02:e9:00:00:00:01 dev vx6
+# and a third, to sluice_vxlan's port; by it go answers to what came by it
+nsip node link add vx7 type vxlan id 302 dstport 4789 local 2001:db8:1::2 remote 2001:db8:1::1 nolearning
+nsip node link set vx7 mtu 1430 up
+addr node vx7 10.7.0.2/24
+nsip node neigh add 10.7.0.1 lladdr 02:e9:00:00:00:01 dev vx7
+nsip node route add 10.1.0.0/24 via 10.7.0.1 table 7
+nsip node rule add from 10.7.0.2 table 7
 addr out eth0 198.51.100.9/32
 nsip out route add 10.6.0.0/24 via 198.51.100.1 src 198.51.100.9
 ns node ethtool -K eth0 gro on
@@ -39,6 +48,7 @@ offloaded() {
 }
 kernel_packets() { ctl -j show offload | jq -r '.[] | select(.name == "'"$1"'") | .value'; }
 rx_bytes() { nsip "$1" -j -s link show dev "$2" | jq '.[0].stats64.rx.bytes'; }
+tx_bytes() { nsip "$1" -j -s link show dev "$2" | jq '.[0].stats64.tx.bytes'; }
 # The device grows by less than 20 kB in 0.1 s: what still comes are retries.
 stalled() {
 	local a b
@@ -137,6 +147,11 @@ check_path c1 2001:db8:2::2 fd01::10 2001:db8:2::2 tc "outside to container by S
 check_path c1 10.2.0.7 10.1.0.10 10.2.0.7 tc "container to VXLAN peer"
 check_path c1 10.2.0.7 10.1.0.10 10.2.0.7 tc "VXLAN peer to container" -R
 check_path c1 fd02::7 fd01::10 fd02::7 tc "container to VXLAN peer, IPv6"
+# the kernel's VXLAN device puts on what goes over IPv6
+before=$(tx_bytes gw sluice_vxlan)
+check_path c1 10.7.0.2 10.1.0.10 10.7.0.2 tc "container to VXLAN peer over IPv6"
+[ $(($(tx_bytes gw sluice_vxlan) - before)) -gt 10000000 ] || fail "sluice_vxlan has sent nothing"
+check_path c1 10.7.0.2 10.1.0.10 10.7.0.2 tc "VXLAN peer over IPv6 to container" -R
 # with GRO on the uplink XDP takes VXLAN off, sluice_vxlan sees nothing; looked at once a second
 ns gw ethtool -K up0 gro on
 stripped() {
@@ -163,6 +178,7 @@ check_path out 10.6.0.2 198.51.100.9 10.6.0.2 xdp "VXLAN peer over IPv6 to uplin
 # the device cannot cut tunnelled frames, nor finish checksums: software does it behind our rewrite
 ns gw ethtool -K up0 tx off tso off tx-udp_tnl-segmentation off >/dev/null
 check_path c1 10.2.0.7 10.1.0.10 10.2.0.7 tc "container to VXLAN peer, offloads off"
+check_path c1 10.7.0.2 10.1.0.10 10.7.0.2 tc "container to VXLAN peer over IPv6, offloads off"
 ns gw ethtool -K up0 tx on tso on tx-udp_tnl-segmentation on >/dev/null
 no_bad_checksums
 

@@ -280,6 +280,18 @@ static void test_path(void **state)
 	assert_int_equal(export_record_path(&conf, both, FLOW_IN_ENDPOINT | 3, adj_host, &why), REPLAY_BY_TC);
 	assert_int_equal(export_record_path(&conf, REPLAY_BY_XDP, FLOW_IN_ENDPOINT | 3, adj_port, &why), 0);
 	assert_string_equal(why, "off");
+	/* over IPv6 tc needs sluice_vxlan, on the VTEP's port */
+	struct adj_tunnel t = { .port = 2, .remote.b[0] = 0xfd, .local.b[0] = 0xfd, .dport = 4789, .link_mtu = 1500 };
+	uint32_t adj6 = adj_alloc(&e);
+	adj_set_tunnel(adj6, &t);
+	conf.overlay_ifindex = 7;
+	conf.overlay_port = htons(8472);
+	assert_int_equal(export_record_path(&conf, both, FLOW_IN_ENDPOINT | 3, adj6, &why), 0);
+	assert_string_equal(why, "vtep-port");
+	conf.overlay_port = htons(4789);
+	assert_int_equal(export_record_path(&conf, both, FLOW_IN_UPLINK, adj6, &why), both);
+	assert_int_equal(export_record_path(&conf, both, FLOW_IN_ENDPOINT | 3, adj6, &why), REPLAY_BY_TC);
+	conf.overlay_ifindex = conf.overlay_port = 0;
 	conf.port[2].flags &= ~(uint32_t)REPLAY_PORT_NETDEV;
 	conf.port[3].flags = 0;
 	assert_int_equal(export_record_path(&conf, both, FLOW_IN_UPLINK, adj_box, &why), 0);
