@@ -241,6 +241,14 @@ static bool is_encapsulation(const struct decision *d)
 	return false;
 }
 
+/* Most addresses of an outside prefix stand for no network inside: what comes for those must not go back out, by the default
+ * route, with an inside address. */
+static bool leads_back_out(const struct decision *d)
+{
+	return d->inmap & NAT_STATIC && d->p->in == FLOW_IN_UPLINK && d->to.port == d->p->port &&
+	       !nat_under_prefix(&d->osrc);
+}
+
 /* May the packet go that way at all? */
 static enum step check_way(struct decision *d)
 {
@@ -250,6 +258,10 @@ static enum step check_way(struct decision *d)
 		return decide_drop(d, r->no_tunnel ? DROP_NO_TUNNEL : r->refused ? r->refused : DROP_UNROUTABLE);
 	if (r->kind == ROUTE_HOST && p->in == FLOW_IN_HOST)
 		return decide_drop(d, DROP_UNROUTABLE); /* the kernel would send it straight back */
+	if (r->kind == ROUTE_PORT && leads_back_out(d)) {
+		decide_say(d, "route", "the inside address leads out by the port that this came in by");
+		return decide_drop(d, DROP_UNROUTABLE);
+	}
 	if (r->kind == ROUTE_PORT && p->in == FLOW_IN_UPLINK && !d->backend &&
 	    !(ports[r->port] && ports[r->port]->conf.transit)) {
 		decide_say(d, "route", "from uplink to uplink needs transit on at the port it leaves by");

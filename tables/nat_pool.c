@@ -22,7 +22,8 @@ static struct slot {
 	uint8_t prefix;      /* the same */
 	uint64_t removed_at; /* rcu_epoch() */
 } slots[NAT_POOLS_MAX];
-static int n_slots; /* slots ever used: nobody looks further */
+static int n_slots;         /* slots ever used: nobody looks further */
+static uint32_t n_prefixes; /* pools that have some: at 0 nobody looks for them */
 static uint64_t *(*bits_provider)(unsigned pool, enum steer_proto which);
 
 void nat_set_bits_provider(uint64_t *(*fn)(unsigned pool, enum steer_proto which))
@@ -199,6 +200,7 @@ int nat_pool_add(const struct nat_pool *conf, struct err *e)
 	if (!back)
 		nat_refusals_forget((unsigned)i);
 	p->addr = slots[i].addr = conf->addr;
+	STORE_RELAXED(&n_prefixes, n_prefixes + (p->prefix != 0));
 	STORE_RELEASE(&slots[i].state, SLOT_ACTIVE);
 	STORE_RELEASE(&n_slots, MAX(n_slots, i + 1));
 	gen_bump_extra();
@@ -219,6 +221,7 @@ int nat_pool_del_prefix(const struct ipnet *outside, struct err *e)
 
 	if (i < 0)
 		return err_set(e, -ENOENT, "nat pool %s does not exist", ipnet_print(outside, b));
+	STORE_RELAXED(&n_prefixes, n_prefixes - (nat_pools[i].prefix != 0));
 	STORE_RELAXED(&slots[i].state, SLOT_DRAINING);
 	/* Pairs with nat_pool_address: who copied a torn address sees the new state. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -237,6 +240,7 @@ void nat_pools_fini(void)
 		slots[i] = (struct slot){ .state = SLOT_UNUSED };
 	}
 	n_slots = 0;
+	n_prefixes = 0;
 }
 
 /* ---- choice ---- */
@@ -255,7 +259,7 @@ int nat_pool_by_outside(const struct ipaddr *addr)
 {
 	const int own = nat_pool_by_addr(addr);
 
-	for (int i = 0, n = own < 0 ? LOAD_ACQUIRE(&n_slots) : 0; i < n; i++) {
+	for (int i = 0, n = own < 0 && LOAD_RELAXED(&n_prefixes) ? LOAD_ACQUIRE(&n_slots) : 0; i < n; i++) {
 		const struct ipnet out = outside_of(&nat_pools[i]);
 		if (nat_pools[i].prefix && LOAD_ACQUIRE(&slots[i].state) == SLOT_ACTIVE && ipnet_contains(&out, addr))
 			return i;
@@ -271,7 +275,7 @@ bool nat_is_inside(unsigned p, const struct ipaddr *a)
 
 bool nat_under_prefix(const struct ipaddr *a)
 {
-	for (int i = 0, n = LOAD_ACQUIRE(&n_slots); i < n; i++)
+	for (int i = 0, n = LOAD_RELAXED(&n_prefixes) ? LOAD_ACQUIRE(&n_slots) : 0; i < n; i++)
 		if (nat_pools[i].prefix && LOAD_ACQUIRE(&slots[i].state) == SLOT_ACTIVE &&
 		    nat_is_inside((unsigned)i, a))
 			return true;

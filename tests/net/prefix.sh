@@ -34,6 +34,30 @@ iperf out $C1 -R
 	fail "the kernel replayed nothing: $(ctl show offload)"
 ok "sent as $C1, without mappings, and replayed by the kernel"
 
+# the box's own address under the prefix stays its own
+addr gw up1 2001:db8:77::1/128
+need "ctl -j show routes | jq -e 'map(select(.prefix == \"2001:db8:77::1\" and .kind == \"local\")) | length > 0'" 5 \
+	"the box's address in the FIB mirror"
+ping_ok out 2001:db8:77::1
+
+# a network behind a port, no containers
+ns_add lan
+veth_pair gw up2 lan eth0
+addr gw up2 fd01:0:0:7::1/64
+addr lan eth0 fd01:0:0:7::7/64
+nsip lan -6 route add default via fd01:0:0:7::1
+ctl set port up1 transit on
+ctl add port up2 device up2 transit on
+LAN=2001:db8:77:ced8::7
+ping_ok lan $OUT
+ping_ok out $LAN
+fetch lan "[$OUT]"
+fetch lan "[$C1]"
+[ "$(ctl -j show ct reply_dst=$LAN dst=$OUT | jq length)" -gt 0 ] || fail "lan did not leave as $LAN: $(ctl show ct)"
+[ "$(ctl -j show ct reply_dst=$LAN dst=$C1 | jq length)" -gt 0 ] || fail "lan did not come to c1 as $LAN: $(ctl show ct)"
+ping_no out 2001:db8:77:1234::1
+ok "a network behind a port leaves as $LAN"
+
 # hairpin: who sees whom
 ping_ok c2 $C1
 fetch c2 "[$C1]"
