@@ -11,15 +11,40 @@
 struct gen_conf {
 	__u64 sent, first_ns, last_ns, turn; /* turn: 1/1024 ns */
 	__u32 interval;                      /* between frames, 1/1024 ns; 0: no pace */
-	__u32 ifindex, flow_mask, hot_mask, random, peer, reply, imix;
-	__u8 header[64];
+	__u32 ifindex, flow_mask, hot_mask, random, peer, reply, imix, vxlan;
+	__u8 header[96];
 };
+#define OUTER 50 /* Ethernet, IPv4, UDP, VXLAN */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct gen_conf);
 } conf SEC(".maps");
+
+/* What differs from frame to frame, in a plain frame at 'p'. */
+static __always_inline void write_inner(const struct gen_conf *c, void *p, __u32 len, __u32 flow)
+{
+	struct iphdr *ip = p + 14;
+	struct udphdr *udp = p + 34;
+	__u32 peer = c->peer + (flow >> 14), port = bpf_htons(0x4000 | (flow & 0x3fff));
+
+	if (c->reply) {
+		ip->saddr = bpf_htonl(peer);
+		udp->dest = port;
+	} else {
+		ip->daddr = bpf_htonl(peer);
+		udp->source = port;
+	}
+	ip->tot_len = bpf_htons(len - 14);
+	udp->len = bpf_htons(len - 34);
+	/* header checksum: the fields that are constant here (ver 4, DF, TTL 64, UDP), length, both addresses */
+	__u32 src = bpf_ntohl(ip->saddr), dst = bpf_ntohl(ip->daddr);
+	__u32 s = 0x4500 + len - 14 + 0x4000 + 0x4011 + (src >> 16) + (src & 0xffff) + (dst >> 16) + (dst & 0xffff);
+	s = (s & 0xffff) + (s >> 16);
+	s = (s & 0xffff) + (s >> 16);
+	ip->check = bpf_htons((__u16)~s);
+}
 
 SEC("xdp") int gen(struct xdp_md *ctx)
 {
@@ -51,28 +76,19 @@ SEC("xdp") int gen(struct xdp_md *ctx)
 		len = want;
 	}
 	void *p = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct iphdr *ip = p + 14;
-	struct udphdr *udp = p + 34;
-	if ((void *)(udp + 1) > end)
-		return XDP_DROP;
-	__builtin_memcpy(p, c->header, 42);
-	__u32 flow = x & (x >> 22 < 922 ? c->hot_mask : c->flow_mask), peer = c->peer + (flow >> 14),
-	      port = bpf_htons(0x4000 | (flow & 0x3fff));
-	if (c->reply) {
-		ip->saddr = bpf_htonl(peer);
-		udp->dest = port;
+	__u32 flow = x & (x >> 22 < 922 ? c->hot_mask : c->flow_mask);
+	if (c->vxlan) {
+		if (p + OUTER + 42 > end)
+			return XDP_DROP;
+		__builtin_memcpy(p, c->header, OUTER + 42);
+		*(__u16 *)(p + 34) = bpf_htons(0xc000 | (flow & 0x3fff)); /* RFC 7348 5; the outer checksum is 0 */
+		write_inner(c, p + OUTER, len - OUTER, flow);
 	} else {
-		ip->daddr = bpf_htonl(peer);
-		udp->source = port;
+		if (p + 42 > end)
+			return XDP_DROP;
+		__builtin_memcpy(p, c->header, 42);
+		write_inner(c, p, len, flow);
 	}
-	ip->tot_len = bpf_htons(len - 14);
-	udp->len = bpf_htons(len - 34);
-	/* header checksum: the fields that are constant here (ver 4, DF, TTL 64, UDP), length, both addresses */
-	__u32 src = bpf_ntohl(ip->saddr), dst = bpf_ntohl(ip->daddr);
-	__u32 s = 0x4500 + len - 14 + 0x4000 + 0x4011 + (src >> 16) + (src & 0xffff) + (dst >> 16) + (dst & 0xffff);
-	s = (s & 0xffff) + (s >> 16);
-	s = (s & 0xffff) + (s >> 16);
-	ip->check = bpf_htons((__u16)~s);
 	c->sent++;
 	return bpf_redirect(c->ifindex, 0);
 }

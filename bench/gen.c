@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* gen OBJECT DEVICE FLOWS[/HOT] DST-MAC [LENGTH|imix [PPS [REPLY-TO [PEER]]]]: UDP frames out of a veth until a signal, PPS a
+/* gen OBJECT DEVICE FLOWS[/HOT] DST-MAC [LENGTH|imix|vxlan [PPS [REPLY-TO [PEER]]]]: UDP frames out of a veth until a signal, PPS a
  * second or (0) as fast as one core makes them; at its end it prints 'sent N seconds S'. LENGTH is without FCS; imix: 60, 590 and 1514, 7:4:1.
  * FLOWS is a power of two; flow f goes from 10.0.0.1 port 0x4000 | f % 16 Ki to 10.200.0.1 + f / 16 Ki port 5001, in random
  * order, no UDP checksum; with HOT nine of ten frames are of the first HOT flows. REPLY-TO: the answers instead, to that address
- * (10.0.0.1, or what it was translated to), PEER in place of 10.200.0.1.
+ * (10.0.0.1, or what it was translated to), PEER in place of 10.200.0.1. vxlan: frames of 60 bytes, from 10.3.0.9 and to MAC
+ * 02:00:00:00:20:02, in VXLAN of VNI 300 from 10.0.0.1 to 10.0.0.254 port 4789.
  * By BPF_PROG_TEST_RUN with live frames: no socket, no copy, so it outruns what it measures. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -19,9 +20,10 @@
 
 struct gen_conf {
 	uint64_t sent, first_ns, last_ns, turn;
-	uint32_t interval, ifindex, flow_mask, hot_mask, random, peer, reply, imix;
-	uint8_t header[64];
+	uint32_t interval, ifindex, flow_mask, hot_mask, random, peer, reply, imix, vxlan;
+	uint8_t header[96];
 };
+enum { OUTER = 50 }; /* Ethernet, IPv4, UDP, VXLAN */
 
 static volatile sig_atomic_t stop;
 
@@ -51,21 +53,39 @@ static void build(uint8_t *f, const struct mac *dst, unsigned len, const struct 
 	wr16(f + 38, (uint16_t)(len - 34));
 }
 
+/* Puts the outer headers in front of what is there: 'len' bytes with them. */
+static void wrap(uint8_t *h, unsigned len)
+{
+	uint8_t *outer = h, *inner = h + OUTER;
+	memmove(inner, h, 42);
+	memcpy(inner, (uint8_t[]){ 2, 0, 0, 0, 0x20, 2 }, 6);
+	memcpy(inner + 26, (uint8_t[]){ 10, 3, 0, 9 }, 4);
+	wr16(outer + 16, (uint16_t)(len - 14));
+	memcpy(outer + 30, (uint8_t[]){ 10, 0, 0, 254 }, 4);
+	st16(outer + 24, (uint16_t)~csum_fold(csum_add(outer + 14, 20, 0)));
+	wr16(outer + 36, 4789);
+	wr16(outer + 38, (uint16_t)(len - 34));
+	memcpy(outer + 42, (uint8_t[]){ 8, 0, 0, 0, 0, 300 >> 8, 300 & 0xff, 0 }, 8);
+}
+
 int main(int argc, char **argv)
 {
 	uint8_t frame[1514] = { 0 };
 	struct mac dst;
 	uint32_t zero = 0;
 	struct ipaddr reply_to, peer;
-	const bool reply = argc > 7, imix = argc > 5 && strcmp(argv[5], "imix") == 0;
+	const bool reply = argc > 7, imix = argc > 5 && strcmp(argv[5], "imix") == 0,
+		   vxlan = argc > 5 && strcmp(argv[5], "vxlan") == 0;
 	if (argc < 5 || !mac_parse(argv[4], &dst) || (reply && !ip_parse(argv[7], &reply_to)) ||
 	    !ip_parse(argc > 8 ? argv[8] : "10.200.0.1", &peer)) {
-		fprintf(stderr, "usage: gen OBJECT DEVICE FLOWS[/HOT] DST-MAC [LENGTH|imix [PPS [REPLY-TO [PEER]]]]\n");
+		fprintf(stderr,
+			"usage: gen OBJECT DEVICE FLOWS[/HOT] DST-MAC [LENGTH|imix|vxlan [PPS [REPLY-TO [PEER]]]]\n");
 		return 2;
 	}
 	const char *slash = strchr(argv[3], '/');
 	const unsigned flows = (unsigned)atoi(argv[3]), hot = slash ? (unsigned)atoi(slash + 1) : flows,
 		       len = imix       ? 1514
+			     : vxlan    ? OUTER + 60
 			     : argc > 5 ? (unsigned)atoi(argv[5])
 					: 60;
 	const double pps = argc > 6 ? atof(argv[6]) : 0;
@@ -81,8 +101,11 @@ int main(int argc, char **argv)
 			      .peer = ntohl(peer.w[3]),
 			      .interval = pps > 0 ? (uint32_t)(1024e9 / pps) : 0,
 			      .reply = reply,
-			      .imix = imix };
+			      .imix = imix,
+			      .vxlan = vxlan };
 	build(frame, &dst, len, reply ? &reply_to : NULL);
+	if (vxlan)
+		wrap(frame, len);
 	memcpy(c.header, frame, sizeof(c.header));
 	const int map = bpf_object__find_map_fd_by_name(o, "conf");
 	bpf_map_update_elem(map, &zero, &c, BPF_ANY);

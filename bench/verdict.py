@@ -45,6 +45,8 @@ def peers():
             line(f"new connections a second, {c}, sluice : {other}", value(f"conns-{c}", "sluice", 1048576, "conns"), value(f"conns-{c}", other, 1048576, "conns"))
         for m in ("ndr", "mpps"):
             line(f"into VXLAN, {m}, sluice : {other}", value("io-encap", "sluice", 1024, m, 64), value("io-encap", other, 1024, m, 64))
+            for who in ("sluice", "replay"):
+                line(f"out of VXLAN, {m}, {who} : {other}", value("io-decap", who, 1024, m, "vxlan"), value("io-decap", other, 1024, m, "vxlan"))
 
 
 def kernel():

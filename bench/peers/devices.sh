@@ -7,7 +7,7 @@
 
 GEN_MAC=02:00:00:00:00:02 # of up0
 
-# One function a system: up CASE FLOWS; down. CASE: forward, ct (policy and connections), snat, encap (connections, into VXLAN).
+# One function a system: up CASE FLOWS; down. CASE: forward, ct (policy and connections), snat, encap (connections, into VXLAN), decap (out of it).
 # sluice translates what comes in by an uplink when it is for a service: 10.200.0.N is one with 20.1.0.N behind it.
 sluice_up() {
 	local n
@@ -30,6 +30,10 @@ sluice_up() {
 			echo "add vtep 20.0.0.254 port 4789 vni-mode network"
 			echo "add tunnel 10.200.0.0/16 remote 20.0.0.2 vni 300 mac 02:00:00:00:20:01"
 		}
+		[ "$1" != decap ] || {
+			echo "add vtep 10.0.0.254 port 4789 vni-mode network"
+			echo "add tunnel 10.3.0.0/16 remote 10.0.0.1 vni 300 mac 02:00:00:00:20:01"
+		}
 	} >"$LOG/sluice.conf"
 	start_bg_ns gw sluiced nice -n -15 taskset -c 1 "$B/sluiced" -n "$NAME" -s "$SOCK" -c "$LOG/sluice.conf"
 	need "ctl show version" 20 "sluiced answers"
@@ -50,14 +54,28 @@ kernel_up() {
 		nsip gw neigh replace 10.3.0.2 lladdr 02:00:00:00:20:01 dev vx1 nud permanent
 		nsip gw route replace 10.200.0.0/16 via 10.3.0.2
 	}
+	[ "$1" != decap ] || {
+		topo_vxlan gw vx1 10.0.0.254 10.0.0.1
+		nsip gw link set vx1 address 02:00:00:00:20:02
+		addr gw vx1 10.3.0.1/24
+	}
 }
 kernel_down() { :; }
 testpmd_up() { testpmd_start "$DPDK_MEMORY"; }
 testpmd_down() { testpmd_stop; }
 ovs_up() {
-	local out=br0
+	local out=br0 in=br0
 	ovs_start gw FLOWS_OFF=1
-	vs add-port br0 pin -- set Interface pin type=dpdk options:dpdk-devargs=net_af_xdp0,iface=up0 ofport_request=10
+	[ "$1" != decap ] || {
+		in=br1
+		vs add-br br1 -- set bridge br1 datapath_type=netdev other_config:hwaddr=$GEN_MAC
+		nsip gw addr flush dev up0
+		addr gw br1 10.0.0.254/24
+		nsip gw link set br1 up
+		nsip gw link set br0 up
+		nsip gw neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev br1 nud permanent
+	}
+	vs add-port $in pin -- set Interface pin type=dpdk options:dpdk-devargs=net_af_xdp0,iface=up0 ofport_request=10
 	[ "$1" != encap ] || {
 		out=br1
 		vs add-br br1 -- set bridge br1 datapath_type=netdev other_config:hwaddr=02:00:00:00:00:03
@@ -77,13 +95,19 @@ ovs_up() {
 		ovs_rules ct 10 12
 		return
 	}
+	[ "$1" != decap ] || {
+		vs add-port br0 vx -- set Interface vx type=vxlan options:remote_ip=10.0.0.1 options:key=300 ofport_request=12
+		need "oa ovs/route/show | grep -q 10.0.0.0/24" 10 "OVS's tunnel route"
+		ovs_rules ct 12 11
+		return
+	}
 	ovs_rules "$1" 10 11
 }
 ovs_down() { ovs_stop; }
 
-gen_start() { # NAME NS DEVICE FLOWS[/HOT] MAC FRAME PPS [REPLY-TO [PEER]]
+gen_start() { # NAME NS DEVICE FLOWS[/HOT] MAC FRAME|imix|vxlan PPS [REPLY-TO [PEER]]
 	local frame=$6
-	[ "$frame" = imix ] || frame=$((frame - 4))
+	[[ $frame == [iv]* ]] || frame=$((frame - 4))
 	: >"$LOG/$1.log"
 	start_bg_ns "$2" "$1" nice -n -15 taskset -c 0 "$B/bench/gen" "$TMP/gen.o" "$3" "$4" "$5" "$frame" "$7" "${@:8}"
 }
@@ -132,24 +156,27 @@ search() {
 	fi
 	NDR=$(awk "BEGIN { printf \"%.3f\", $NDR / 1e6 }") MOST_OUT=$(awk "BEGIN { printf \"%.3f\", $MOST_OUT / 1e6 }")
 }
+frame_word() { [[ $1 == [iv]* ]] && echo "frame=$1" || echo "frame $1"; }
 by_xdp() { ctl -j show offload | jq '.[] | select(.name == "xdp") | .value'; }
 # io_one CASE SYSTEM FLOWS[/HOT] FRAME X
 io_one() {
 	local ndr=() out=() share='' flows=${3%/*} i a b back=(10.0.0.1 10.200.0.1)
 	veth_topo
 	[ "$1" != snat ] || back=(20.0.0.1 20.1.0.1)
+	[ "$1" != decap ] || back=(10.3.0.9 10.200.0.1)
 	"${2%%-*}_up" "${1/frames/forward}" "$flows"
 	# flows that are mostly in the kernel's hands; where they are not, AF_XDP sends
 	[ "$2" != replay ] || [[ $3 == 1048576 ]] || sink_by_xdp
 	# connections of all flows, also answered ones, before anything counts; the kernel gets those with 8 packets a second
 	i=$((flows * 8 > 30000 ? (flows * 8 > 400000 ? 400000 : flows * 8) : 30000))
-	gen_start gen src gen0 "$3" "$GEN_MAC" 64 $i
+	gen_start gen src gen0 "$3" "$GEN_MAC" "$([ "$4" = vxlan ] && echo vxlan || echo 64)" $i
 	[ "$2" != replay ] || gen_start back dst sink0 "$3" 02:00:00:00:00:03 64 $i "${back[@]}"
 	a=$(received)
 	need "[ \"\$(received)\" -gt $((a + 1000)) ]" 10 "$2 forwards"
 	wait_until false $((3 + (flows > 131072 ? 8 : flows / 16384))) || true
 	stop_bg gen
 	[ "$1" != encap ] || [ "$(size_received)" -gt 100 ] || fail "what comes out is not encapsulated"
+	[ "$1" != decap ] || [ "$(size_received)" -lt 100 ] || fail "what comes out is not decapsulated"
 	[ "$2" != replay ] || stop_bg back
 	[ "$2" != replay ] || a=$(received) b=$(by_xdp)
 	for ((i = 0; i < ROUNDS; i++)); do
@@ -161,13 +188,13 @@ io_one() {
 	# shellcheck disable=SC2153 # spread sets them
 	i="ndr $MEDIAN min $LEAST max $MOST"
 	spread "${out[@]}"
-	echo "$BENCH io-$1 system=$2 flows $flows$([ "$3" = "$flows" ] || echo " hot ${3#*/}") $([ "$4" = imix ] && echo frame=imix || echo "frame $4") x=$5 $i mpps $MEDIAN rounds $ROUNDS$share"
+	echo "$BENCH io-$1 system=$2 flows $flows$([ "$3" = "$flows" ] || echo " hot ${3#*/}") $(frame_word "$4") x=$5 $i mpps $MEDIAN rounds $ROUNDS$share"
 	"${2%%-*}_down"
 	veth_gone
 }
 io_build() { clang -O2 -g -target bpf "-I/usr/include/$(uname -m)-linux-gnu" -c bench/gen.bpf.c -o "$TMP/gen.o"; }
 # io CASE SYSTEM FLOWS FRAME X: io_one that may fail
-io() { attempt "$BENCH io-$1 system=$2 flows $3 $([ "$4" = imix ] && echo frame=imix || echo "frame $4")" io_one "$@"; }
+io() { attempt "$BENCH io-$1 system=$2 flows $3 $(frame_word "$4")" io_one "$@"; }
 devices() {
 	local f s
 	io_build

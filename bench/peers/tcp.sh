@@ -103,9 +103,10 @@ tcp() {
 		for s in sluice kernel ovs; do attempt "bench-peers conns-$c system=$s flows 1048576" conns_one $c $s; done
 	done
 }
-# Plain frames in at up0, out as VXLAN at up1. Decapsulation: bench/peers/memory.sh; the generator makes no VXLAN.
+# Plain frames in at up0, out as VXLAN at up1; and VXLAN in, plain frames out.
 vxlan() {
 	local s
 	io_build
 	for s in sluice kernel ovs; do io encap $s 1024 64 flows; done
+	for s in sluice replay kernel ovs; do io decap $s 1024 vxlan flows; done
 }
