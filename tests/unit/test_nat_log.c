@@ -243,6 +243,42 @@ static void test_refused(void **state)
 	}
 }
 
+static int setup_small(void **state)
+{
+	nat_max_mappings = 3;
+	return setup(state);
+}
+
+static int teardown_small(void **state)
+{
+	nat_max_mappings = 512 * 1024;
+	return teardown(state);
+}
+
+/* It has ports, but no room to note who has them; one that was removed meanwhile refuses nobody. */
+static void test_refused_full(void **state)
+{
+	const struct ipaddr a = ip("198.51.100.1");
+	struct err e = { "" };
+	uint32_t m;
+	bool created;
+	(void)state;
+	unsigned p = add("198.51.100.1", 1024, 65535, 0);
+	struct nat_key k;
+	for (uint32_t n = 0; n < 3; n++) {
+		k = key_of(p, PROTO_TCP, n, 5000);
+		map_by(0, &k);
+	}
+	k = key_of(p, PROTO_TCP, 3, 5000);
+	assert_int_equal(nat_map(0, &k, 1000, rnd64(), &m, &created), -ENOSPC);
+	assert_int_equal(count(lines_of(nat_log_tick), "refuses 10.0.0.3 a tcp connection: a table is full"), 1);
+	clock_set(clock_ns() + NAT_LOG_REFUSED_S * NS_PER_S);
+	nat_log_tick();
+	assert_int_equal(nat_pool_del(&a, &e), 0);
+	assert_int_equal(nat_map(0, &k, 1000, rnd64(), &m, &created), -ENOSPC);
+	assert_int_equal(count(lines_of(nat_log_tick), "refuses"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -250,6 +286,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused_full, setup_small, teardown_small),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
