@@ -85,9 +85,11 @@ static inline int setup(void **state)
 		fail_msg("%s", e.text);
 	adj_use(table->adjs);
 	commands("add port up0 mem\nadd port up1 mem transit on\nset port up0 transit on\n"
-		 "add endpoint 10 device c10 ipv4 10.1.0.10 ipv6 2001:db8:1::10 mac 02:00:00:00:0a:0a identity 1001\n"
+		 "add endpoint 10 device c10 ipv4 10.1.0.10 ipv6 2001:db8:1::10 ipv6 fd01:203:405:1::1234 "
+		 "mac 02:00:00:00:0a:0a identity 1001\n"
 		 "add endpoint 11 device c11 ipv4 10.1.0.11 ipv6 2001:db8:1::11 mac 02:00:00:00:0a:0b identity 1002\n"
 		 "add nat pool 198.51.100.1 ports 40000-49999\nadd nat pool 2001:db8:a::1 ports 40000-49999\n"
+		 "add nat pool 2001:db8:e::/48 static fd01:203:405::/48\n"
 		 "add vtep 192.0.2.1\nadd vtep 2001:db8:f::9 port 4789\n"
 		 "add ipcache 10.2.0.0/24 identity 2001 remote 192.0.2.2\n"
 		 "add ipcache 2001:db8:2::/64 identity 2002 remote 192.0.2.2\n"

@@ -24,6 +24,8 @@ struct scenario {
 #define OUT_6 "ip 2001:db8:c::7 > 2001:db8:a::1"
 #define CLIENT "ip 203.0.113.9 > 203.0.113.80"
 #define CLIENT_6 "ip 2001:db8:c::9 > 2001:db8:f0::80"
+#define PREFIX "ip fd01:203:405:1::1234 > 2001:db8:c::7"
+#define TO_PREFIX "ip 2001:db8:c::7 > 2001:db8:e:d543::1234"
 #define VX(vni)                                                                                                        \
 	"ip 192.0.2.2 > 192.0.2.1 id=9 | udp 50000 > 8472 csum=0 | vxlan vni=" vni                                     \
 	" | eth 02:00:00:00:00:01 > 02:e9:00:00:00:01 | "
@@ -266,6 +268,16 @@ static const struct scenario scenarios[] = {
 	{ "service, client and backend are containers",
 	  { { 10, "ip 10.1.0.10 > 203.0.113.80 | udp 4000 > 53 | data 7" },
 	    { 10, "ip 10.1.0.10 > 203.0.113.80 | udp 4000 > 53 | data 8" } },
+	  "gate" },
+	/* no checksum changes */
+	{ "prefix udp",
+	  { { 10, PREFIX " | udp 5000 > 53 | data 7" }, { 10, PREFIX " | udp 5000 > 53 csum=0xffff | data 8" } },
+	  "up0" },
+	{ "prefix tcp, from outside",
+	  { { UP0, TO_PREFIX " | tcp 443 > 5000 S seq=1" },
+	    { 10, PREFIX " | tcp 5000 > 443 SA seq=7 ack=2" },
+	    { UP0, TO_PREFIX " | tcp 443 > 5000 A seq=2 ack=8" },
+	    { UP0, TO_PREFIX " | tcp 443 > 5000 PA seq=2 ack=8 | data 100" } },
 	  "gate" },
 	{ "service 6, a container by way of itself",
 	  { { 11, "ip 2001:db8:1::11 > 2001:db8:f0::80 | udp 4000 > 53 | data 7" },

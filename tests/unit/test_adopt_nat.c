@@ -332,6 +332,60 @@ static void test_static(void **state)
 	start();
 }
 
+static void write_key6(uint32_t record, uint8_t proto, const char *src, uint16_t sp, const char *dst, uint16_t dp)
+{
+	struct flow6 *f = ct_flow6(record);
+	const struct ipaddr s = ip(src), d = ip(dst);
+	f->key = (struct flow_key6){ .sport = htons(sp), .dport = htons(dp), .zp = proto };
+	memcpy(f->key.src, s.b, 16);
+	memcpy(f->key.dst, d.b, 16);
+	f->seen = NOW - 5;
+}
+
+/* The same under a prefix: by any protocol, but what has no ports in truth has none in the key. */
+static void make_prefixed(unsigned p, uint8_t proto, uint16_t port, bool inbound)
+{
+	const char *host = "fd01:203:405:1::1234", *out = "2001:db8:1:d550::1234", *other = "2001:db8:9::7";
+	uint32_t conn = ct_alloc(&ct6, 0, proto, NOW - 10), present;
+	struct conn *k = ct_conn(&ct6, conn);
+	k->state = proto == PROTO_TCP ? CT_ESTABLISHED : CT_REPLIED;
+	k->in = FLOW_IN_UPLINK;
+	*(inbound ? &k->dnat : &k->mapping) = NAT_STATIC | p;
+	write_key6(2 * conn, proto, inbound ? other : host, port, inbound ? out : other, port);
+	write_key6(2 * conn + 1, proto, inbound ? host : other, port, inbound ? other : out, port);
+	assert_int_equal(ct_publish(&ct6, 0, conn, &present), 0);
+}
+
+static void test_prefix(void **state)
+{
+	enum { ESP = 50 };
+	(void)state;
+	for (unsigned round = 0; round < 3; round++) {
+		conf = (struct nat_pool){
+			.addr = ip("2001:db8:1::"), .prefix = 48, .port = -1, .inside = ip("fd01:203:405::")
+		};
+		unsigned p = start();
+		adopt_now();
+		make_prefixed(p, PROTO_TCP, 5000, false);
+		make_prefixed(p, PROTO_TCP, 80, true);
+		make_prefixed(p, ESP, round == 2 ? 7 : 0, false);
+		crash();
+		if (round == 1)
+			conf.inside = ip("fd01:203:406::");
+		p = start();
+		adopt_now();
+		assert_int_equal(adoption.connections, round == 0 ? 3 : round == 1 ? 0 : 2);
+		assert_int_equal(adoption.drops[ADOPT_POOL], round == 1 ? 3 : 0);
+		assert_int_equal(adoption.drops[ADOPT_DAMAGED], round == 2);
+		for (uint32_t i = ct_next(&ct6, 0); i; i = ct_next(&ct6, i)) {
+			assert_int_equal(ct_conn(&ct6, i)->mapping | ct_conn(&ct6, i)->dnat, NAT_STATIC | p);
+			assert_true(ct_delete(&ct6, 0, i));
+		}
+		crash();
+	}
+	start();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -341,6 +395,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_blocks_changed, setup, last_process),
 		cmocka_unit_test_setup_teardown(test_block_with_stray, setup, last_process),
 		cmocka_unit_test_setup_teardown(test_static, setup, last_process),
+		cmocka_unit_test_setup_teardown(test_prefix, setup, last_process),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
