@@ -58,9 +58,9 @@ static void copy6(const struct flow6 *f, struct replay_flow6 *k)
 
 bool export_record_copy(const struct ct *c, uint32_t r, union export_record *out)
 {
-	const uint32_t vni = LOAD_RELAXED(&ct_conn(c, r >> 1)->vni[r & 1]);
 	union record now = { 0 };
-	if (!record_peek(c, r, &now))
+	uint32_t vni;
+	if (!record_peek(c, r, &now, &vni))
 		return false;
 	if (c->v6) {
 		copy6(&now.v6, &out->v6);

@@ -89,8 +89,8 @@ static void lock(uint16_t *l)
 		breathe(&n);
 }
 
-void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t adj, uint32_t in, const uint16_t dep[4],
-		  uint32_t begin)
+void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t adj, const struct flow_from *from,
+		  const uint16_t dep[4], uint32_t begin)
 {
 	uint32_t *gensum = record_gensum(c, r), *way = record_way(c, r), sum = gen_sum(dep);
 	struct conn *k = ct_conn(c, r >> 1);
@@ -103,7 +103,8 @@ void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t ad
 		translate6(ct_flow6(r), out);
 	else
 		translate4(ct_flow4(r), out);
-	STORE_RELAXED(c->v6 ? &ct_flow6(r)->in : &ct_flow4(r)->in, in);
+	STORE_RELAXED(c->v6 ? &ct_flow6(r)->in : &ct_flow4(r)->in, from->in);
+	STORE_RELAXED(&k->vni[r & 1], from->vni);
 	for (unsigned i = 0; i < 4; i++)
 		STORE_RELAXED(&record_dep(c, r)[i], dep[i]);
 	if (gen_stable(begin) && ct_replayable(k))
@@ -122,24 +123,26 @@ void record_stop_both(struct ct *c, uint32_t r)
 	export_stop(c, r >> 1);
 }
 
-bool record_peek(const struct ct *c, uint32_t r, union record *out)
+bool record_peek(const struct ct *c, uint32_t r, union record *out, uint32_t *vni)
 {
-	const uint16_t *writing = &ct_conn(c, r >> 1)->writing;
+	const struct conn *k = ct_conn(c, r >> 1);
 	const uint32_t *way = record_way(c, r);
 	const flow_word *from = (const void *)(c->flows + (uint64_t)r * c->flow_size);
 	flow_word *to = (void *)out;
 	const uint32_t was = LOAD_ACQUIRE(way);
-	if (LOAD_ACQUIRE(writing)) /* after 'way': whose version this is has written all of it */
+	if (LOAD_ACQUIRE(&k->writing)) /* after 'way': whose version this is has written all of it */
 		return false;
 	for (unsigned i = 0; i < c->flow_size / sizeof(*to); i++)
 		to[i] = LOAD_RELAXED(&from[i]);
+	*vni = LOAD_RELAXED(&k->vni[r & 1]);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return LOAD_RELAXED(way) == was;
 }
 
 void record_read(const struct ct *c, uint32_t r, union record *out)
 {
-	for (unsigned n = 0; !record_peek(c, r, out);)
+	uint32_t vni;
+	for (unsigned n = 0; !record_peek(c, r, out, &vni);)
 		breathe(&n);
 }
 

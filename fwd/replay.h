@@ -8,10 +8,15 @@
 #include "fwd/worker.h"
 #include "tables/ct.h"
 
+/* Whose packets a record is for. */
+struct flow_from {
+	uint32_t in;  /* FLOW_IN_* */
+	uint32_t vni; /* what they came with: in identity mode others are decided for themselves */
+};
 /* Writes the action of record 'r' into it: this direction's packets leave as 'out' through 'adj'. 'gensum' is stored last,
  * and only if nothing changed since gen_begin() gave 'begin': else the next packet decides again. The key is there already. */
-void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t adj, uint32_t in, const uint16_t dep[4],
-		  uint32_t begin);
+void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t adj, const struct flow_from *from,
+		  const uint16_t dep[4], uint32_t begin);
 /* No packet of the connection is replayed before one of its direction was decided again. 'r': either record. */
 void record_stop_both(struct ct *c, uint32_t r);
 /* A copy of record 'r' as it stands, whether valid or not: all of one decision. Any thread. */
@@ -20,7 +25,8 @@ union record {
 	struct flow4 v4;
 } __attribute__((aligned(32)));
 void record_read(const struct ct *c, uint32_t r, union record *out); /* waits for who is writing it just now */
-bool record_peek(const struct ct *c, uint32_t r, union record *out); /* false: somebody is */
+/* With the VNI of struct flow_from. false: somebody is. */
+bool record_peek(const struct ct *c, uint32_t r, union record *out, uint32_t *vni);
 /* Rewrites 'p' as record 'r' says and sends it, in fragments where it is too long (the caller has refused what must not be
  * fragmented). The other checks of the list above are the caller's. Owns the frame. */
 void replay_one(struct worker *w, struct pkt *p, struct ct *c, uint32_t r);

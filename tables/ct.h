@@ -58,7 +58,7 @@ struct conn {
 		dnat; /* of its destination: backend (CONN_SERVICE), mapping (CONN_INBOUND_MAP, a reference) or static */
 	uint16_t carry_packets[2];
 	uint32_t carry_bytes[2]; /* what no longer fits the records' 32 bits, x 2^32 */
-	uint32_t vni[2];         /* identity mode: the VNI each direction was decided with; replay compares it */
+	uint32_t vni[2]; /* each direction was decided with, part of its record; in identity mode replay compares it */
 };
 enum conn_flag {
 	CONN_SNAT = 1,

@@ -372,9 +372,8 @@ enum step step_commit(struct decision *d)
 	enum step s = d->record ? refresh(d) : create(d);
 	if (s != STEP_ON)
 		return s;
-	if (d->p->flags & PKT_VNI_CLAIM)
-		STORE_RELAXED(&d->conn->vni[d->record & 1], d->p->outer_vni);
-	record_write(d->ct, d->record, &d->out, d->to.adj, d->p->in, d->dep, d->begin);
+	const struct flow_from from = { d->p->in, d->p->outer_vni };
+	record_write(d->ct, d->record, &d->out, d->to.adj, &from, d->dep, d->begin);
 	if (!ct_replayable(d->conn))
 		record_stop_both(d->ct, d->record);
 	return STEP_ON;

@@ -159,15 +159,14 @@ static uint32_t live_record(const struct pkt *p, const struct ct *c, uint32_t no
 		return 0;
 	uint32_t r = ct_find(c, key, p->hash, now_s);
 	union record now = { 0 };
-	if (!r || !record_peek(c, r, &now))
+	uint32_t vni;
+	if (!r || !record_peek(c, r, &now, &vni))
 		return 0;
 	const struct action a = action_of(c, &now);
 	const struct adj *adj = adj_at(a.adj);
 	if (a.gensum != gen_sum(a.dep) || a.in != p->in || adj->kind == ADJ_NONE || too_long(p, adj->mtu))
 		return 0;
-	if (p->flags & PKT_VNI_CLAIM && LOAD_RELAXED(&ct_conn(c, r >> 1)->vni[r & 1]) != p->outer_vni)
-		return 0;
-	return r;
+	return p->flags & PKT_VNI_CLAIM && vni != p->outer_vni ? 0 : r;
 }
 
 /* ---- out ---- */

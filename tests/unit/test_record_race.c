@@ -155,7 +155,8 @@ static void *decide_anew(void *arg)
 	const uint16_t dep[4] = { 0 };
 	for (unsigned n = 0; !LOAD_RELAXED(&stop); n++) {
 		const struct way *w = &f->way[1 + n % 2];
-		record_write(f->ct, f->record, &w->out, w->adj, FLOW_IN_ENDPOINT | KIT_EP_ID, dep, gen_begin());
+		const struct flow_from from = { FLOW_IN_ENDPOINT | KIT_EP_ID, 100 + 1 + n % 2 };
+		record_write(f->ct, f->record, &w->out, w->adj, &from, dep, gen_begin());
 		for (unsigned i = 0; i < n % 61 * 4; i++)
 			__builtin_ia32_pause();
 	}
@@ -222,8 +223,10 @@ static void copy(struct family *f)
 		const int w = which(f, &out);
 		if (w < 0)
 			fail_msg("a copy is half of one decision, half of another");
-		if (w > 0)
-			assert_int_equal(f->flow.v6 ? k.v6.adj : k.v4.adj, f->way[w].adj);
+		if (w == 0)
+			continue;
+		assert_int_equal(f->flow.v6 ? k.v6.adj : k.v4.adj, f->way[w].adj);
+		assert_int_equal(f->flow.v6 ? k.v6.vni : k.v4.vni, 100 + w);
 	}
 	end(t);
 	assert_true(got > 0);
@@ -247,7 +250,8 @@ static bool is_valid(const struct family *f)
 
 static void write_way(const struct family *f, const uint16_t dep[4], uint32_t begin)
 {
-	record_write(f->ct, f->record, &f->way[1].out, f->way[1].adj, FLOW_IN_ENDPOINT | KIT_EP_ID, dep, begin);
+	const struct flow_from from = { .in = FLOW_IN_ENDPOINT | KIT_EP_ID };
+	record_write(f->ct, f->record, &f->way[1].out, f->way[1].adj, &from, dep, begin);
 }
 
 /* What changed between a decision's first look and its end may have been seen by half of it. */
