@@ -329,8 +329,8 @@ INLINE void stage(struct worker *w, struct shared *sh, const struct adj *a, uint
 	worker_stage(w, a->port, o, l3_len + (uint32_t)(l3 - o), sh->port);
 }
 
-/* Rewrites and stages 'p' if its record is there and valid. */
-INLINE bool replay4(struct worker *w, struct pkt *p, struct shared *sh)
+/* Rewrites and stages 'p' if its record is there and valid. 'unique': nor is it one that needs another identification. */
+INLINE bool replay4(struct worker *w, struct pkt *p, struct shared *sh, bool unique)
 {
 	uint32_t r = p->record;
 	struct flow4 *f = ct_flow4(r);
@@ -348,6 +348,8 @@ INLINE bool replay4(struct worker *w, struct pkt *p, struct shared *sh)
 	if (unlikely(!usable(sh, p, r, gensum, f->dep, LOAD_RACED(&f->in), LOAD_RACED(&f->seen), use.mtu)))
 		return false;
 	uint64_t addrs = LOAD_RACED(&f->addrs);
+	if (unique && !(l3[6] & 0x40) && (uint32_t)addrs != ld32(l3 + 12))
+		return false;
 	uint32_t both = LOAD_RACED(&f->ports), deltas = LOAD_RACED(&f->deltas);
 	if (unlikely(!FLOW_STANDS(f, way, "r", addrs, both, deltas))) /* another worker decides anew */
 		return false;
@@ -405,9 +407,25 @@ static void __attribute__((noinline)) look_ahead(const struct pkt *p, unsigned n
 		decide_ahead(miss, n_miss);
 }
 
-static void burst(struct worker *w, struct pkt *p, unsigned n)
+/* How many had to be decided. */
+INLINE unsigned pass_replay(struct worker *w, struct pkt *p, unsigned n, struct shared *sh, bool unique)
 {
 	unsigned decided = 0;
+	for (unsigned i = 0; i < n; i++) {
+		struct pkt *q = &p[i];
+		if (likely(!q->slow) && likely(q->flags & PKT_IP6 ? replay6(w, q, sh) : replay4(w, q, sh, unique)))
+			continue;
+		if (decided++ == 0)
+			look_ahead(q, n - i);
+		pkt_clear(q);
+		decide(w, q);
+	}
+	return decided;
+}
+
+static void burst(struct worker *w, struct pkt *p, unsigned n)
+{
+	unsigned decided;
 	/* what changes from here on meets the next burst, as if it had come a little later */
 	struct shared sh = {
 		.vxlan_ports = LOAD_RELAXED(&vtep_ports),
@@ -425,15 +443,10 @@ static void burst(struct worker *w, struct pkt *p, unsigned n)
 	else
 		pass_classify(w, p, n, &sh, false);
 	pass_match(p, n);
-	for (unsigned i = 0; i < n; i++) {
-		struct pkt *q = &p[i];
-		if (likely(!q->slow) && likely(q->flags & PKT_IP6 ? replay6(w, q, &sh) : replay4(w, q, &sh)))
-			continue;
-		if (decided++ == 0)
-			look_ahead(q, n - i);
-		pkt_clear(q);
-		decide(w, q);
-	}
+	if (unlikely(settings.nat_unique_ids))
+		decided = pass_replay(w, p, n, &sh, true);
+	else
+		decided = pass_replay(w, p, n, &sh, false);
 	w->tx_dirty |= sh.tx_dirty;
 	w->decided += decided;
 	w->replayed += n - decided;

@@ -417,6 +417,12 @@ static void answer(struct decision *d)
 	}
 }
 
+/* Its identification means something (RFC 6864 4.1). */
+static bool is_whole_without_df(const struct pkt *p)
+{
+	return !(p->flags & (PKT_IP6 | PKT_FRAG)) && !(p->l3[6] & 0x40);
+}
+
 void decide(struct worker *w, struct pkt *p)
 {
 	struct decision d = { .w = w, .p = p, .say = w->say };
@@ -440,7 +446,7 @@ void decide(struct worker *w, struct pkt *p)
 		if (p->csum)
 			parse_complete_csum(p);
 		step_mss(&d);
-		if (d.cut)
+		if (d.cut || (settings.nat_unique_ids && is_whole_without_df(p)))
 			frag_rename(&d);
 		if (d.frag)
 			frag_send(&d);

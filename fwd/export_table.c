@@ -11,6 +11,7 @@
 #include <sys/random.h>
 
 #include "fwd/base/clock.h"
+#include "fwd/settings.h"
 #include "tables/gen.h"
 
 struct waiting {
@@ -68,7 +69,8 @@ void export_table_close(void)
 void export_table_switch(bool on)
 {
 	if (area.conf)
-		STORE_RELEASE(&area.conf->flags, on ? REPLAY_ON : 0);
+		STORE_RELEASE(&area.conf->flags,
+			      on ? REPLAY_ON | (settings.nat_unique_ids ? REPLAY_UNIQUE_IDS : 0) : 0);
 }
 
 /* ---- numbers ---- */

@@ -220,7 +220,7 @@ static void on_setting(const char *name)
 {
 	if (strcmp(name, "host-routes") == 0)
 		control_host_routes(settings.host_routes);
-	if (strcmp(name, "offload") == 0) {
+	if (strcmp(name, "offload") == 0 || strcmp(name, "nat identification") == 0) {
 		export_setting_changed();
 		offload_dirty();
 	}

@@ -16,6 +16,7 @@ struct settings {
 	bool policy_allow_host;   /* identity host may reach local endpoints */
 	bool ct_accounting;       /* packets and bytes of connections */
 	bool ct_pickup_drop;      /* TCP of no known connection needs a SYN */
+	bool nat_unique_ids;      /* translated IPv4 packets without DF get an identification of their new source */
 	bool host_routes;         /* routes on sluice_host for endpoints, tunnels, VIPs */
 	bool source_route_ignore; /* IPv4 source route options: forwarded as if they were not there */
 	bool duplicate_detection; /* fwd/claim.h */

@@ -24,6 +24,7 @@ struct plain {
 	__u32 head;   /* IP and L4 header */
 	__u32 slack;  /* bytes of it behind L4: UDP has a length of its own */
 	__u32 proto;
+	__u32 no_df; /* IPv4: its identification means something (RFC 6864 4.1) */
 };
 
 /* Of a record, whichever family. */
@@ -119,6 +120,7 @@ static __always_inline int plain_ip4(const void *l3, void *end, __u32 room, stru
 	if (*(__u8 *)l3 != 0x45 || ip->frag_off & bpf_htons(0x3fff) || ip->ttl < 2 || s->l3_len > room ||
 	    s->l3_len < IP4_SIZE + 8 || csum_fold(csum_words(l3, 5)) != 0xffff)
 		return REPLAY_SHAPE;
+	s->no_df = ~ip->frag_off & bpf_htons(0x4000);
 	k->src = ip->saddr;
 	k->dst = ip->daddr;
 	*(__u32 *)&k->sport = *(__u32 *)(l3 + IP4_SIZE);
@@ -137,6 +139,7 @@ static __always_inline int plain_ip6(const void *l3, void *end, __u32 room, stru
 	s->l3_len = payload + IP6_SIZE;
 	s->head = IP6_SIZE;
 	s->proto = ip->nexthdr;
+	s->no_df = 0;
 	asm volatile("" : "+r"(s->proto));
 	if ((*(__u8 *)l3 & 0xf0) != 0x60 || ip->hop_limit < 2 || s->l3_len > room || s->l3_len > 65535 || payload < 8)
 		return REPLAY_SHAPE;
@@ -269,6 +272,12 @@ static __always_inline int record_refuses(const struct found *o, const struct in
 	if (*now > ((__u64)o->use->seen << REPLAY_SEEN_SHIFT) + REPLAY_IDLE_NS)
 		return REPLAY_IDLE;
 	return REPLAY_OK;
+}
+
+/* 'set nat identification unique' and a packet that it is about. */
+static __always_inline int needs_new_id(const struct replay_conf *c, const struct plain *s, const struct found *o)
+{
+	return c->flags & REPLAY_UNIQUE_IDS && s->no_df && o->f4 && o->f4->src != o->f4->key.src;
 }
 
 /* Where it goes: by the adjacency as it is now. */

@@ -129,6 +129,8 @@ static __always_inline int tc_replay_found(struct __sk_buff *skb, const struct r
 		return why;
 	if (longest > w.adj->mtu)
 		return REPLAY_LONG;
+	if (needs_new_id(c, s, o))
+		return REPLAY_SHAPE;
 	/* first of all, since it may fail: the frame is as it was then */
 	if (w.kind == ADJ_TUNNEL4 && tc_make_room(skb))
 		return REPLAY_NOT_HERE;

@@ -163,6 +163,8 @@ static __always_inline int xdp_replay_found(struct xdp_md *ctx, const struct rep
 		return why;
 	if (s->l3_len > w.adj->mtu)
 		return REPLAY_LONG;
+	if (needs_new_id(c, s, o))
+		return REPLAY_SHAPE;
 	if (!w.gate && o->flags & REPLAY_BY_XDP && w.port_flags & REPLAY_PORT_REDIRECT) {
 		if (sums & L4_UNFINISHED || (w.kind == ADJ_TUNNEL6 && sums & L4_UNSUMMED))
 			return REPLAY_UNFINISHED;

@@ -221,8 +221,10 @@ void frag_send(struct decision *d)
 
 void frag_rename(struct decision *d)
 {
-	if (!ip_eq(&d->out.src, &d->wire.src))
-		frag_set_id4(d->p->l3, (uint16_t)new_id(&d->out, d->p->proto, rd16(d->p->l3 + 4)));
+	struct tuple out;
+	tuple_out(d->ct, d->record, &out);
+	if (!ip_eq(&out.src, &d->wire.src))
+		frag_set_id4(d->p->l3, (uint16_t)new_id(&out, d->p->proto, rd16(d->p->l3 + 4)));
 }
 
 enum step frag_translated(struct decision *d)

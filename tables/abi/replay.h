@@ -113,6 +113,8 @@ struct replay_flow6 {
 
 /* map replay_conf: memory-mappable array of one. Written by the control thread. */
 #define REPLAY_ON 1u
+/* IPv4 packets without DF whose source is translated are the engine's: they get another identification ('set nat identification') */
+#define REPLAY_UNIQUE_IDS 2u
 enum replay_port_flag {
 	/* its driver takes XDP_REDIRECT (loader_can_redirect): else frames for it would vanish without a trace */
 	REPLAY_PORT_REDIRECT = 1,
@@ -132,7 +134,7 @@ struct replay_port {
 struct replay_conf {
 	__u64 seed[2];      /* random; changing them means an empty index */
 	__u64 vtep_ports;   /* the engine's vtep_ports: bit (UDP port % 64) */
-	__u32 flags;        /* REPLAY_ON: else no program looks at the table */
+	__u32 flags;        /* REPLAY_ON: else no program looks at the table; REPLAY_UNIQUE_IDS */
 	__u32 buckets;      /* filled in by the loader */
 	__u32 flows;        /* records of each family, number 0 included; filled in by the loader */
 	__u32 host_ifindex; /* sluice_host */
@@ -169,11 +171,11 @@ struct replay_meta {
 
 /* map replay_stats: per-CPU array of __u64 packets. A packet counts once at each program that looked at it. */
 enum replay_stat {
-	REPLAY_TC,           /* replayed by tc */
-	REPLAY_XDP,          /* replayed by XDP */
-	REPLAY_XDP_TO_TC,    /* found by XDP, left to the tc program behind it */
-	REPLAY_MISS,         /* no record */
-	REPLAY_SHAPE,        /* not plain: fragment, options, TTL, flags, lengths, header checksum, not TCP or UDP */
+	REPLAY_TC,        /* replayed by tc */
+	REPLAY_XDP,       /* replayed by XDP */
+	REPLAY_XDP_TO_TC, /* found by XDP, left to the tc program behind it */
+	REPLAY_MISS,      /* no record */
+	REPLAY_SHAPE, /* not plain: fragment, options, TTL, flags, lengths, header checksum, not TCP or UDP; needs another id */
 	REPLAY_STALE,        /* generation */
 	REPLAY_DEAD,         /* the engine is dead */
 	REPLAY_IDLE,         /* not used for REPLAY_IDLE_NS */

@@ -55,6 +55,10 @@ static void shapes(void **state)
 	REFUSED(10, C10 " | icmp echo id=1 seq=1 | data 32", REPLAY_SHAPE);
 	REFUSED(10, C10 " | udp 5353 > 54 | data 32", REPLAY_MISS);
 	REFUSED(11, C10 " | udp 5353 > 53 | data 32", REPLAY_INGRESS);
+	table->conf->flags |= REPLAY_UNIQUE_IDS;
+	REFUSED(10, C10 " | udp 5353 > 53 | data 32", REPLAY_SHAPE);
+	REPLAYED(10, C10 " df | udp 5353 > 53");
+	table->conf->flags = REPLAY_ON;
 	remove_record();
 	REFUSED(10, C10 " | udp 5353 > 53 | data 32", REPLAY_MISS);
 
@@ -264,6 +268,9 @@ static void ways(void **state)
 
 	(void)state;
 	play(scenario("routed udp"), &want);
+	table->conf->flags |= REPLAY_UNIQUE_IDS; /* not translated: its sender's is good */
+	REPLAYED(UP0, text);
+	table->conf->flags = REPLAY_ON;
 	up1->flags = 0; /* takes no redirect: tc behind us sends it */
 	wire(&s, &in);
 	assert_int_equal(kernel(UP0, &in, &got), XDP_PASS);
