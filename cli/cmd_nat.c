@@ -305,7 +305,10 @@ static int check_prefix_pool(struct config_tx *tx, const struct pool_conf *c, st
 		return err_set(e, -EINVAL,
 			       "nat pool %s: a prefix wants 'static PREFIX', the one inside, of the same length", a);
 	if (kernel_has(&out, &own))
-		config_warn(tx, "nat pool %s: %s is the box's own and is not translated", a, ip_print(&own, b));
+		config_warn(tx,
+			    "nat pool %s: %s is the box's own and is not translated; a prefix is to be routed to the "
+			    "box, neighbours on a link that has it are not reached from inside",
+			    a, ip_print(&own, b));
 	return check_overlaps(tx, c, e);
 }
 

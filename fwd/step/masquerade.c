@@ -75,6 +75,7 @@ static enum step unnat_static(struct decision *d, unsigned pool)
 	d->inmap = NAT_STATIC | pool;
 	d->inbound = true;
 	d->odst = d->out.dst = inside;
+	d->out.zone = 0; /* of where it lives, which routes tell; not the sender's */
 	decide_say(d, "nat", "static to %s", ip_print(&inside, text));
 	return STEP_ON;
 }
