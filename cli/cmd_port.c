@@ -13,6 +13,7 @@
 static const char *const modes[] = { "auto", "native", "generic" };
 static const char *const checksums[] = { "auto", "trust", "complete" };
 static const char *const on_exits[] = { "drop", "pass" };
+static const char *const gros[] = { "auto", "keep" };
 static const char *const validations[] = { "off", "strict", "loose" };
 
 static void set_choice(const struct parse *p, const char *label, const char *const *names, unsigned n, uint8_t *v)
@@ -66,6 +67,7 @@ static int parse(const struct parse *p, void *data, struct err *e)
 	set_choice(p, "mode", modes, ARRAY_LEN(modes), &c->mode);
 	set_choice(p, "checksum", checksums, ARRAY_LEN(checksums), &c->checksum);
 	set_choice(p, "on-exit", on_exits, ARRAY_LEN(on_exits), &c->on_exit);
+	set_choice(p, "gro", gros, ARRAY_LEN(gros), &c->gro);
 	set_choice(p, "source-validation", validations, ARRAY_LEN(validations), &c->source_validation);
 	if ((a = parse_arg(p, "zone")))
 		c->zone = (uint16_t)a->n;
@@ -110,6 +112,8 @@ static void print_options(const void *data, FILE *f)
 		fprintf(f, " on-exit %s", on_exits[c->on_exit]);
 	if (c->transit)
 		fputs(" transit on", f);
+	if (c->gro)
+		fprintf(f, " gro %s", gros[c->gro]);
 	if (c->source_validation)
 		fprintf(f, " source-validation %s", validations[c->source_validation]);
 	if (c->zone)
@@ -177,6 +181,7 @@ static int apply(const void *old_data, const void *now_data, struct err *e)
 		port->conf.transit = now->transit;
 		port->conf.source_validation = now->source_validation;
 		port->conf.zone = now->zone;
+		port->conf.gro = now->gro;
 		if (old->zone != now->zone)
 			fib_ports_changed();
 		gen_bump_extra();
@@ -203,7 +208,7 @@ const struct config_kind kind_port = {
 	.options = "(device DEV|dpdk DEVARGS [tap DEV]|pcap in FILE out FILE|mem) [queues N:1-64] [mode "
 		   "native|generic|auto] "
 		   "[checksum auto|trust|complete] [on-exit drop|pass] [transit on|off] "
-		   "[source-validation off|strict|loose] [zone N:0-65535]",
+		   "[source-validation off|strict|loose] [zone N:0-65535] [gro auto|keep]",
 	.help = "where frames enter and leave: a network device (AF_XDP), a DPDK device, capture files, or memory "
 		"(tests)",
 	.size = sizeof(struct port_conf),

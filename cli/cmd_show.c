@@ -17,6 +17,7 @@
 #include "fwd/probe.h"
 #include "fwd/meter.h"
 #include "fwd/nat_log.h"
+#include "fwd/offload.h"
 #include "fwd/worker.h"
 #include "tables/adopt.h"
 #include "tables/affinity.h"
@@ -65,6 +66,7 @@ static void show_ports(struct out *o)
 		out_u64(o, "dropped_pps", live.dropped_per_s);
 		out_u64(o, "device_rx_lost", s.rx_dropped + s.rx_ring_full + s.rx_invalid + s.rx_no_frame);
 		out_u64(o, "zone", port_zone(i));
+		out_bool(o, "gro", offload_port_gro(i));
 	}
 }
 

@@ -14,6 +14,7 @@
 #include "fwd/base/clock.h"
 #include "fwd/base/log.h"
 #include "fwd/export.h"
+#include "fwd/offload_gro.h"
 #include "fwd/port/port.h"
 #include "fwd/settings.h"
 #include "tables/neighbor.h"
@@ -81,7 +82,8 @@ static void sync_port(unsigned i)
 {
 	const struct port *p = ports[i];
 	struct replay_port want = { 0 };
-	if (p && p->ops == &port_ops_xdp && p->up && p->ifindex && if_nametoindex(p->conf.device) == p->ifindex) {
+	const bool there = p && p->ops == &port_ops_xdp && p->ifindex && if_nametoindex(p->conf.device) == p->ifindex;
+	if (there && p->up) {
 		want.ifindex = p->ifindex;
 		if (p->conf.checksum == PORT_CSUM_COMPLETE || p->conf.zone)
 			want.flags |= REPLAY_PORT_NO_INGRESS;
@@ -89,8 +91,9 @@ static void sync_port(unsigned i)
 			want.flags |= REPLAY_PORT_REDIRECT;
 		if (with_tc() && netdev_ready(i, p))
 			want.flags |= REPLAY_PORT_NETDEV;
-		if (loader_has_gro(p->conf.device))
-			want.flags |= REPLAY_PORT_GRO;
+		want.flags |= offload_gro_sync(i, p, want.flags & REPLAY_PORT_NETDEV);
+	} else if (!there) {
+		offload_gro_sync(i, NULL, false);
 	}
 	if (!(want.flags & REPLAY_PORT_NETDEV))
 		netdev_off(i);
@@ -151,6 +154,11 @@ static void sync_overlay(void)
 	overlay_reason[0] = 0;
 	STORE_RELEASE(&conf->overlay_ifindex, info.ifindex);
 	STORE_RELEASE(&conf->overlay_port, htons(want));
+}
+
+bool offload_port_gro(unsigned port)
+{
+	return loader && port < PORTS_MAX && conf->port[port].flags & REPLAY_PORT_GRO;
 }
 
 const char *offload_overlay_reason(void)
@@ -243,6 +251,7 @@ int offload_init(struct loader *l, struct err *e)
 	adj_use(area->adjs);
 	loader = l;
 	conf = area->conf;
+	offload_gro_init(conf);
 	memset(conf->port, 0, sizeof(conf->port));
 	STORE_RELEASE(&conf->overlay_ifindex, 0);
 	STORE_RELEASE(&conf->overlay_port, 0);
@@ -264,6 +273,7 @@ void offload_fini(bool clean)
 	if (clean) {
 		for (unsigned i = PORT_FIRST; i < PORTS_MAX; i++)
 			netdev_off(i);
+		offload_gro_fini();
 		overlay_off("");
 	}
 	free(current.s);

@@ -20,6 +20,8 @@ void offload_sync(void);
 /* Every 100 ms: promotion, counts; devices that came or went. */
 void offload_tick(uint64_t now_ns);
 
+/* Has the port's device GRO and does replay use it? As looked at last. */
+bool offload_port_gro(unsigned port);
 /* Why VXLAN frames for containers are not taken by the kernel; "" when they are, or no VTEP asks for it. */
 const char *offload_overlay_reason(void);
 /* Packets by reason, sums over CPUs; zero without a kernel side. */

@@ -122,6 +122,7 @@ int loader_replay_remote_del(struct loader *l, const struct replay_remote *k);
 int loader_can_redirect(uint32_t ifindex);
 /* Whether it has GRO just now: on a veth links that change may end what XDP began. */
 bool loader_has_gro(const char *device);
+int loader_set_gro(const char *device, bool on, struct err *e);
 
 /* Entries. set: insert or replace. del: succeeds when absent. No text: the caller names the thing; -E2BIG or -ENOSPC =
  * full. */

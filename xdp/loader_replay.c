@@ -71,7 +71,8 @@ int replay_open(struct loader *l, struct err *e)
 			       strerror(errno));
 	STORE_RELEASE(&r->conf->flags, 0);
 	memset(r->index, 0, index_size());
-	memset(r->conf, 0, conf_size());
+	memset(r->conf, 0,
+	       offsetof(struct replay_conf, port)); /* ports: offload_init() looks what the last process left */
 	r->conf->buckets = replay_buckets();
 	r->conf->flows = loader_replay_flows;
 	while (!bpf_map_get_next_key(l->map_fd[MAP_REPLAY_REMOTE], NULL, &k))
@@ -173,17 +174,32 @@ int loader_can_redirect(uint32_t ifindex)
 	return features.found && features.value & XDP_ACT_NDO_XMIT;
 }
 
+static int ethtool(const char *device, struct ethtool_value *v)
+{
+	struct ifreq r = { .ifr_data = (void *)v };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", device);
+	rc = ioctl(fd, SIOCETHTOOL, &r) ? -errno : 0;
+	close(fd);
+	return rc;
+}
+
 bool loader_has_gro(const char *device)
 {
 	struct ethtool_value v = { .cmd = ETHTOOL_GGRO };
-	struct ifreq r = { .ifr_data = (void *)&v };
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0)
-		return false;
-	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", device);
-	bool has = !ioctl(fd, SIOCETHTOOL, &r) && v.data;
+	return !ethtool(device, &v) && v.data;
+}
 
-	close(fd);
-	return has;
+int loader_set_gro(const char *device, bool on, struct err *e)
+{
+	struct ethtool_value v = { .cmd = ETHTOOL_SGRO, .data = on };
+	int rc = ethtool(device, &v);
+
+	if (!rc && loader_has_gro(device) != on) /* a driver may keep it as it is */
+		rc = -EOPNOTSUPP;
+	return rc ? err_set(e, rc, "cannot turn GRO of %s %s: %s", device, on ? "on" : "off", strerror(-rc)) : 0;
 }

@@ -14,6 +14,7 @@ enum port_mode { PORT_MODE_AUTO, PORT_MODE_NATIVE, PORT_MODE_GENERIC };
 enum port_checksum { PORT_CSUM_AUTO, PORT_CSUM_TRUST, PORT_CSUM_COMPLETE };
 enum port_sources { PORT_SOURCES_ANY, PORT_SOURCES_STRICT, PORT_SOURCES_LOOSE };
 enum port_on_exit { PORT_EXIT_DROP, PORT_EXIT_PASS };
+enum port_gro { PORT_GRO_AUTO, PORT_GRO_KEEP };
 
 struct port_conf {
 	char name[PORT_NAME_MAX];
@@ -25,6 +26,7 @@ struct port_conf {
 	uint32_t queues;        /* 0 = all the device has */
 	uint8_t mode, checksum, on_exit;
 	bool transit;
+	uint8_t gro;               /* enum port_gro, of the device: fwd/offload_gro.h */
 	uint8_t source_validation; /* enum port_sources, of what comes in by an uplink */
 	uint16_t zone;             /* of the connections of what comes in here: docs/zones.md */
 };

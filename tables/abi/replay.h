@@ -126,6 +126,8 @@ enum replay_port_flag {
 	 * it, taken off by XDP, 4.6 against 4.0 */
 	REPLAY_PORT_GRO = 8,
 	REPLAY_PORT_STRIP = REPLAY_PORT_NETDEV | REPLAY_PORT_GRO,
+	/* no program looks at it: the daemon turned GRO on, for a later one to know */
+	REPLAY_PORT_GRO_OURS = 16,
 };
 struct replay_port {
 	__u32 ifindex; /* 0: no netdev (pcap, mem, dpdk): nothing is replayed to it */

@@ -290,11 +290,14 @@ static void redirects(void **state)
 
 	(void)state;
 	assert_int_equal(loader_can_redirect(e1), 0);
-	sh("ethtool -K e0 gro on >/dev/null");
+	struct err e = { "" };
+	assert_int_equal(loader_set_gro("e0", true, &e), 0);
 	assert_int_equal(loader_can_redirect(e1), 1);
 	assert_true(loader_has_gro("e0"));
 	assert_false(loader_has_gro("e1"));
 	assert_false(loader_has_gro("nobody"));
+	assert_int_equal(loader_set_gro("nobody", true, &e), -ENODEV);
+	assert_non_null(strstr(e.text, "cannot turn GRO of nobody on"));
 	assert_true(loader_can_redirect(0xffffff) < 0);
 	eth(p.b, mac_u, 0x77);
 	p.n = ETH_HLEN_ + ip4(p.b + ETH_HLEN_, "10.0.0.1", "10.0.0.2", PROTO_UDP, 1000, 80, 20, true);

@@ -120,6 +120,9 @@ no_bad_checksums() {
 
 for n in c2 rc out c1 node; do iperf_server $n; done
 
+has_gro() { ns gw ethtool -k "$1" | grep -q '^generic-receive-offload: on'; }
+shows_gro() { ctl -j show ports name="$1" | jq -e '.[0].gro' >/dev/null; }
+
 # ---- the hooks ----
 hook() { ns gw tc filter show dev "$1" "$2" | grep -qF "[$3]" || fail "no [$3] on $1 $2"; }
 need "nsip gw link show sluice_vxlan" 5 "sluice_vxlan"
@@ -133,6 +136,11 @@ hook sluice_vxlan egress to-overlay
 need "ns gw tc filter show dev up0 ingress | grep -qF '[from-netdev]'" 5 "[from-netdev] on up0"
 need "ns gw tc filter show dev up1 ingress | grep -qF '[from-netdev]'" 5 "[from-netdev] on up1"
 [ -n "${OFFLOAD_ONLY:-}" ] || ok "hooks"
+# GRO of an uplink is ours from the first look on, unless we are to keep it as it was
+need "has_gro up0 && has_gro up1 && shows_gro up1" 5 "GRO on both uplinks"
+ctl set port up0 gro keep
+need "! has_gro up0 && ! shows_gro up0" 5 "GRO of up0 as it was"
+has_gro up1 || fail "GRO of up1 went with that of up0"
 
 # ---- every path, both ways and families ----
 ctl set offload off
@@ -153,7 +161,7 @@ check_path c1 10.7.0.2 10.1.0.10 10.7.0.2 tc "container to VXLAN peer over IPv6"
 [ $(($(tx_bytes gw sluice_vxlan) - before)) -gt 10000000 ] || fail "sluice_vxlan has sent nothing"
 check_path c1 10.7.0.2 10.1.0.10 10.7.0.2 tc "VXLAN peer over IPv6 to container" -R
 # with GRO on the uplink XDP takes VXLAN off, sluice_vxlan sees nothing; looked at once a second
-ns gw ethtool -K up0 gro on
+ctl set port up0 gro auto
 stripped() {
 	local before
 	before=$(rx_bytes gw sluice_vxlan)
@@ -163,7 +171,11 @@ stripped() {
 need stripped 10 "VXLAN is taken off by XDP"
 check_path c1 10.2.0.7 10.1.0.10 10.2.0.7 tc "VXLAN peer to container, GRO on the uplink" -R
 check_path c1 fd02::7 fd01::10 fd02::7 tc "VXLAN peer to container, IPv6, GRO on the uplink" -R
+# what the operator turns off stays off
 ns gw ethtool -K up0 gro off
+need "! shows_gro up0" 5 "show ports says that GRO is off"
+check_path c1 10.2.0.7 10.1.0.10 10.2.0.7 tc "VXLAN peer to container, GRO turned off by hand" -R
+has_gro up0 && fail "GRO was turned on against the operator"
 check_path c1 10.1.0.11 10.1.0.10 10.1.0.11 tc "container to container, large UDP frames" -b 2G
 # veths carry unfinished checksums, which XDP leaves to others
 ns node ethtool -K eth0 tx off >/dev/null
@@ -265,12 +277,14 @@ sluiced_stop TERM
 [ "$STOP_RC" = 0 ] || fail "sluiced ended with $STOP_RC"
 nsip gw link show sluice_vxlan >/dev/null 2>&1 && fail "a clean stop left sluice_vxlan"
 [ -z "$(ns gw tc filter show dev up0 ingress)" ] || fail "a clean stop left a filter on up0"
+has_gro up1 && fail "a clean stop left GRO on up1, which the process before had turned on"
 [ -z "$(ls -A /sys/fs/bpf/sluice 2>/dev/null)" ] || fail "a clean stop left pins"
 
 # ---- a small table, and a foreign VXLAN device on the port ----
 nsip gw link add other type vxlan external dstport 4789
 nsip gw link set other up
 sed -i '1i set offload flows 16' "$LOG/sluice.conf"
+ns gw ethtool -K up1 gro on
 sluiced_restart
 need "ctl -j show offload | jq -e '.[] | select(.name == \"overlay\") | .value | test(\"4789\")'" 5 "a reason for the overlay"
 nsip gw link show sluice_vxlan >/dev/null 2>&1 && fail "a sluice_vxlan that is of no use"
@@ -285,4 +299,5 @@ ok "a full table: $(kernel_packets connections) of 10 in the kernel, $(kernel_pa
 stop_bg many
 nsip gw link show other >/dev/null || fail "the foreign VXLAN device is gone"
 sluiced_stop TERM
+has_gro up1 || fail "GRO that was on before us is off"
 pass
