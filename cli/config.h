@@ -79,6 +79,8 @@ struct config_hooks {
 	/* A prefix that leads into the engine: endpoint addresses, tunnel prefixes. For steering and host routes. */
 	void (*prefix_changed)(bool added, const struct ipnet *n);
 	void (*tunnels_changed)(void); /* a prefix in a zone came or went: not one that the box itself reaches */
+	/* Once, before all others, when rows that name remote nodes came, changed or went, and perhaps nodes with them. */
+	void (*remotes_changed)(void);
 	void (*pool_changed)(bool added, int index,
 			     const struct nat_pool *pool); /* deleted: only 'addr' and 'prefix' count, index -1 */
 	void (*service_changed)(bool added, const struct ipaddr *vip); /* added or deleted */

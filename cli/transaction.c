@@ -503,8 +503,19 @@ static int apply_all(struct config_tx *tx, struct err *e)
 	return ports_go_first ? 0 : apply_early(tx, &kind_port, true, e);
 }
 
+static void notify_remotes(const struct config_tx *tx)
+{
+	bool changed = false;
+
+	for (unsigned i = 0; i < tx->net.n; i++)
+		changed |= either(&tx->net.c[i])->kind->moves != NULL;
+	if (changed && config_hooks.remotes_changed)
+		config_hooks.remotes_changed();
+}
+
 static void notify_all(const struct config_tx *tx)
 {
+	notify_remotes(tx);
 	for (unsigned k = 0; config_kinds[k]; k++)
 		for (unsigned i = 0; i < tx->net.n && config_kinds[k]->notify; i++) {
 			const struct change *c = &tx->net.c[i];

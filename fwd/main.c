@@ -160,15 +160,17 @@ static void on_endpoint(const struct endpoint *old, const struct endpoint *now)
 static void on_prefix(bool added, const struct ipnet *n)
 {
 	steering_dirty();
-	resolve_remotes_changed();
-	offload_dirty();
 	control_host_prefix(n, added);
 }
 
 static void on_tunnels(void)
 {
 	steering_dirty();
-	resolve_remotes_changed();
+}
+
+static void on_remotes(void)
+{
+	resolve_remotes_changed(); /* before the number of one that went is another's */
 	offload_dirty();
 }
 
@@ -200,7 +202,6 @@ static void on_vtep(bool added, const struct vtep *v)
 {
 	(void)added;
 	(void)v;
-	resolve_remotes_changed();
 	steering_dirty();
 	offload_dirty();
 }
@@ -231,6 +232,7 @@ static const struct config_hooks hooks = {
 	.endpoint_changed = on_endpoint,
 	.prefix_changed = on_prefix,
 	.tunnels_changed = on_tunnels,
+	.remotes_changed = on_remotes,
 	.pool_changed = on_pool,
 	.service_changed = on_address,
 	.vtep_changed = on_vtep,

@@ -73,16 +73,10 @@ static void on_port(bool added, const struct port_conf *conf, struct port *p)
 		resolve_port_changed(p->index);
 }
 
-static void on_vtep(bool added, const struct vtep *v)
-{
-	(void)added;
-	(void)v;
-	resolve_remotes_changed();
-}
-
-static const struct config_hooks hooks = {
-	.prepare = prepare, .vtep_changed = on_vtep, .endpoint_changed = on_endpoint, .port_changed = on_port
-};
+static const struct config_hooks hooks = { .prepare = prepare,
+					   .remotes_changed = resolve_remotes_changed,
+					   .endpoint_changed = on_endpoint,
+					   .port_changed = on_port };
 
 /* ---- start and end ---- */
 
