@@ -130,67 +130,6 @@ static void test_twin(void **state)
 	assert_true(most > 4800 && refused > 0);
 }
 
-static bool is_empty(const struct hidx_level *l)
-{
-	static const uint16_t none[BUCKET_SLOTS];
-	for (uint64_t b = 0; b <= l->mask; b++)
-		if (memcmp(l->b[b].tag, none, sizeof(none)) != 0)
-			return false;
-	return true;
-}
-
-/* Level by level: where entries lie, and that nothing is moved before a grace period. */
-static void test_grow(void **state)
-{
-	(void)state;
-	enum { N = 3000 };
-	struct entry *e = calloc(N + 1, sizeof(*e));
-	struct hidx h;
-	uint32_t i = 1, first;
-	assert_int_equal(hidx_open_growing(&h, N, e, sizeof(*e), 16, NULL), 0);
-	assert_int_equal(h.level[0].mask + 1, 8);
-	assert_int_equal(h.level[2].mask + 1, 512);
-	for (; h.state == 0; i++) {
-		e[i].key[0] = i;
-		assert_int_equal(hidx_insert(&h, key_hash(&e[i]), i, NULL), 0);
-	}
-	assert_int_equal(h.state, 0x100);
-	assert_in_range(i, 20, 80);
-	assert_true(hidx_grow(&h, 100) && hidx_grow(&h, 100)); /* starts to wait */
-	assert_int_equal(h.cursor, 0);
-	first = i;
-	for (unsigned k = 0; k < 4; k++)
-		rcu_poll_deferred();
-	assert_int_equal(hidx_remove(&h, key_hash(&e[1]), 1), 0);         /* from below */
-	assert_int_equal(hidx_remove(&h, key_hash(&e[i - 1]), i - 1), 0); /* from above */
-	assert_true(hidx_grow(&h, 3));
-	assert_int_equal(h.cursor, 3);
-	for (uint32_t k = 1; k < first; k++) {
-		uint32_t present = 0, is = k != 1 && k != first - 1 ? k : 0;
-		assert_int_equal(hidx_find(&h, e[k].key, key_hash(&e[k])), is);
-		if (is)
-			assert_int_equal(hidx_insert(&h, key_hash(&e[k]), k, &present), -EEXIST);
-		assert_int_equal(present, is);
-	}
-	assert_true(hidx_grow(&h, 5));
-	assert_int_equal(h.state, 0x101);
-	assert_false(hidx_grow(&h, 5));
-	assert_true(is_empty(&h.level[0]));
-	for (; i <= N; i++) { /* nobody moves anything: the third level takes all */
-		e[i].key[0] = i;
-		assert_int_equal(hidx_insert(&h, key_hash(&e[i]), i, NULL), 0);
-	}
-	assert_int_equal(h.state, 0x201);
-	while (hidx_grow(&h, 7))
-		rcu_poll_deferred();
-	assert_int_equal(h.state, 0x202);
-	assert_true(is_empty(&h.level[0]) && is_empty(&h.level[1]));
-	for (uint32_t k = 2; k <= N; k++)
-		assert_int_equal(hidx_find(&h, e[k].key, key_hash(&e[k])), k == first - 1 ? 0 : k);
-	hidx_close(&h);
-	free(e);
-}
-
 /* Load before the first refusal, and that a full pool (60 %) is never refused, for many sizes and hash keys. */
 static void test_load(void **state)
 {
@@ -583,15 +522,10 @@ static void test_setters(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_twin),
-		cmocka_unit_test(test_grow),
-		cmocka_unit_test(test_load),
-		cmocka_unit_test(test_saturation),
-		cmocka_unit_test(test_first),
-		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_threads_growing),
+		cmocka_unit_test(test_twin),       cmocka_unit_test(test_load),
+		cmocka_unit_test(test_saturation), cmocka_unit_test(test_first),
+		cmocka_unit_test(test_table),      cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_threads),    cmocka_unit_test(test_threads_growing),
 		cmocka_unit_test(test_setters),
 	};
 	hash_init(1);
