@@ -68,12 +68,15 @@ static bool is_unwanted_error(const struct pkt *p)
 	return (p->flags & (PKT_ICMP_ERROR | PKT_IP6)) == PKT_ICMP_ERROR && (p->l4[0] == 4 || p->l4[0] == 5);
 }
 
-/* Prefixes are translated under any protocol (RFC 6296 1); one without ports has one connection between two addresses. */
+/* Prefixes are translated under any protocol (RFC 6296 1); one without ports has one connection between two addresses. ICMP is none
+ * of them: replay would rewrite a checksum and an identifier that are not there. */
 static bool is_under_prefix(const struct decision *d)
 {
 	const struct tuple *t = &d->wire;
-	const int pool = t->proto == PROTO_ICMP || t->proto == PROTO_ICMP6 ? -1 : nat_pool_by_outside(&t->dst);
-	return (pool >= 0 && nat_pools[pool].prefix) || (t->proto != PROTO_ICMP6 && nat_under_prefix(&t->src));
+	if (t->proto == PROTO_ICMP || t->proto == PROTO_ICMP6)
+		return false;
+	const int pool = nat_pool_by_outside(&t->dst);
+	return (pool >= 0 && nat_pools[pool].prefix) || nat_under_prefix(&t->src);
 }
 
 static enum step check_protocol(struct decision *d)

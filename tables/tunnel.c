@@ -186,7 +186,7 @@ int vtep_choose(const struct remote_name *n)
 
 	for (int i = 0; i < VTEPS_MAX; i++) {
 		const unsigned suits = vtep_suits(&vteps[i], n);
-		if (suits > best || (suits && suits == best && vteps[i].since < vteps[which].since)) {
+		if (suits > best || (which >= 0 && suits == best && vteps[i].since < vteps[which].since)) {
 			best = suits;
 			which = i;
 		}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The whole engine: the first byte chooses the ingress port, the rest is a frame. It is sent twice, so that what can be
- * replayed is; then whoever got it answers. Properties: every frame is counted once; nothing ill-formed leaves; checksums that
+ * replayed is; then whoever got it answers, by the next bits of the first byte with an ICMP error about it. Properties: every frame is counted once; nothing ill-formed leaves; checksums that
  * were right leave right; both times the same comes out where the packet is replayed. */
 #include <stdlib.h>
 #include <string.h>
@@ -108,11 +108,55 @@ static bool turn(uint8_t *f, uint32_t n)
 	return true;
 }
 
-static void answer(struct left *l)
+/* 'f' is one that left; it becomes an error about itself, from the end it went to. Its new length, 0: not IP. */
+static uint32_t complain(uint8_t *f, uint32_t n, unsigned kind)
+{
+	static const uint8_t types[2][4] = { { 3, 11, 12, 3 }, { 1, 2, 3, 4 } };
+	const bool v6 = rd16(f + 12) == ET_IP6;
+	const uint32_t head = v6 ? IP6_HLEN : IP4_HLEN, room = n - ETH_HLEN_, quoted = MIN(room, 8 + 60 * (kind + 1)),
+		       len = ICMP_HLEN + quoted;
+	uint8_t *h = f + ETH_HLEN_, *i = h + head, dst[16];
+	if (!v6 && rd16(f + 12) != ET_IP4)
+		return 0;
+	memmove(i + ICMP_HLEN, h, quoted);
+	memcpy(dst, i + ICMP_HLEN + (v6 ? 8 : 12), v6 ? 16 : 4);
+	memset(h, 0, head + ICMP_HLEN);
+	i[0] = types[v6][kind];
+	i[1] = kind == 3 && !v6 ? 4 : 0;
+	wr32(i + 4, kind == 3 && !v6 ? 1400 : v6 && kind == 1 ? 1300 : 0);
+	if (v6) {
+		h[0] = 0x60;
+		wr16(h + 4, (uint16_t)len);
+		h[6] = PROTO_ICMP6;
+		h[7] = 64;
+		memcpy(h + 8, i + ICMP_HLEN + 24, 16);
+		memcpy(h + 24, dst, 16);
+	} else {
+		h[0] = 0x45;
+		wr16(h + 2, (uint16_t)(head + len));
+		h[8] = 64;
+		h[9] = PROTO_ICMP;
+		memcpy(h + 12, i + ICMP_HLEN + 16, 4);
+		memcpy(h + 16, dst, 4);
+		st16(h + 10, (uint16_t)~csum_fold(csum_add(h, IP4_HLEN, 0)));
+	}
+	st16(i + 2, (uint16_t)~csum_fold(csum_add(i, len, v6 ? csum_pseudo(h + 8, h + 24, 16, PROTO_ICMP6, len) : 0)));
+	swap(f, f + 6, 6);
+	return ETH_HLEN_ + head + len;
+}
+
+/* 'how': 0 to 3 an answer, else an error. */
+static void answer(struct left *l, unsigned how)
 {
 	struct err e;
 	const bool gate = l->port == fixed_ports[FIXED_GATE];
-	if (l->len < ETH_HLEN_ + IP6_HLEN || l->len > FRAME_ROOM || !turn(l->frame, l->len))
+	if (l->len < ETH_HLEN_ + IP6_HLEN || l->len > FRAME_ROOM - IP6_HLEN - ICMP_HLEN)
+		return;
+	if (how >= 4)
+		l->len = complain(l->frame, l->len, how - 4);
+	else if (!turn(l->frame, l->len))
+		return;
+	if (!l->len)
 		return;
 	if (gate && l->frame[7] == (GATE_MAC1 | GATE_PROXY)) /* the listener, not the gate */
 		memcpy(l->frame + 6, (uint8_t[]){ GATE_MAC0, GATE_MAC1 | GATE_HOST, 0, 0, 0, 0 }, 6);
@@ -124,13 +168,13 @@ static void answer(struct left *l)
 		wrong(e.text, l->frame, l->len, NULL, 0);
 }
 
-static void answer_all(void)
+static void answer_all(unsigned how)
 {
 	static struct left l[ARRAY_LEN(left)];
 	const unsigned n = n_left;
 	memcpy(l, left, sizeof(l));
 	for (unsigned i = 0; i < n; i++)
-		answer(&l[i]);
+		answer(&l[i], how);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -154,7 +198,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		wrong("replayed without a decision", frame, n, NULL, 0);
 	if (workers[0]->replayed == replayed + 1 && hash[0] != hash[1])
 		wrong("replay gives other bytes than the decision", frame, n, NULL, 0);
-	answer_all();
+	answer_all(data[0] / FIXED_PORTS % 8);
 	fixed_clear();
 	return 0;
 }
