@@ -235,6 +235,15 @@ nsip gw route del blackhole 198.51.100.2/32
 need "! stalled out eth0" 15 "the stream goes on"
 stop_bg route
 
+# by sluice_vxlan
+stream tunnel c1 10.7.0.2
+need "offloaded 10.1.0.10 10.7.0.2 tc" 5 "the stream is offloaded"
+cut 2 node vx7 "a tunnel removed" ctl del tunnel 10.7.0.0/24
+ctl add tunnel 10.7.0.0/24 remote 2001:db8:1::2 port 4789 vni 302 via 10.7.0.2
+need "! stalled node vx7" 15 "the stream goes on"
+need "offloaded 10.1.0.10 10.7.0.2 tc" 5 "the stream is offloaded again"
+stop_bg tunnel
+
 ctl add service 203.0.113.80:5201/tcp
 ctl add backend 203.0.113.80:5201/tcp 10.1.0.11:5201
 stream service c1 203.0.113.80
