@@ -48,7 +48,7 @@ int words_split(const char *line, struct words *w, struct err *e)
 		if (!copy_word(&line, &o, end, &quoted))
 			return err_set(e, -EINVAL, "line too long");
 		if (quoted)
-			return err_set(e, -EINVAL, "the quotation mark of %.40s is not closed", w->w[w->n - 1]);
+			return err_set(e, -EINVAL, "the quotation mark of '%.40s' is not closed", w->w[w->n - 1]);
 		if (o >= end)
 			return err_set(e, -EINVAL, "line too long");
 		*o++ = 0;
@@ -277,7 +277,7 @@ static const struct arg_type arg_types[] = {
 	{ "FILE", "a file name", parse_word, NULL },
 	{ "WORD", "a word", parse_word, NULL },
 	{ "DEVARGS", "a DPDK device such as 0000:03:00.0 or net_tap0,iface=x", parse_word, NULL },
-	{ "TEXT", "a text, in \"\" when it has blanks", parse_text, NULL },
+	{ "TEXT", "a text without tabs and line ends, in \"\" when it has blanks", parse_text, NULL },
 	{ "FIELD=VALUE", "a column and the value it must have", parse_filter, NULL },
 };
 

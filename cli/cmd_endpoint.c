@@ -37,7 +37,7 @@ static int add_addr(struct endpoint_conf *c, const struct ipaddr *a, struct err 
 	char b[IP_STRLEN];
 
 	ip_print(a, b);
-	if (ip_is_zero(a) || ip_is_multicast(a) || ip_is_loopback(a) || ip_is_bcast4(a))
+	if (!ip_is_routed(a))
 		return err_set(e, -EINVAL, "endpoint %u: %s is not the address of a workload: give a unicast address",
 			       c->id, b);
 	for (unsigned i = 0; i < c->n_addrs; i++)

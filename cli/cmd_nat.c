@@ -62,7 +62,7 @@ static int parse_static(struct pool_conf *c, const struct ipnet *n, struct err *
 	pool_name(c, b);
 	c->inside = n->addr;
 	if (!c->prefix) {
-		if (ip_is4(&c->inside) != ip_is4(&c->addr) || ip_is_zero(&c->inside) || ip_is_multicast(&c->inside) ||
+		if (ip_is4(&c->inside) != ip_is4(&c->addr) || !ip_is_routed(&c->inside) ||
 		    ip_eq(&c->inside, &c->addr) || n->len != 128)
 			return err_set(e, -EINVAL,
 				       "nat pool %s: static wants another unicast address of the same family", b);
@@ -85,8 +85,8 @@ static int parse_outside(struct pool_conf *c, const struct ipnet *n, struct err 
 	c->prefix = n->len % 128;
 	if (c->prefix)
 		return nat_prefix_check(n, pool_name(c, b), e);
-	if (ip_is_zero(&c->addr) || ip_is_multicast(&c->addr) || ip_is_bcast4(&c->addr) || ip_is_loopback(&c->addr))
-		return err_set(e, -EINVAL, "nat pool %s: give a unicast address", pool_name(c, b));
+	if (!ip_is_routed(&c->addr))
+		return err_set(e, -EINVAL, "nat pool %s: give a unicast address that is routed", pool_name(c, b));
 	return 0;
 }
 
@@ -264,6 +264,29 @@ static void default_ports(const struct ipaddr *a, uint16_t *lo, uint16_t *hi)
 		*lo = (uint16_t)(khi + 1);
 }
 
+/* The same of addresses: what comes for one is translated once. */
+static int check_static(struct config_tx *tx, const struct pool_conf *c, struct err *e)
+{
+	char a[IP_STRLEN], b[IP_STRLEN], k_name[IP_STRLEN];
+
+	pool_name(c, a);
+	if (!ip_is_zero(&c->inside) && kernel_owns(&c->inside))
+		return err_set(e, -EINVAL, "nat pool %s: static %s is the box's own, which is not translated", a,
+			       ip_print(&c->inside, b));
+	for (const struct config_object *o = config_tx_first(tx, &kind_pool); o; o = o->next) {
+		const struct pool_conf *k = (const void *)o->data;
+		if (k->prefix)
+			continue;
+		if (ip_eq(&k->addr, &c->inside))
+			return err_set(e, -EINVAL, "nat pool %s: static %s is an outside address itself: nat pool %s",
+				       a, ip_print(&c->inside, b), pool_name(k, k_name));
+		if (ip_eq(&k->inside, &c->addr))
+			return err_set(e, -EINVAL, "nat pool %s: it is inside itself, as static of nat pool %s", a,
+				       pool_name(k, k_name));
+	}
+	return 0;
+}
+
 /* Each outside address has one inside address and is itself inside of nothing. Several prefixes may stand for one inside, each at
  * its port (RFC 6296 2.4). */
 static int check_overlaps(struct config_tx *tx, const struct pool_conf *c, struct err *e)
@@ -318,6 +341,7 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 	unsigned klo, khi;
 	uint16_t lo, hi;
 	char b[IP_STRLEN];
+	int r;
 
 	(void)old;
 	if (!c)
@@ -343,6 +367,8 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 		return err_set(e, -ENOSPC, "nat pool %s: more than %d pools", pool_name(c, b), NAT_POOLS_MAX);
 	if (c->prefix)
 		return check_prefix_pool(tx, c, e);
+	if ((r = check_static(tx, c, e)))
+		return r;
 	if (!kernel_owns(&c->addr))
 		return 0;
 	local_port_range(&klo, &khi);

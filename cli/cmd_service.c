@@ -79,8 +79,7 @@ static int read_key(const struct parse *p, struct service_key *k, struct err *e)
 	if (!a)
 		return err_set(e, -EINVAL, "service: give it as ADDR:PORT/tcp or ADDR:PORT/udp");
 	*k = (struct service_key){ .vip = a->service.ip, .port = a->service.port, .proto = a->service.proto };
-	if (ip_is_zero(&k->vip) || ip_is_multicast(&k->vip) || ip_is_bcast4(&k->vip) || ip_is_loopback(&k->vip) ||
-	    ip_is_linklocal6(&k->vip))
+	if (!ip_is_routed(&k->vip))
 		return err_set(e, -EINVAL, "service %s: give a unicast address that is routed", a->text);
 	if (k->proto == PROTO_SCTP)
 		return err_set(e, -EOPNOTSUPP, "service %s: SCTP is not in this version, only tcp and udp", a->text);
@@ -393,8 +392,7 @@ static int backend_check(struct config_tx *tx, const void *old, const void *now,
 	ip_print(&c->addr, b);
 	if (ip_is4(&c->addr) != ip_is4(&c->key.vip))
 		return err_set(e, -EINVAL, "backend %s: the service is of the other family", b);
-	if (ip_is_zero(&c->addr) || ip_is_multicast(&c->addr) || ip_is_bcast4(&c->addr) || ip_is_loopback(&c->addr) ||
-	    ip_is_linklocal6(&c->addr))
+	if (!ip_is_routed(&c->addr))
 		return err_set(e, -EINVAL, "backend %s: give a unicast address that is routed", b);
 	if (!c->port && c->key.port)
 		return err_set(e, -EINVAL, "backend %s: port 0, the client's own, is for services of port 0", b);

@@ -126,7 +126,8 @@ void settings_generate(void (*add)(const struct command *c))
 			snprintf(pattern, sizeof(pattern), "set %s %s", s->name, s->type);
 		if (is_text(s))
 			snprintf(value, sizeof(value), "none");
-		snprintf(unit, sizeof(unit), "%s%s", *s->unit ? " " : "", s->unit);
+		snprintf(unit, sizeof(unit), "%s%s", *s->unit && *value >= '0' && *value <= '9' ? " " : "",
+			 *value >= '0' && *value <= '9' ? s->unit : "");
 		snprintf(help, sizeof(help), "%s (default %s%s%s)", s->help, value, unit,
 			 s->flags & START ? ", at start only" : "");
 		add(&(struct command){

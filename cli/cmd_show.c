@@ -212,7 +212,10 @@ static void show_pools(struct out *o)
 		const struct ipnet outside = { p->addr, len }, inside = { p->inside, len };
 		out_row(o);
 		out_net(o, "address", &outside);
-		out_fmt(o, "ports", "%u-%u", p->port_lo, p->port_hi);
+		if (nat_is_static(p)) /* all, and nobody is asked: policy decides */
+			out_str(o, "ports", NULL);
+		else
+			out_fmt(o, "ports", "%u-%u", p->port_lo, p->port_hi);
 		out_str(o, "port",
 			p->port >= 0 && p->port < PORTS_MAX && ports[p->port] ? ports[p->port]->conf.name : NULL);
 		if (p->has_source)
@@ -223,8 +226,8 @@ static void show_pools(struct out *o)
 			out_net(o, "static", &inside);
 		else
 			out_str(o, "static", NULL);
-		out_str(o, "mapping", mappings[p->mapping]);
-		out_str(o, "filter", filters[p->filter]);
+		out_str(o, "mapping", nat_is_static(p) ? NULL : mappings[p->mapping]);
+		out_str(o, "filter", nat_is_static(p) ? NULL : filters[p->filter]);
 		out_u64(o, "rest", p->rest);
 		out_u64(o, "max_ports", p->max_ports);
 		out_u64(o, "max_sessions", p->max_sessions);
@@ -265,7 +268,7 @@ static void show_addresses(struct out *o)
 	for (uint32_t i = claim_next(0, &a, &c); i && !out_full(o); i = claim_next(i, &a, &c)) {
 		out_row(o);
 		out_ip(o, "address", &a);
-		out_str(o, "port", ports[c.port] ? ports[c.port]->conf.name : NULL);
+		out_str(o, "port", c.state != CLAIM_AWAY && ports[c.port] ? ports[c.port]->conf.name : NULL);
 		out_str(o, "state", claim_state_names[c.state]);
 		if (mac_is_zero(&c.other))
 			out_str(o, "other", NULL);

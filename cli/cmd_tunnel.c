@@ -243,14 +243,22 @@ static int check_remote(struct config_tx *tx, const char *what, const struct ipn
 			struct err *e)
 {
 	const struct ipaddr *a = &r->addr;
-	char b[IP_STRLEN], c[IP_STRLEN];
+	const bool named = !ip_is_zero(&r->vtep);
+	char b[IP_STRLEN], c[IP_STRLEN], v[IP_STRLEN], port[16] = "";
 
 	if (ip_is_zero(a)) /* an ipcache row */
 		return err_set(e, -EINVAL, "%s %s: vtep and port go with a remote", what, ipnet_print(n, b));
+	if (named && ip_is4(&r->vtep) != ip_is4(a))
+		return err_set(e, -EINVAL, "%s %s: vtep %s is of the other family than remote %s", what,
+			       ipnet_print(n, b), ip_print(&r->vtep, v), ip_print(a, c));
+	if (r->port)
+		snprintf(port, sizeof(port), " port %u", r->port);
+	if (!vtep_of(tx, r) && named)
+		return err_set(e, -ENOENT, "%s %s: there is no vtep %s%s: add that first", what, ipnet_print(n, b),
+			       ip_print(&r->vtep, v), port);
 	if (!vtep_of(tx, r))
-		return err_set(e, -ENOENT, "%s %s: remote %s needs %s IPv%c vtep%s, there is none: add vtep ADDR", what,
-			       ipnet_print(n, b), ip_print(a, c), r->port || !ip_is_zero(&r->vtep) ? "that" : "an",
-			       ip_is4(a) ? '4' : '6', r->port ? " and port" : "");
+		return err_set(e, -ENOENT, "%s %s: remote %s needs an IPv%c vtep%s, there is none: add vtep ADDR%s",
+			       what, ipnet_print(n, b), ip_print(a, c), ip_is4(a) ? '4' : '6', port, port);
 	for (const struct config_object *o = config_tx_first(tx, &kind_vtep); o; o = o->next)
 		if (ip_eq(&((const struct vtep_conf *)(const void *)o->data)->addr, a))
 			return err_set(e, -EINVAL, "%s %s: remote %s is this box itself", what, ipnet_print(n, b),

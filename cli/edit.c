@@ -62,6 +62,15 @@ static size_t common(const char *list, const char **first, unsigned *n)
 	return len;
 }
 
+/* With nothing typed, the only word is taken unless something else may stand there, too, which a <...> of its own tells: one in front
+ * of the word, or a second. */
+static bool is_choice(const char *list)
+{
+	const char *about = strchr(list, '<');
+
+	return *list == '<' || (about && strstr(about, "\n<"));
+}
+
 static unsigned char complete(EditLine *e, int ch)
 {
 	char *line = before_cursor(), *list = line ? ask_daemon("complete", line) : NULL;
@@ -73,6 +82,8 @@ static unsigned char complete(EditLine *e, int ch)
 		const char *first;
 		unsigned n;
 		size_t typed = word_length(line), len = common(list, &first, &n);
+		if (!typed && n == 1 && is_choice(list))
+			n = 0;
 		if (n && len > typed) {
 			char *rest = strndup(first + typed, len - typed);
 			el_insertstr(el, rest);

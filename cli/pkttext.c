@@ -543,7 +543,10 @@ static void read_layer(struct build *b, char *text)
 				fail(b, "%s: '%s' is not known here", b->w[0], b->w[k]);
 		return;
 	}
-	fail(b, "'%s' is no layer", b->w[0]);
+	char all[200] = "";
+	for (size_t i = 0, at = 0; i < ARRAY_LEN(rows); i++)
+		at += (size_t)snprintf(all + at, sizeof(all) - at, " %s", rows[i].name);
+	fail(b, "'%s' is no layer, but:%s", b->w[0], all);
 }
 
 int pkttext_parse(const char *text, uint8_t *frame, struct err *e)

@@ -167,7 +167,7 @@ int config_put(struct config_tx *tx, const struct config_kind *k, enum config_ve
 	if (verb == CONFIG_ADD && old && !object_equal(old, now)) {
 		char *options = object_options(old);
 		r = err_set(e, -EEXIST, "%s exists with other values (%.200s): use 'set %.200s ...' to change it",
-			    now->key, options + (*options == ' '), now->key);
+			    now->key, *options ? options + (*options == ' ') : "all at their defaults", now->key);
 		free(options);
 	} else if (verb != CONFIG_ADD && !old && k != &kind_setting) {
 		r = err_set(e, -ENOENT, "there is no %s", now->key);

@@ -53,19 +53,22 @@ int nat_prefix_check(const struct ipnet *n, const char *pool, struct err *e)
 		{ { .b = { 0xfe, 0x80 } }, 10 },
 		{ { .b = { 0xff } }, 8 },
 	};
-	char b[IP_STRLEN], x[IP_STRLEN];
+	char b[IP_STRLEN], x[IP_STRLEN], what[2 * IP_STRLEN];
 
 	ipnet_print(n, b);
+	if (strcmp(pool, b) != 0)
+		snprintf(what, sizeof(what), "%s: static %s", pool, b);
+	else
+		snprintf(what, sizeof(what), "%s", pool);
 	if (ip_is4(&n->addr))
-		return err_set(
-			e, -EINVAL,
-			"nat pool %s: %s: prefixes are translated in IPv6 only; add a pool for each IPv4 address", pool,
-			b);
+		return err_set(e, -EINVAL,
+			       "nat pool %s: prefixes are translated in IPv6 only; add a pool for each IPv4 address",
+			       what);
 	if (n->len > NAT_PREFIX_MAX)
-		return err_set(e, -EINVAL, "nat pool %s: %s: give a prefix of /%d or shorter", pool, b, NAT_PREFIX_MAX);
+		return err_set(e, -EINVAL, "nat pool %s: give a prefix of /%d or shorter", what, NAT_PREFIX_MAX);
 	for (unsigned i = 0; i < ARRAY_LEN(none); i++)
 		if (ipnet_overlap(n, &none[i]))
-			return err_set(e, -EINVAL, "nat pool %s: %s overlaps %s, which is not for unicast", pool, b,
+			return err_set(e, -EINVAL, "nat pool %s: it overlaps %s, which is not for unicast", what,
 				       ipnet_print(&none[i], x));
 	return 0;
 }

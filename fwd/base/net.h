@@ -119,6 +119,13 @@ INLINE bool ip_is_bcast4(const struct ipaddr *a)
 {
 	return ip_is4(a) && a->w[3] == 0xffffffff;
 }
+/* An address that packets are forwarded to and from (RFC 1812 5.3.7, RFC 4291 2.5.6). 169.254/16 counts: see decide.c. */
+INLINE bool ip_is_routed(const struct ipaddr *a)
+{
+	if (ip_is_zero(a) || ip_is_multicast(a) || ip_is_loopback(a) || ip_is_linklocal6(a))
+		return false;
+	return !ip_is4(a) || (a->b[12] != 0 && a->b[12] < 240);
+}
 /* 'a' with all bits past 'len' cleared */
 struct ipaddr ip_mask(const struct ipaddr *a, unsigned len);
 bool ipnet_contains(const struct ipnet *n, const struct ipaddr *a); /* an IPv4 address is never inside an IPv6 prefix */

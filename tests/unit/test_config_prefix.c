@@ -18,7 +18,8 @@ static void test_pool_prefixes(void **state)
 	refused("add nat pool 2001:db8:2::/48 static fd02::/56",
 		"give both the longer one: nat pool 2001:db8:2::/56 static fd02::/56");
 	refused("add nat pool 2001:db8:2::/48 static fd02::1", "give a prefix of /64 or shorter");
-	refused("add nat pool 2001:db8:2::/80 static fd02::/80", "give a prefix of /64 or shorter");
+	refused("add nat pool 2001:db8:2::/80 static fd02::/80", "2001:db8:2::/80: give a prefix of /64 or shorter");
+	refused("add nat pool fe80::/48 static fd02::/48", "fe80::/48: it overlaps fe80::/10");
 	refused("add nat pool 2001:db8:2::1 static fd02::/48", "another unicast address");
 	refused("add nat pool 198.51.100.0/24 static 10.1.0.0/24", "add a pool for each IPv4 address");
 	refused("add nat pool 2001:db8:2::/48 static 10.1.0.0/24", "add a pool for each IPv4 address");

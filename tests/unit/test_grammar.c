@@ -53,7 +53,7 @@ static void test_words(void **state)
 	assert_int_equal(words_split("# only a comment", &w, &e), 0);
 	assert_int_equal(w.n, 0);
 	assert_true(words_split("say \"open", &w, &e) < 0);
-	assert_string_equal(e.text, "the quotation mark of open is not closed");
+	assert_string_equal(e.text, "the quotation mark of 'open' is not closed");
 
 	char *big = malloc(70000);
 	memset(big, 'a', 69999);

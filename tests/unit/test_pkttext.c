@@ -122,7 +122,7 @@ static void errors_name_the_word(void **state)
 	static const char *const texts[][2] = {
 		{ "", "an empty layer" },
 		{ "ip 10.0.0.1 > 10.0.0.2 |", "an empty layer" },
-		{ "ipx 1 > 2", "'ipx' is no layer" },
+		{ "ipx 1 > 2", "'ipx' is no layer, but: eth vlan ip " },
 		{ "ip 10.0.0.1 10.0.0.2", "ip: 'A > B' was expected" },
 		{ "ip 10.0.0.256 > 10.0.0.2", "ip: '10.0.0.256' is not an IP address" },
 		{ "ip 10.0.0.1 > 10.0.0.2 ttl=256", "ip: '256' is not a number from 0 to 255" },
