@@ -66,6 +66,35 @@ rc=0
 [ $rc = 2 ] || fail "usage: exit $rc, not 2"
 ok "exit codes 1, 2, 3"
 
+# TAB at the prompt: what cannot be meant alone is not put in
+cat >"$TMP/tab.py" <<'PY'
+import os, pty, re, select, sys
+pid, fd = pty.fork()
+if pid == 0:
+    os.environ["TERM"] = "xterm"
+    os.execv(sys.argv[1], [sys.argv[1], "-s", sys.argv[2]])
+got = b""
+def until(text):
+    global got
+    while text not in got:
+        if not select.select([fd], [], [], 10)[0]:
+            sys.exit("no %r in %r" % (text, got))
+        got = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", got + os.read(fd, 4096))
+    got = got[got.index(text) + len(text):]
+until(b"sluice> ")
+os.write(fd, b"show ct \t")
+until(b"<FIELD=VALUE")
+until(b"sluice> show ct ")
+os.write(fd, b"m\t")
+until(b"ax ")
+os.write(fd, b"1 x\r")
+until(b"ct max 1: 'x' is not")
+os.write(fd, b"quit\r")
+os.waitpid(pid, 0)
+PY
+python3 "$TMP/tab.py" "$B/sluicectl" "$SOCK" || fail "TAB"
+ok "TAB lists a column or max, and completes what was begun"
+
 # a second daemon of the same name, a file with an error, a missing capability
 start_fails() { # PATTERN COMMAND...: ends with an error line that matches
 	local want=$1 text rc=0

@@ -72,7 +72,6 @@ static void test_pool_options(void **state)
 	ok("add nat pool 198.51.100.2 filter eif");
 	assert_int_equal(nat_pools[nat_pool_by_addr(ip("198.51.100.2"))].rest, 120);
 	ok("add nat pool 198.51.100.3");
-	refused("add nat pool 198.51.100.3 rest 1", "exists with other values (all at their defaults)");
 	assert_int_equal(nat_pools[nat_pool_by_addr(ip("198.51.100.3"))].rest, 0);
 	refused("add nat pool 198.51.100.4 mapping apdm filter eif", "mapping apdm goes with filter apdf, not eif");
 	ok("set nat pool 198.51.100.3 mapping apdm");
@@ -94,14 +93,6 @@ static void test_pool_options(void **state)
 	refused("add nat pool 198.51.100.6 static 10.1.0.11 ports 1-9", "no option but port");
 	refused("set nat pool 198.51.100.5 filter eif", "no option but port");
 	refused("add nat pool 127.0.0.2 static 10.1.0.11", "unicast address");
-	refused("add nat pool 240.0.0.1", "unicast address that is routed");
-	refused("add nat pool 0.0.0.5", "unicast address that is routed");
-	refused("add nat pool fe80::5", "unicast address that is routed");
-	refused("add nat pool 198.51.100.6 static 127.0.0.1", "another unicast address");
-	refused("add nat pool 198.51.100.6 static 198.51.100.3", "is an outside address itself: nat pool 198.51.100.3");
-	ok("set nat pool 198.51.100.5 static 10.1.0.77");
-	refused("add nat pool 10.1.0.77", "inside itself, as static of nat pool 198.51.100.5");
-	ok("set nat pool 198.51.100.5 static 10.1.0.10");
 	refused("set nat pool 198.51.100.5 blocks 64", "no option but port");
 	refused("add nat pool 198.51.100.7 blocks 100", "a power of two from 16 to 4096");
 	refused("add nat pool 198.51.100.7 blocks 8192", "blocks");
@@ -171,8 +162,6 @@ static void test_references(void **state)
 	/* rows move to a VTEP that suits better, and back; of what is refused nothing moves */
 	refused("add tunnel 10.6.0.0/16 remote 192.0.2.9 vtep 192.0.2.2", "there is no vtep 192.0.2.2: add that");
 	refused("add tunnel 10.6.0.0/16 remote 192.0.2.9 vtep 192.0.2.1 port 9", "there is no vtep 192.0.2.1 port 9");
-	refused("add tunnel 10.6.0.0/16 remote 192.0.2.9 port 9",
-		"needs an IPv4 vtep port 9, there is none: add vtep ADDR port 9");
 	refused("add tunnel 10.6.0.0/16 remote 192.0.2.9 vtep 2001:db8::1", "vtep 2001:db8::1 is of the other family");
 	refused("add ipcache 10.6.0.0/16 identity 9 vtep 192.0.2.1", "go with a remote");
 	assert_int_equal(vtep_of_remote("192.0.2.9"), 1u << vtep_find(ip("192.0.2.1"), 8472));

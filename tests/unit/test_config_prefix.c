@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Pools that translate prefixes, as configuration: what is refused and how it is said, save, changes. */
+/* Pools that translate prefixes or single addresses, as configuration: what is refused and how it is said, save, changes. */
 #include "tests/unit/config_env.h"
 
 /* Prefixes: what is refused says what to write instead. */
@@ -50,10 +50,28 @@ static void test_pool_prefixes(void **state)
 	refused("del nat pool 2001:db8:1::/48", "nat pool 2001:db8:1::/48");
 }
 
+/* Addresses that serve nobody, and those that would be translated twice. */
+static void test_pool_addresses(void **state)
+{
+	(void)state;
+	ok("add nat pool 198.51.100.3");
+	refused("add nat pool 198.51.100.3 rest 1", "exists with other values (all at their defaults)");
+	ok("add nat pool 198.51.100.5 static 10.1.0.77");
+	refused("add nat pool 240.0.0.1", "unicast address that is routed");
+	refused("add nat pool 0.0.0.5", "unicast address that is routed");
+	refused("add nat pool fe80::5", "unicast address that is routed");
+	refused("add nat pool 198.51.100.6 static 127.0.0.1", "another unicast address");
+	refused("add nat pool 198.51.100.6 static 198.51.100.3", "is an outside address itself: nat pool 198.51.100.3");
+	refused("add nat pool 10.1.0.77", "inside itself, as static of nat pool 198.51.100.5");
+	ok("del nat pool 198.51.100.3");
+	ok("del nat pool 198.51.100.5");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_pool_prefixes),
+		T(test_pool_addresses),
 	};
 
 	return cmocka_run_group_tests(tests, start, NULL);
