@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Step entry: who sends this packet? The gate's stamp, a known VTEP, or any uplink; source checks; VXLAN off (RFC 7348,
  * ECN per RFC 6040 4.2). */
+#include "fwd/claim.h"
 #include "fwd/decide.h"
 #include "fwd/gate.h"
 #include "tables/nat.h"
@@ -22,17 +23,21 @@ static void source_of(const struct pkt *p, struct ipaddr *src)
 		*src = p->flags & PKT_IP6 ? ip_from6(p->l3 + 8) : ip_from4(ld32(p->l3 + 12));
 }
 
+static bool is_nd(const struct pkt *p)
+{
+	return p->proto == PROTO_ICMP6 && (p->flags & (PKT_IP6 | PKT_FRAG)) == PKT_IP6 && p->l4[0] >= 133 &&
+	       p->l4[0] <= 137;
+}
+
 /* Probes (ARP sender 0, DAD from ::) and link-local ND carry no address that could be spoofed: step_l2 ends them. Nor does
  * link-local multicast (MLD, mDNS of every Linux container): it is dropped as such, not counted as spoofing. */
 static bool may_send_from(const struct endpoint *ep, const struct pkt *p, const struct ipaddr *src)
 {
-	const bool nd = p->proto == PROTO_ICMP6 && (p->flags & (PKT_IP6 | PKT_FRAG)) == PKT_IP6 && p->l4[0] >= 133 &&
-			p->l4[0] <= 137;
 	if (owns(ep, src))
 		return true;
 	if (p->flags & PKT_ARP)
 		return ip_is_zero(src);
-	return p->flags & PKT_IP6 && (nd || p->l3[24] == 0xff) && (ip_is_zero(src) || ip_is_linklocal6(src));
+	return p->flags & PKT_IP6 && (is_nd(p) || p->l3[24] == 0xff) && (ip_is_zero(src) || ip_is_linklocal6(src));
 }
 
 static enum step entry_endpoint(struct decision *d, uint32_t id)
@@ -308,6 +313,13 @@ static bool outer_fragment(const struct pkt *p, const struct tuple *t)
 	return !(p->flags & PKT_FRAG_LATER) && p->l4_len >= 4 && vtep_find(&t->dst, rd16(p->l4 + 2)) >= 0;
 }
 
+/* Is it an address that only we send from, for somebody inside? While another host may have it, it is not; who has it says so by
+ * neighbour discovery. */
+static bool stands_for_inside(const struct pkt *p, const struct ipaddr *src)
+{
+	return nat_pool_by_outside(src) >= 0 && !is_nd(p) && !claim_withheld(src);
+}
+
 /* The source of what comes from the network outside any tunnel; 'source-validation' of the port is RFC 3704's reverse path. */
 static enum step check_uplink_source(struct decision *d, const struct ipaddr *src)
 {
@@ -316,6 +328,10 @@ static enum step check_uplink_source(struct decision *d, const struct ipaddr *sr
 	fib_lookup(src, 0, &f);
 	if (f.kind == FIB_LOCAL) {
 		decide_say(d, "entry", "the source is an address of this box");
+		return decide_drop(d, DROP_INVALID_SOURCE);
+	}
+	if (stands_for_inside(d->p, src)) { /* RFC 1812 5.3.7: no more than the box's own */
+		decide_say(d, "entry", "the source is an outside address of a NAT pool");
 		return decide_drop(d, DROP_INVALID_SOURCE);
 	}
 	if (f.kind == FIB_BROADCAST) { /* no single host: RFC 1812 4.2.2.11, 5.3.7 */
