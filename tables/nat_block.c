@@ -254,6 +254,7 @@ static int port_in(unsigned slot, unsigned p, enum steer_proto which, const stru
 /* What a row has: 'room' is its first empty place, NULL when it may have no more. */
 struct places {
 	uint16_t *room;
+	uint16_t was[NAT_BLOCKS_OF_ONE];
 	bool pending;
 };
 
@@ -266,6 +267,7 @@ static struct places look(const struct nat_pool *pool, uint32_t row)
 
 	for (unsigned i = 0; i < NAT_BLOCKS_OF_ONE; i++) {
 		const uint16_t v = LOAD_ACQUIRE(&place[i]);
+		l.was[i] = v;
 		l.pending |= v == PENDING;
 		n += v != 0;
 		if (!v && !l.room)
@@ -309,6 +311,17 @@ static int port_in_own(unsigned slot, unsigned p, enum steer_proto which, const 
 	return port == -EEXIST && taken ? -EAGAIN : port;
 }
 
+/* Has the row what it had? If not, it may have what it was refused a moment ago. */
+static bool is_as_before(uint32_t row, const struct places *l)
+{
+	const uint16_t *place = nat_source_blocks(row);
+
+	for (unsigned i = 0; i < NAT_BLOCKS_OF_ONE; i++)
+		if (LOAD_ACQUIRE(&place[i]) != l->was[i])
+			return false;
+	return true;
+}
+
 int nat_block_port(unsigned slot, unsigned p, enum steer_proto which, const struct nat_port_wish *wish,
 		   struct nat_block_got *got)
 {
@@ -328,7 +341,10 @@ int nat_block_port(unsigned slot, unsigned p, enum steer_proto which, const stru
 			nat_breathe(&spins);
 			continue;
 		}
-		port = l.room ? give(slot, p, wish, &got->addr, l.room) : -EDQUOT;
+		if (l.room)
+			port = give(slot, p, wish, &got->addr, l.room);
+		else
+			port = is_as_before(wish->source, &l) ? -EDQUOT : -EAGAIN;
 		if (port == -EAGAIN)
 			continue;
 		if (port < 0)
