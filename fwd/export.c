@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Which connections the kernel replays (contract in export.h). Everything here is the control thread's, ten times a second;
+/* Which connections the kernel replays (contract in export.h). Everything here is the control thread's, a slice ten times a second or oftener;
  * the packet path does nothing for it. A worker only calls export_stop() and, through ct_kernel_seen, seen().
  *
  * Promotion. A walk over the connections compares the packets of both records with what they were at the last look. 8 packets
- * within a second, both directions decided, by a path that a program can take: promoted. A walk of LOOKS entries a tick takes
- * a millisecond; with more connections than that the window is as long as a round. At most PROMOTE a tick.
+ * within a second, both directions decided, by a path that a program can take: promoted. It goes by slices of LOOKS entries, some
+ * 0.3 ms, of which PROMOTE are promoted at most: a worker on this thread's CPU must not be kept from it for longer than its rings
+ * last. Many connections make the window as long as a round.
  * When less than a sixteenth of the numbers is left, a connection must move four times the packets of the coolest of a
  * sample behind a moving hand, which then goes. So a million connections of one speed fill the table once and
  * then change nothing, and a hot one finds room at once.
@@ -21,7 +22,7 @@
 #include "fwd/base/clock.h"
 #include "fwd/settings.h"
 
-enum { VISITS = 1024, COOL_S = 5 };
+enum { VISITS = 128, COOL_S = 5 };
 
 struct export_kernel export_kernel;
 struct export_family export_families[2];
@@ -44,13 +45,14 @@ static int alloc_all(uint32_t flows)
 {
 	export_kernel.n_pairs = flows; /* two records each, two families */
 	export_kernel.pairs = calloc((size_t)export_kernel.n_pairs + 1, sizeof(*export_kernel.pairs));
+	export_kernel.list = calloc(export_kernel.n_pairs, sizeof(*export_kernel.list));
 	for (unsigned v6 = 0; v6 < 2; v6++) {
 		const size_t n = (size_t)ct_of(v6)->conns.capacity + 1;
 		/* large ones: pages that nobody looks at cost nothing */
 		export_families[v6] = (struct export_family){ .look = calloc(n, sizeof(struct export_look)),
 							      .counted = calloc(n, sizeof(struct export_count[2])) };
 	}
-	return export_kernel.pairs && export_families[0].look && export_families[0].counted &&
+	return export_kernel.pairs && export_kernel.list && export_families[0].look && export_families[0].counted &&
 			       export_families[1].look && export_families[1].counted
 		       ? 0
 		       : -ENOMEM;
@@ -59,7 +61,9 @@ static int alloc_all(uint32_t flows)
 static void free_all(void)
 {
 	free(export_kernel.pairs);
+	free(export_kernel.list);
 	export_kernel.pairs = NULL;
+	export_kernel.list = NULL;
 	for (unsigned v6 = 0; v6 < 2; v6++) {
 		free(export_families[v6].look);
 		free(export_families[v6].counted);
@@ -183,7 +187,9 @@ void export_demote(uint32_t i, uint64_t now_ns)
 	p->conn = 0;
 	p->next = export_kernel.free;
 	export_kernel.free = i;
-	export_kernel.used--;
+	const uint32_t last = export_kernel.list[--export_kernel.used];
+	export_kernel.list[p->at] = last;
+	export_kernel.pairs[last].at = p->at;
 	export_totals.demoted++;
 }
 
@@ -278,32 +284,35 @@ static void visit(uint32_t i, uint64_t now_ns)
 		export_demote(i, now_ns);
 }
 
-static void visit_some(uint64_t now_ns)
+/* True when ten slices a second are too few to see each once a second. */
+static bool visit_some(uint64_t now_ns)
 {
-	const uint32_t used = export_kernel.used, budget = MIN(used, MAX((uint32_t)VISITS, used / 8));
-	for (uint32_t looks = 0, n = 0; n < budget && looks < export_kernel.n_pairs; looks++) {
-		export_kernel.visit = export_kernel.visit % export_kernel.n_pairs + 1;
-		if (!export_kernel.pairs[export_kernel.visit].conn)
-			continue;
-		visit(export_kernel.visit, now_ns);
-		n++;
+	const uint32_t used = export_kernel.used, budget = MIN(used, MAX((uint32_t)VISITS, used / 64));
+	for (uint32_t n = 0; n < budget && export_kernel.used; n++) {
+		if (export_kernel.visit >= export_kernel.used)
+			export_kernel.visit = 0;
+		const uint32_t i = export_kernel.list[export_kernel.visit];
+		visit(i, now_ns);
+		if (export_kernel.pairs[i].conn) /* else another one is in its place */
+			export_kernel.visit++;
 	}
+	return used > 10 * VISITS;
 }
 
 static void flush(uint64_t now_ns)
 {
-	for (uint32_t i = 1; i <= export_kernel.n_pairs && export_kernel.used; i++)
-		if (export_kernel.pairs[i].conn)
-			export_demote(i, now_ns);
+	while (export_kernel.used)
+		export_demote(export_kernel.list[export_kernel.used - 1], now_ns);
 }
 
-void export_tick(uint64_t now_ns)
+bool export_tick(uint64_t now_ns)
 {
 	if (!export_kernel.conf || !export_kernel.allowed)
-		return;
-	visit_some(now_ns);
-	export_walk(&ct4, now_ns);
-	export_walk(&ct6, now_ns);
+		return false;
+	bool more = visit_some(now_ns);
+	more |= export_walk(&ct4, now_ns);
+	more |= export_walk(&ct6, now_ns);
+	return more;
 }
 
 void export_setting_changed(void)

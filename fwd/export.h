@@ -14,8 +14,8 @@ enum offload { OFFLOAD_OFF, OFFLOAD_ON, OFFLOAD_TC, OFFLOAD_XDP }; /* words of t
 int export_init(const struct loader_replay *area, struct err *e);
 /* Programs off, all records out, memory freed: no worker runs any more. */
 void export_fini(void);
-/* Every 100 ms. */
-void export_tick(uint64_t now_ns);
+/* One slice; the next one in 100 ms, in 10 when it says true: there was more than a slice. */
+bool export_tick(uint64_t now_ns);
 /* 'set offload' changed. */
 void export_setting_changed(void);
 

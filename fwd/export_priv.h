@@ -9,6 +9,7 @@
 struct export_pair {
 	uint32_t conn; /* 0: free */
 	uint32_t next; /* free list */
+	uint32_t at;   /* place in export_kernel.list */
 	bool v6;
 	uint32_t number[2];
 	uint64_t packets[2], bytes[2]; /* of the kernel's counters: what was taken over already */
@@ -26,6 +27,7 @@ struct export_look {
 struct export_kernel {
 	struct replay_conf *conf;  /* NULL: no kernel side */
 	struct export_pair *pairs; /* 1..n_pairs */
+	uint32_t *list;            /* the 'used' ones in use, in no order: a few among many are found at once */
 	uint32_t n_pairs, free, used, visit, sample;
 	uint32_t allowed; /* REPLAY_BY_* by the setting */
 };
@@ -65,5 +67,5 @@ void export_set_flags(bool v6, union export_record *k, uint16_t flags);
 /* ---- export_walk.c ---- */
 /* Both directions copied, ready to be written; or why not. */
 bool export_is_eligible(const struct ct *c, uint32_t conn, union export_record k[2], const char **why);
-/* One slice of the walk. */
-void export_walk(const struct ct *c, uint64_t now_ns);
+/* One slice of the walk; true when it is not at its end. */
+bool export_walk(const struct ct *c, uint64_t now_ns);

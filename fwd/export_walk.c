@@ -6,20 +6,21 @@
 
 #include "fwd/base/clock.h"
 
-enum { LOOKS = 32768, AHEAD = 8, WARM = 8, HOTTER = 4, SAMPLE = 16, PROMOTE = 4096 };
+enum { LOOKS = 4096, AHEAD = 8, WARM = 8, HOTTER = 4, SAMPLE = 16, PROMOTE = 512 };
 
 /* The coolest of a sample of this family, 0 if there is none. */
 static uint32_t coolest(bool v6)
 {
 	uint32_t best = 0;
-	for (unsigned looks = 0, n = 0; looks < 8 * SAMPLE && n < SAMPLE && looks < export_kernel.n_pairs; looks++) {
-		export_kernel.sample = export_kernel.sample % export_kernel.n_pairs + 1;
-		const struct export_pair *p = &export_kernel.pairs[export_kernel.sample];
-		if (!p->conn || p->v6 != v6)
+	for (unsigned looks = 0, n = 0; looks < 8 * SAMPLE && n < SAMPLE && looks < export_kernel.used; looks++) {
+		export_kernel.sample = (export_kernel.sample + 1) % export_kernel.used;
+		const uint32_t i = export_kernel.list[export_kernel.sample];
+		const struct export_pair *p = &export_kernel.pairs[i];
+		if (p->v6 != v6)
 			continue;
 		n++;
 		if (!best || p->rate < export_kernel.pairs[best].rate)
-			best = export_kernel.sample;
+			best = i;
 	}
 	return best;
 }
@@ -108,8 +109,9 @@ static void promote(const struct ct *c, uint32_t conn, uint32_t rate, uint64_t n
 	uint32_t i = export_kernel.free;
 	struct export_pair *p = &export_kernel.pairs[i];
 	export_kernel.free = p->next;
-	export_kernel.used++;
+	export_kernel.list[export_kernel.used] = i;
 	*p = (struct export_pair){ .conn = conn,
+				   .at = export_kernel.used++,
 				   .v6 = c->v6,
 				   .rate = UINT32_MAX,
 				   .read_ns = now_ns,
@@ -167,13 +169,13 @@ static void begin_round(struct export_family *f, uint64_t now_ns)
 	f->new_window = now_ns - f->window_ns >= NS_PER_S;
 }
 
-void export_walk(const struct ct *c, uint64_t now_ns)
+bool export_walk(const struct ct *c, uint64_t now_ns)
 {
 	struct export_family *f = &export_families[c->v6];
 	unsigned promoted = 0;
 	uint32_t i = f->hand;
 	if (!c->conns.capacity)
-		return;
+		return false;
 	if (!i)
 		begin_round(f, now_ns);
 	f->bar = bar_now(c->v6, now_ns);
@@ -185,4 +187,5 @@ void export_walk(const struct ct *c, uint64_t now_ns)
 		promoted += look_at(c, i, now_ns);
 	}
 	f->hand = i;
+	return i;
 }

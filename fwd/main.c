@@ -48,7 +48,7 @@
 #include "tables/proxy.h"
 #include "xdp/gate.h"
 
-enum { FRAMES_PER_WORKER = 16 * 1024, TICK_MS = 100 };
+enum { FRAMES_PER_WORKER = 16 * 1024, TICK_MS = 100, SLICE_MS = 10 };
 
 static struct {
 	const char *config, *socket, *name;
@@ -297,7 +297,6 @@ static void tick(uint64_t now)
 	resolve_tick(now);
 	probe_tick(now);
 	control_tick(now);
-	offload_tick(now);
 	meter_tick(now);
 	if (!run.loader)
 		return;
@@ -312,6 +311,18 @@ static void tick(uint64_t now)
 		log_warn("%s", e.text);
 }
 
+/* A slice of what kernel replay needs; ms until the next one. */
+static int offload_slice(uint64_t now)
+{
+	static uint64_t next_ns;
+	static int ms = TICK_MS;
+	if (now >= next_ns) {
+		ms = offload_tick(now) ? SLICE_MS : TICK_MS;
+		next_ns = now + (uint64_t)ms * 1000000;
+	}
+	return ms;
+}
+
 static int loop(int signals, struct err *e)
 {
 	int ep = epoll_create1(EPOLL_CLOEXEC), nl = run.loader ? netlink_fd() : -1;
@@ -319,10 +330,10 @@ static int loop(int signals, struct err *e)
 	    watch(ep, workers_request_fd()) || watch(ep, observe_fd()) || watch(ep, health_fd()) ||
 	    watch(ep, probe_fd()))
 		return err_set(e, -errno, "epoll: %s", strerror(errno));
-	while (!run.stop) {
+	for (int ms = TICK_MS; !run.stop;) {
 		struct epoll_event ev[16];
 		rcu_offline();
-		int n = epoll_wait(ep, ev, ARRAY_LEN(ev), TICK_MS);
+		int n = epoll_wait(ep, ev, ARRAY_LEN(ev), ms);
 		rcu_online();
 		for (int i = 0; i < n; i++) {
 			if (ev[i].data.fd == signals)
@@ -339,6 +350,7 @@ static int loop(int signals, struct err *e)
 		control_requests();
 		server_streams();
 		tick(clock_ns());
+		ms = offload_slice(clock_ns());
 		if (steering_sync(e))
 			log_error("%s", e->text);
 		offload_sync();

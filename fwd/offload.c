@@ -300,16 +300,16 @@ void offload_sync(void)
 	dirty = look = false;
 }
 
-void offload_tick(uint64_t now_ns)
+bool offload_tick(uint64_t now_ns)
 {
 	if (!loader)
-		return;
+		return false;
 	if (now_ns >= next_look_ns) { /* devices come, go and change their features unasked */
 		next_look_ns = now_ns + NS_PER_S;
 		look = true;
 	}
 	offload_sync();
-	export_tick(now_ns);
+	return export_tick(now_ns);
 }
 
 void offload_gate_stats(uint64_t n[static GATE_STATS])

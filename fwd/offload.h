@@ -17,8 +17,8 @@ void offload_fini(bool clean);
 void offload_dirty(void);
 /* Brings the kernel's view up to date if dirty: after each transaction, from the control loop. */
 void offload_sync(void);
-/* Every 100 ms: promotion, counts; devices that came or went. */
-void offload_tick(uint64_t now_ns);
+/* Promotion, counts; devices that came or went. As export_tick(): true when the next slice is due in 10 ms instead of 100. */
+bool offload_tick(uint64_t now_ns);
 
 /* Has the port's device GRO and does replay use it? As looked at last. */
 bool offload_port_gro(unsigned port);

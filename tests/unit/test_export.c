@@ -37,12 +37,12 @@ static uint32_t now_s(void)
 {
 	return (uint32_t)(now_ns / NS_PER_S);
 }
-
 static void ticks(unsigned n)
 {
 	while (n--) {
 		move_clock(TICK);
-		export_tick(now_ns);
+		for (unsigned slices = 0; slices < 10 && export_tick(now_ns); slices++)
+			;
 	}
 }
 
