@@ -217,11 +217,12 @@ $(B)/fuzz/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libsupport.a $(ARCHIVES)
 	$(Q)$(link) -fsanitize=fuzzer -lcmocka $(LIBS)
 
 # ---- test ----
+# All tests: sanitizer builds are made beside the scenarios, which mostly wait
 check: $(DEPS)
 	$(SUB) _tests
-	$(SUB) SAN=1 B=build-san _san
-	$(SUB) TSAN=1 B=build-tsan TSAN_TESTS='$(TSAN_CHECK)' _tsan
-	@B=$(B) TSAN_TESTS='$(TSAN_CHECK)' $(RUN) lint unit golden guard bpf net fuzz san tsan
+	$(if $(T),$(SUB) SAN=1 B=build-san _san)
+	$(if $(T),$(SUB) TSAN=1 B=build-tsan TSAN_TESTS='$(TSAN_CHECK)' _tsan)
+	@B=$(B) TSAN_TESTS='$(TSAN_CHECK)' $(RUN) $(if $(T),,build) lint unit golden guard bpf net fuzz san tsan
 unit golden guard bpf net: $(DEPS)
 	$(SUB) _tests
 	@B=$(B) $(RUN) $@

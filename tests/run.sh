@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # run.sh [-t NAME] SUITE...: runs built tests one after the other; called by the Makefile, from the repository root.
-# Suites: lint unit golden guard bpf net fuzz san tsan dpdk. A test is a command: 0 passed, 77 skipped, anything else failed.
+# Suites: build lint unit golden guard bpf net fuzz san tsan dpdk; build: what fuzz, san and tsan need. A test is a
+# command: 0 passed, 77 skipped, anything else failed.
 # One line a test, its output in build/log/NAME.log, the end of that shown on failure.
 # -t: only the test called NAME (with or without its suite; NAME:FUNCTION is its program), else those whose name contains NAME.
-# Unit tests come first, alone: some have threads that yield to each other. Then lint, sanitizer and fuzz runs go
+# Unit tests come first, alone: some have threads that yield to each other. Then builds, lint, sanitizer and fuzz runs go
 # beside the others and are printed after them.
 # Last line: "N passed, M failed, K skipped". Exit 1 on a failure, a skip not in tests/skips.txt, or no test at all.
 set -uo pipefail
@@ -29,6 +30,11 @@ add() {
 	cmds+=("$(printf '%q ' "$@")")
 }
 
+# No job server of the make that called us
+suite_build() {
+	add build/san 900 env -u MAKEFLAGS -u MFLAGS make -j"$(nproc)" SAN=1 B=build-san _san
+	add build/tsan 900 env -u MAKEFLAGS -u MFLAGS make -j"$(nproc)" TSAN=1 B=build-tsan TSAN_TESTS="${TSAN_TESTS:-}" _tsan
+}
 suite_lint() {
 	local f
 	for f in tests/lint/[!_]*.sh; do
@@ -170,7 +176,7 @@ for i in "${!names[@]}"; do
 	selected "${names[$i]}" || continue
 	case ${names[$i]} in
 	unit/*) first+=("$i") ;;
-	lint/* | san/* | fuzz/* | tsan/*) back+=("$i") ;;
+	build/* | lint/* | san/* | fuzz/* | tsan/*) back+=("$i") ;;
 	*) front+=("$i") ;;
 	esac
 done
