@@ -3,16 +3,18 @@
  * between XDP and [from-netdev], tunnel keys in [from-overlay] and [to-overlay], redirects that a driver takes or not. */
 #include "tests/bpf/replay_live_kit.h"
 
+/* Of a frame to be cut into segments, its checksum unfinished */
+static const struct virtio_net_hdr gso_tcp4 = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+						.gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+						.gso_size = MSS,
+						.hdr_len = L4 + TCP_HLEN,
+						.csum_start = L4,
+						.csum_offset = 16 };
+
 /* One GSO frame with an unfinished checksum stays that. */
 static void unfinished_stays_unfinished(void **state)
 {
-	struct packet p = { .v = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-				   .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
-				   .gso_size = MSS,
-				   .hdr_len = L4 + TCP_HLEN,
-				   .csum_start = L4,
-				   .csum_offset = 16 } },
-		      q;
+	struct packet p = { .v = gso_tcp4 }, q;
 	int c = open_end("c0"), d = open_end("d0");
 	uint32_t n = put_record(translate(PROTO_TCP, FLOW_IN_ENDPOINT | EP_C, ADJ_D));
 
@@ -39,13 +41,7 @@ static void unfinished_stays_unfinished(void **state)
 /* Into a tunnel: the device, which has no offloads, cuts the frame behind our headers. */
 static void gso_into_a_tunnel(void **state)
 {
-	struct packet p = { .v = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-				   .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
-				   .gso_size = MSS,
-				   .hdr_len = L4 + TCP_HLEN,
-				   .csum_start = L4,
-				   .csum_offset = 16 } },
-		      q;
+	struct packet p = { .v = gso_tcp4 }, q;
 	int c = open_end("c0"), u = open_end("u0");
 	uint32_t n = put_record(translate(PROTO_TCP, FLOW_IN_ENDPOINT | EP_C, ADJ_TUNNEL)), data = 0;
 
@@ -80,13 +76,7 @@ static void gso_into_a_tunnel(void **state)
 /* Over IPv6: by the kernel's device, each piece with a checksum of its own. */
 static void gso_into_a_tunnel6(void **state)
 {
-	struct packet p = { .v = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-				   .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
-				   .gso_size = MSS,
-				   .hdr_len = L4 + TCP_HLEN,
-				   .csum_start = L4,
-				   .csum_offset = 16 } },
-		      q;
+	struct packet p = { .v = gso_tcp4 }, q;
 	const uint8_t inner[12] = { 0x02, 0, 0, 0, 0, 0x44, 0x02, 0xe9, 0, 0, 0, 1 };
 	struct adj_tunnel t = { .port = UP, .dport = 8472, .vni = 77, .link_mtu = 1500 };
 	int c = open_end("c0"), u = open_end("u0");

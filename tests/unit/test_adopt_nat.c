@@ -203,6 +203,16 @@ static void test_blocks(void **state)
 	nat_on_block = NULL;
 }
 
+/* Blocks are told of as given back when the process ends, connections and all. */
+static void end_blocks(unsigned p)
+{
+	for (uint32_t i = ct_next(&ct4, 0); i; i = ct_next(&ct4, i))
+		assert_true(ct_delete(&ct4, 0, i));
+	nat_block_end();
+	end_all(p);
+	crash();
+}
+
 /* The new process has larger blocks: two addresses in one of them cannot both be told of. Or none: nothing is told. */
 static void test_blocks_changed(void **state)
 {
@@ -219,11 +229,7 @@ static void test_blocks_changed(void **state)
 		adopt_now();
 		assert_int_equal(adoption.connections, round == 0 ? 1 : 2);
 		assert_int_equal(nat_block_count(), round == 0 ? 1 : 0);
-		for (uint32_t i = ct_next(&ct4, 0); i; i = ct_next(&ct4, i))
-			assert_true(ct_delete(&ct4, 0, i));
-		nat_block_end();
-		end_all(p);
-		crash();
+		end_blocks(p);
 	}
 	start();
 }
@@ -279,11 +285,7 @@ static void test_block_with_stray(void **state)
 		assert_int_equal(adoption.connections, 1);
 		assert_int_equal(nat_key_at(nat_next(0))->inside_port, stray_first ? 4096 + 5 : 2000);
 		assert_int_equal(nat_block_count(), !stray_first);
-		for (uint32_t i = ct_next(&ct4, 0); i; i = ct_next(&ct4, i))
-			assert_true(ct_delete(&ct4, 0, i));
-		nat_block_end();
-		end_all(p);
-		crash();
+		end_blocks(p);
 	}
 	start();
 }
