@@ -26,6 +26,7 @@ enum ct_state {
 };
 enum ct_timeout {
 	CT_T_TCP_ESTABLISHED,
+	CT_T_TCP_HALF_CLOSED,
 	CT_T_TCP_TRANSITORY,
 	CT_T_TCP_SYN,
 	CT_T_UDP,
@@ -33,7 +34,7 @@ enum ct_timeout {
 	CT_T_ICMP,
 	CT_TIMEOUTS
 };
-extern uint32_t ct_timeouts[CT_TIMEOUTS]; /* seconds; defaults 8000 240 240 300 120 60; settable live */
+extern uint32_t ct_timeouts[CT_TIMEOUTS]; /* seconds; defaults 8000 8000 240 240 300 120 60; settable live */
 extern const char *const ct_state_names[CT_STATES];
 /* Connections of each family that ct_init() makes room for when not told otherwise. */
 extern uint32_t ct_max_tcp, ct_max_other;

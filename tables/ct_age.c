@@ -8,6 +8,7 @@
 
 uint32_t ct_timeouts[CT_TIMEOUTS] = {
 	[CT_T_TCP_ESTABLISHED] = 8000, /* RFC 5382 REQ-5: at least 7440 */
+	[CT_T_TCP_HALF_CLOSED] = 8000, /* the same */
 	[CT_T_TCP_TRANSITORY] = 240,   /* at least 240 */
 	[CT_T_TCP_SYN] = 240,
 	[CT_T_UDP] = 300,           /* RFC 4787 REQ-5 */
@@ -15,13 +16,13 @@ uint32_t ct_timeouts[CT_TIMEOUTS] = {
 	[CT_T_ICMP] = 60,           /* RFC 5508 REQ-2 */
 };
 
-/* Half closed and closing ones count as transitory: RFC 7857 section 2.1. */
+/* A connection closes once both sides have sent a FIN (RFC 5382 section 5); before, one of them may have much to say still. */
 static const uint8_t tcp_timeout[CT_STATES] = {
 	[CT_NEW] = CT_T_TCP_SYN,
 	[CT_SYN_SENT] = CT_T_TCP_SYN,
 	[CT_SYN_RECV] = CT_T_TCP_SYN,
 	[CT_ESTABLISHED] = CT_T_TCP_ESTABLISHED,
-	[CT_FIN_WAIT] = CT_T_TCP_TRANSITORY,
+	[CT_FIN_WAIT] = CT_T_TCP_HALF_CLOSED,
 	[CT_CLOSING] = CT_T_TCP_TRANSITORY,
 	[CT_TIME_WAIT] = CT_T_TCP_TRANSITORY,
 	[CT_RST_SEEN] = CT_T_TCP_TRANSITORY,
@@ -52,6 +53,8 @@ static uint32_t timeout_of(const struct conn *k)
 {
 	uint8_t state = LOAD_RELAXED(&k->state);
 
+	if (state == CT_FIN_WAIT && k->proto == PROTO_SCTP) /* its SHUTDOWN ends both directions: RFC 9260 9 */
+		return LOAD_RELAXED(&ct_timeouts[CT_T_TCP_TRANSITORY]);
 	if (ct_has_machine(k->proto))
 		return LOAD_RELAXED(&ct_timeouts[tcp_timeout[state]]);
 	if (state == CT_REFUSED)

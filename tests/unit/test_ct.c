@@ -183,7 +183,8 @@ static void test_timeouts(void **state)
 		{ PROTO_TCP, CT_SYN_SENT, CT_T_TCP_SYN },
 		{ PROTO_TCP, CT_SYN_RECV, CT_T_TCP_SYN },
 		{ PROTO_TCP, CT_ESTABLISHED, CT_T_TCP_ESTABLISHED },
-		{ PROTO_TCP, CT_FIN_WAIT, CT_T_TCP_TRANSITORY },
+		{ PROTO_TCP, CT_FIN_WAIT, CT_T_TCP_HALF_CLOSED },
+		{ PROTO_SCTP, CT_FIN_WAIT, CT_T_TCP_TRANSITORY },
 		{ PROTO_TCP, CT_CLOSING, CT_T_TCP_TRANSITORY },
 		{ PROTO_TCP, CT_TIME_WAIT, CT_T_TCP_TRANSITORY },
 		{ PROTO_TCP, CT_RST_SEEN, CT_T_TCP_TRANSITORY },
@@ -195,7 +196,7 @@ static void test_timeouts(void **state)
 		{ PROTO_ICMP, CT_UNREPLIED, CT_T_ICMP },
 		{ PROTO_ICMP6, CT_REPLIED, CT_T_ICMP },
 	};
-	static const uint32_t minimum[CT_TIMEOUTS] = { 7440, 240, 240, 300, 120, 60 }; /* RFC 5382, 4787, 5508 */
+	static const uint32_t minimum[CT_TIMEOUTS] = { 7440, 7440, 240, 240, 300, 120, 60 }; /* RFC 5382, 4787, 5508 */
 	uint32_t saved[CT_TIMEOUTS];
 	(void)state;
 	for (unsigned t = 0; t < CT_TIMEOUTS; t++)
