@@ -59,7 +59,7 @@ static int parse(const struct parse *p, void *data, struct err *e)
 	if ((a = parse_arg(p, "device")))
 		snprintf(c->device, sizeof(c->device), "%s", a->text);
 	if ((a = parse_arg(p, "mac")))
-		c->mac = a->mac;
+		c->mac = arg_is_none(a) ? (struct mac){ 0 } : a->mac; /* learned */
 	if ((a = parse_arg(p, "identity")))
 		c->identity = (uint32_t)a->n;
 	if ((a = parse_arg(p, "zone")))
@@ -72,7 +72,7 @@ static int parse(const struct parse *p, void *data, struct err *e)
 	if (parse_has(p, "ipv6"))
 		remove_family(c, false);
 	for (unsigned i = 0; i < p->n; i++)
-		if (!strcmp(p->arg[i].label, "ipv4") || !strcmp(p->arg[i].label, "ipv6"))
+		if (p->arg[i].type && (!strcmp(p->arg[i].label, "ipv4") || !strcmp(p->arg[i].label, "ipv6")))
 			if ((r = add_addr(c, &p->arg[i].ip, e)))
 				return r;
 	return 0;
@@ -253,7 +253,7 @@ static void notify(const void *old_data, const void *now_data)
 const struct config_kind kind_endpoint = {
 	.name = "endpoint",
 	.key = "endpoint ID",
-	.options = "device DEV [ipv4 IP4]... [ipv6 IP6]... [mac MAC] identity IDENTITY [zone N:0-65535] "
+	.options = "device DEV [ipv4 none|IP4]... [ipv6 none|IP6]... [mac none|MAC] identity IDENTITY [zone N:0-65535] "
 		   "[attach WORD]",
 	.help = "a local workload behind a network device of this box",
 	.size = sizeof(struct endpoint_conf),

@@ -90,6 +90,11 @@ static int parse_outside(struct pool_conf *c, const struct ipnet *n, struct err 
 	return 0;
 }
 
+static uint8_t filter_default(const struct pool_conf *c)
+{
+	return c->mapping == NAT_APDM ? NAT_APDF : NAT_ADF;
+}
+
 static int parse(const struct parse *p, void *data, struct err *e)
 {
 	struct pool_conf *c = data;
@@ -101,31 +106,36 @@ static int parse(const struct parse *p, void *data, struct err *e)
 		return r;
 	pool_name(c, b);
 	if ((a = parse_arg(p, "ports"))) {
-		c->has_ports = true;
-		c->lo = a->range.lo;
-		c->hi = a->range.hi;
-		if (!c->lo)
+		c->has_ports = !arg_is_none(a);
+		c->lo = c->has_ports ? a->range.lo : 0;
+		c->hi = c->has_ports ? a->range.hi : 0;
+		if (c->has_ports && !c->lo)
 			return err_set(e, -EINVAL, "nat pool %s: ports start at 1", b);
 	}
 	if ((a = parse_arg(p, "port")))
-		snprintf(c->port, sizeof(c->port), "%s", a->text);
+		snprintf(c->port, sizeof(c->port), "%s", arg_is_none(a) ? "" : a->text);
 	if ((a = parse_arg(p, "source"))) {
-		c->has_source = true;
-		c->source = a->net;
-		if (ip_is4(&c->source.addr) != ip_is4(&c->addr))
+		c->has_source = !arg_is_none(a);
+		c->source = c->has_source ? a->net : (struct ipnet){ 0 };
+		if (c->has_source && ip_is4(&c->source.addr) != ip_is4(&c->addr))
 			return err_set(e, -EINVAL, "nat pool %s: its source prefix is of the other family", b);
 	}
-	if ((a = parse_arg(p, "static")) && (r = parse_static(c, &a->net, e)))
-		return r;
+	if ((a = parse_arg(p, "static"))) {
+		c->inside = (struct ipaddr){ 0 };
+		if (!arg_is_none(a) && (r = parse_static(c, &a->net, e)))
+			return r;
+	}
 	if ((a = parse_arg(p, "mapping")))
 		c->mapping = choice(a->text, mappings, ARRAY_LEN(mappings));
 	if ((a = parse_arg(p, "filter"))) {
-		c->has_filter = true;
+		c->has_filter = !arg_is_none(a);
 		c->filter = choice(a->text, filters, ARRAY_LEN(filters));
 	}
+	/* as it is saved: without */
+	c->has_filter &= c->filter != filter_default(c);
 	if ((a = parse_arg(p, "rest"))) {
-		c->has_rest = true;
-		c->rest = (uint16_t)a->n;
+		c->has_rest = !arg_is_none(a);
+		c->rest = c->has_rest ? (uint16_t)a->n : 0;
 	}
 	if ((a = parse_arg(p, "max-ports")))
 		c->max_ports = (uint32_t)a->n;
@@ -141,11 +151,6 @@ static int parse(const struct parse *p, void *data, struct err *e)
 	if ((a = parse_arg(p, "block-limit")))
 		c->block_limit = (uint16_t)a->n;
 	return 0;
-}
-
-static uint8_t filter_default(const struct pool_conf *c)
-{
-	return c->mapping == NAT_APDM ? NAT_APDF : NAT_ADF;
 }
 
 static void print_key(const void *data, FILE *f)
@@ -172,7 +177,7 @@ static void print_options(const void *data, FILE *f)
 		fprintf(f, " source %s", ipnet_print(&c->source, b));
 	if (c->mapping != NAT_EIM)
 		fprintf(f, " mapping %s", mappings[c->mapping]);
-	if (c->has_filter && c->filter != filter_default(c))
+	if (c->has_filter)
 		fprintf(f, " filter %s", filters[c->filter]);
 	if (c->has_rest)
 		fprintf(f, " rest %u", c->rest);
@@ -335,6 +340,35 @@ static int check_prefix_pool(struct config_tx *tx, const struct pool_conf *c, st
 	return check_overlaps(tx, c, e);
 }
 
+/* All that goes with static is port. */
+static int check_alone(const struct pool_conf *c, struct err *e)
+{
+	const struct {
+		bool given;
+		const char *back;
+	} options[] = {
+		{ c->has_ports, "ports none" },
+		{ c->has_source, "source none" },
+		{ c->mapping != NAT_EIM, "mapping eim" },
+		{ c->has_filter, "filter none" },
+		{ c->has_rest, "rest none" },
+		{ c->max_ports, "max-ports 0" },
+		{ c->max_sessions, "max-sessions 0" },
+		{ c->blocks, "blocks 0" },
+		{ c->block_limit, "block-limit 0" },
+	};
+	char b[IP_STRLEN], back[160] = "";
+
+	for (unsigned i = 0; i < ARRAY_LEN(options); i++)
+		if (options[i].given)
+			snprintf(back + strlen(back), sizeof(back) - strlen(back), " %s", options[i].back);
+	return !*back ? 0
+		      : err_set(e, -EINVAL,
+				"nat pool %s: static takes all ports and asks no filter: no option but port goes with "
+				"it; take back:%s",
+				pool_name(c, b), back);
+}
+
 static int check(struct config_tx *tx, const void *old, const void *now, struct err *e)
 {
 	const struct pool_conf *c = now;
@@ -346,12 +380,8 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 	(void)old;
 	if (!c)
 		return 0;
-	if (!ip_is_zero(&c->inside) && (c->has_ports || c->has_source || c->mapping != NAT_EIM || c->has_filter ||
-					c->has_rest || c->max_ports || c->max_sessions || c->blocks || c->block_limit))
-		return err_set(
-			e, -EINVAL,
-			"nat pool %s: static takes all ports and asks no filter: no option but port goes with it",
-			pool_name(c, b));
+	if (!ip_is_zero(&c->inside) && (r = check_alone(c, e)))
+		return r;
 	if (!c->prefix && !ip_is_zero(&c->inside) && kernel_owns(&c->addr))
 		return err_set(
 			e, -EINVAL,
@@ -455,8 +485,8 @@ static void notify(const void *old_data, const void *now_data)
 const struct config_kind kind_pool = {
 	.name = "nat pool",
 	.key = "nat pool PREFIX",
-	.options = "[ports RANGE] [port NAME] [source PREFIX] [static PREFIX] [mapping eim|apdm] [filter eif|adf|apdf] "
-		   "[rest N:0-3600] "
+	.options = "[ports none|RANGE] [port none|NAME] [source none|PREFIX] [static none|PREFIX] [mapping eim|apdm] "
+		   "[filter none|eif|adf|apdf] [rest none|N:0-3600] "
 		   "[max-ports N:0-65535] [max-sessions N:0-1000000] [blocks N:0-4096] [block-limit N:0-16]",
 	.help = "an outside address that endpoints are masqueraded to, or an IPv6 prefix for another",
 	.size = sizeof(struct pool_conf),

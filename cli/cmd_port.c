@@ -32,7 +32,7 @@ static int set_text(const struct parse *p, const char *label, char *to, size_t s
 	if (a && strlen(a->text) >= size)
 		return err_set(e, -ENAMETOOLONG, "port: '%.40s...' is longer than %zu characters", a->text, size - 1);
 	if (a)
-		snprintf(to, size, "%s", a->text);
+		snprintf(to, size, "%s", arg_is_none(a) ? "" : a->text);
 	return 0;
 }
 
@@ -61,9 +61,11 @@ static int parse(const struct parse *p, void *data, struct err *e)
 	if (strcmp(c->kind, "pcap"))
 		c->in[0] = c->out[0] = 0;
 	if (strcmp(c->kind, "dpdk"))
-		c->devargs[0] = c->tap[0] = 0;
+		c->devargs[0] = 0;
+	if (strcmp(c->kind, "dpdk") && !parse_has(p, "tap"))
+		c->tap[0] = 0;
 	if ((a = parse_arg(p, "queues")))
-		c->queues = (uint32_t)a->n;
+		c->queues = arg_is_none(a) ? 0 : (uint32_t)a->n;
 	set_choice(p, "mode", modes, ARRAY_LEN(modes), &c->mode);
 	set_choice(p, "checksum", checksums, ARRAY_LEN(checksums), &c->checksum);
 	set_choice(p, "on-exit", on_exits, ARRAY_LEN(on_exits), &c->on_exit);
@@ -97,11 +99,11 @@ static void print_options(const void *data, FILE *f)
 	} else if (!strcmp(c->kind, "dpdk")) {
 		fputs(" dpdk ", f);
 		word_print(f, c->devargs);
-		if (c->tap[0])
-			fprintf(f, " tap %s", c->tap);
 	} else {
 		fprintf(f, " %s", c->kind);
 	}
+	if (c->tap[0])
+		fprintf(f, " tap %s", c->tap);
 	if (c->queues)
 		fprintf(f, " queues %u", c->queues);
 	if (c->mode)
@@ -141,6 +143,19 @@ static void occupies(const void *data, config_word_fn *fn, void *arg)
 		snprintf(word, sizeof(word), "file %s", c->out);
 		fn(arg, word);
 	}
+}
+
+static int check(struct config_tx *tx, const void *old, const void *now, struct err *e)
+{
+	const struct port_conf *c = now;
+
+	(void)tx;
+	(void)old;
+	if (c && !strcmp(c->name, "none"))
+		return err_set(e, -EINVAL, "port none: 'none' takes options back: give it another name");
+	if (c && c->tap[0] && strcmp(c->kind, "dpdk"))
+		return err_set(e, -EINVAL, "port %s: tap %s goes with a dpdk device only", c->name, c->tap);
+	return 0;
 }
 
 /* Do they differ only in what decisions read? Then the device stays as it is. */
@@ -205,8 +220,8 @@ static void notify(const void *old_data, const void *now_data)
 const struct config_kind kind_port = {
 	.name = "port",
 	.key = "port NAME",
-	.options = "(device DEV|dpdk DEVARGS [tap DEV]|pcap in FILE out FILE|mem) [queues N:1-64] [mode "
-		   "native|generic|auto] "
+	.options = "(device DEV|dpdk DEVARGS|pcap in FILE out FILE|mem) [tap none|DEV] [queues none|N:1-64] "
+		   "[mode native|generic|auto] "
 		   "[checksum auto|trust|complete] [on-exit drop|pass] [transit on|off] "
 		   "[source-validation off|strict|loose] [zone N:0-65535] [gro auto|keep]",
 	.help = "where frames enter and leave: a network device (AF_XDP), a DPDK device, capture files, or memory "
@@ -216,6 +231,7 @@ const struct config_kind kind_port = {
 	.print_key = print_key,
 	.print_options = print_options,
 	.occupies = occupies,
+	.check = check,
 	.apply = apply,
 	.notify = notify,
 	.in_place = true,

@@ -216,11 +216,19 @@ static int parse_remote(const struct parse *p, const char *what, const struct ip
 	const struct arg *arg;
 
 	if ((arg = parse_arg(p, "vtep")))
-		r->vtep = arg->ip;
+		r->vtep = arg_is_none(arg) ? (struct ipaddr){ 0 } : arg->ip;
 	if ((arg = parse_arg(p, "port")))
-		r->port = (uint16_t)arg->n;
+		r->port = arg_is_none(arg) ? 0 : (uint16_t)arg->n;
 	if (!(arg = parse_arg(p, "remote")))
 		return 0;
+	if (arg_is_none(arg)) { /* an ipcache row; vtep and port tell how to reach it */
+		if (!parse_has(p, "vtep"))
+			memset(&r->vtep, 0, sizeof(r->vtep));
+		if (!parse_has(p, "port"))
+			r->port = 0;
+		memset(&r->addr, 0, sizeof(r->addr));
+		return 0;
+	}
 	r->addr = arg->ip;
 	if (ip_is_zero(a) || ip_is_multicast(a) || ip_is_bcast4(a) || ip_is_loopback(a))
 		return err_set(e, -EINVAL, "%s %s: remote %s: give the unicast address of another box", what,
@@ -278,30 +286,50 @@ static bool remote_moves(const struct config_tx *tx, const struct remote_name *n
 
 /* ---- tunnel ---- */
 
+static void set_flag(struct tunnel_conf *c, enum tunnel_flag flag, bool on)
+{
+	c->flags = (uint16_t)((c->flags & ~(unsigned)flag) | (on ? flag : 0));
+}
+
+/* One of both, which takes the other's place, or none. */
+static int parse_next_hop(const struct parse *p, struct tunnel_conf *c, struct err *e)
+{
+	const struct arg *mac = parse_arg(p, "mac"), *via = parse_arg(p, "via");
+	const bool has_mac = mac && !arg_is_none(mac), has_via = via && !arg_is_none(via);
+	char b[IP_STRLEN];
+
+	if (has_mac && has_via)
+		return err_set(e, -EINVAL, "tunnel %s: mac and via exclude each other: give one",
+			       ipnet_print(&c->prefix, b));
+	if (has_via && ip_is4(&via->ip) != ip_is4(&c->prefix.addr))
+		return err_set(e, -EINVAL, "tunnel %s: via is of the other family", ipnet_print(&c->prefix, b));
+	if (mac || has_via) {
+		c->mac = has_mac ? mac->mac : (struct mac){ 0 };
+		set_flag(c, TUNNEL_MAC, has_mac);
+	}
+	if (via || has_mac) {
+		c->via = has_via ? via->ip : (struct ipaddr){ 0 };
+		set_flag(c, TUNNEL_VIA, has_via);
+	}
+	return 0;
+}
+
 static int tunnel_parse(const struct parse *p, void *data, struct err *e)
 {
 	struct tunnel_conf *c = data;
 	const struct arg *a;
-	char b[IP_STRLEN];
+	int r;
 
 	c->prefix = parse_arg(p, "tunnel")->net;
 	if ((a = parse_arg(p, "zone")))
 		c->zone = (uint16_t)a->n;
 	if ((a = parse_arg(p, "vni"))) {
-		c->vni = (uint32_t)a->n;
-		c->flags |= TUNNEL_VNI;
-		c->remote.has_vni = true;
+		c->remote.has_vni = !arg_is_none(a);
+		c->vni = arg_is_none(a) ? 0 : (uint32_t)a->n;
+		set_flag(c, TUNNEL_VNI, !arg_is_none(a));
 	}
-	if ((a = parse_arg(p, "mac"))) {
-		c->mac = a->mac;
-		c->flags = (uint16_t)((c->flags & ~TUNNEL_VIA) | TUNNEL_MAC);
-	}
-	if ((a = parse_arg(p, "via"))) {
-		if (ip_is4(&a->ip) != ip_is4(&c->prefix.addr))
-			return err_set(e, -EINVAL, "tunnel %s: via is of the other family", ipnet_print(&c->prefix, b));
-		c->via = a->ip;
-		c->flags = (uint16_t)((c->flags & ~TUNNEL_MAC) | TUNNEL_VIA);
-	}
+	if ((r = parse_next_hop(p, c, e)))
+		return r;
 	return parse_remote(p, "tunnel", &c->prefix, &c->remote, e);
 }
 
@@ -377,7 +405,8 @@ static bool tunnel_moves(const struct config_tx *tx, const void *data)
 const struct config_kind kind_tunnel = {
 	.name = "tunnel",
 	.key = "tunnel PREFIX ~ [zone N:0-65535]",
-	.options = "remote ADDR [vtep ADDR] [port PORT] [vni N:0-16777215] [(mac MAC|via ADDR)]",
+	.options =
+		"remote ADDR [vtep none|ADDR] [port none|PORT] [vni none|N:0-16777215] [mac none|MAC] [via none|ADDR]",
 	.help = "a prefix behind a remote node; without mac and via the next hop is resolved over the tunnel. vtep and "
 		"port "
 		"choose among several of the box's, else one that suits vni and the node's network",
@@ -458,7 +487,7 @@ static bool ipcache_moves(const struct config_tx *tx, const void *data)
 const struct config_kind kind_ipcache = {
 	.name = "ipcache",
 	.key = "ipcache PREFIX",
-	.options = "identity IDENTITY [remote ADDR] [vtep ADDR] [port PORT]",
+	.options = "identity IDENTITY [remote none|ADDR] [vtep none|ADDR] [port none|PORT]",
 	.help = "who lives behind a prefix, and on which remote node; vtep and port as with tunnels",
 	.size = sizeof(struct ipcache_conf),
 	.parse = ipcache_parse,

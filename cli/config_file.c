@@ -16,6 +16,20 @@ struct verb {
 };
 enum { DATA_MAX = 4096 };
 
+/* An optional word of the key looks like an option that 'set' changes. */
+static int no_such(const struct parse *p, const struct config_object *o, struct err *e)
+{
+	const char *s = strstr(o->kind->key, "~ [");
+	char word[16] = "";
+
+	if (s)
+		snprintf(word, sizeof(word), "%.*s", (int)strcspn(s + 3, " |"), s + 3);
+	if (!*word || !parse_has(p, word))
+		return err_set(e, -ENOENT, "there is no %s", o->key);
+	return err_set(e, -ENOENT, "there is no %s: %s is part of its name: del the old one and add the new one",
+		       o->key, word);
+}
+
 static int run_verb(struct call *c, struct err *e)
 {
 	static _Alignas(16) uint8_t data[DATA_MAX];
@@ -35,7 +49,7 @@ static int run_verb(struct call *c, struct err *e)
 	key = object_new(k, data, 0);
 	old = config_tx_find(c->tx, key->key);
 	if (!old)
-		r = err_set(e, -ENOENT, "there is no %s", key->key);
+		r = no_such(c->p, key, e);
 	object_free(key);
 	if (!old)
 		return r;
@@ -100,11 +114,11 @@ static void generate_kind(const struct config_kind *k, struct verb v[3], void (*
 		else if (i == CONFIG_SET)
 			print_optional(k->options, f);
 		fclose(f);
-		snprintf(help, sizeof(help), "%s%s",
+		snprintf(help, sizeof(help), "%s%s%s",
 			 i == CONFIG_ADD   ? ""
 			 : i == CONFIG_SET ? "change: "
 					   : "delete: ",
-			 k->help);
+			 k->help, i == CONFIG_SET && strstr(pattern, " none|") ? "; none takes an option back" : "");
 		add(&(struct command){
 			.pattern = pattern, .help = help, .run = run_verb, .flags = CMD_CONFIG, .aux = &v[i] });
 		free(pattern);

@@ -253,6 +253,31 @@ static void print_missing(const struct node *n, FILE *f)
 	fputs(n->arg ? n->arg->name : n->text, f);
 }
 
+/* The value, where words may stand in its place, NULL when more is expected than one option */
+static const struct node *one_value(const struct match *m)
+{
+	const struct node *value = NULL;
+
+	for (unsigned i = 0; i < m->n_expect; i++) {
+		const struct node *n = m->expect[i];
+		if (strcmp(n->label, m->expect[0]->label) || (n->arg && value))
+			return NULL;
+		value = n->arg ? n : value;
+	}
+	return value;
+}
+
+static void print_not_value(const struct match *m, const struct node *value, unsigned printed, FILE *f)
+{
+	if (m->far && strcmp(value->label, m->w[m->far - 1]) == 0 && m->far - 1 > printed)
+		fprintf(f, "%s: ", value->label);
+	fprintf(f, "'%.100s' is not ", m->w[m->far]);
+	print_arg_text(value, f);
+	for (unsigned i = 0, n = 0; i < m->n_expect; i++)
+		if (!m->expect[i]->arg)
+			fprintf(f, "%s nor %s", n++ ? "" : ",", m->expect[i]->text);
+}
+
 static int explain_mismatch(const struct match *m, struct err *e)
 {
 	unsigned to = m->far_arg && m->far_arg < m->far ? m->far_arg : m->far ? m->far - 1 : 0;
@@ -275,12 +300,8 @@ static int explain_mismatch(const struct match *m, struct err *e)
 		print_expected(m, f);
 	} else if (!m->n_expect) {
 		fprintf(f, "unexpected word '%.100s', nothing may follow here", m->w[m->far]);
-	} else if (m->n_expect == 1 && m->expect[0]->arg) {
-		const struct node *n = m->expect[0];
-		if (m->far && strcmp(n->label, m->w[m->far - 1]) == 0 && m->far - 1 > to)
-			fprintf(f, "%s: ", n->label);
-		fprintf(f, "'%.100s' is not ", m->w[m->far]);
-		print_arg_text(n, f);
+	} else if (one_value(m)) {
+		print_not_value(m, one_value(m), to, f);
 	} else {
 		fprintf(f, "unknown word '%.100s', expected ", m->w[m->far]);
 		print_expected(m, f);
@@ -403,11 +424,11 @@ void grammar_complete(const char *line, FILE *out)
 	match_rows(&m);
 	if (m.far < m.n)
 		return;
-	for (unsigned i = 0; i < m.n_expect; i++) {
-		const struct node *n = m.expect[i];
-		if (n->arg)
-			complete_arg(n, prefix, out);
-		else if (!strncmp(n->text, prefix, strlen(prefix)))
-			fprintf(out, "%s\n", n->text);
-	}
+	/* values in front: a word beside one is not all that may stand there */
+	for (unsigned i = 0; i < m.n_expect; i++)
+		if (m.expect[i]->arg)
+			complete_arg(m.expect[i], prefix, out);
+	for (unsigned i = 0; i < m.n_expect; i++)
+		if (!m.expect[i]->arg && !strncmp(m.expect[i]->text, prefix, strlen(prefix)))
+			fprintf(out, "%s\n", m.expect[i]->text);
 }

@@ -7,6 +7,7 @@
  *	[x y]	    optional, once; [x y]... repeated	 ~	    not printed
  * From the first '[' or '~' of a sequence on, its members may come in any order; those without brackets must be there.
  * An argument is labelled with the keyword in front of it, else with its type's name in lower case.
+ * [x none|ARG]: an option that a value cannot make absent; 'none' does (arg_is_none), so that 'set' can take it back.
  * The choice is made by the first word of each alternative, never by trying further (LL(1)). */
 #pragma once
 
@@ -100,6 +101,11 @@ const struct arg *parse_arg(const struct parse *p, const char *label);
 INLINE bool parse_has(const struct parse *p, const char *label)
 {
 	return parse_arg(p, label) != NULL;
+}
+
+INLINE bool arg_is_none(const struct arg *a)
+{
+	return !a->type && !strcmp(a->text, "none");
 }
 
 /* ---- argument types (args.c) ---- */

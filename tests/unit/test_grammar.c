@@ -169,12 +169,15 @@ static void test_errors(void **state)
 		{ "add endpoint 10 device a identity x",
 		  "endpoint 10: identity: 'x' is not an identity from 1 to 16777215" },
 		{ "add endpoint 10 device a identity 1 ipv4 10.1.0.256",
-		  "endpoint 10: ipv4: '10.1.0.256' is not an IPv4 address" },
-		{ "add endpoint 10 device a identity 1 ipv4 ::1", "endpoint 10: ipv4: '::1' is not an IPv4 address" },
+		  "endpoint 10: ipv4: '10.1.0.256' is not an IPv4 address, nor none" },
+		{ "add endpoint 10 device a identity 1 ipv4 ::1",
+		  "endpoint 10: ipv4: '::1' is not an IPv4 address, nor none" },
 		{ "add endpoint 10 device a identity 1 mac ff:ff:ff:ff:ff:ff",
-		  "endpoint 10: mac: 'ff:ff:ff:ff:ff:ff' is not a unicast MAC address such as 02:00:00:00:00:01" },
+		  "endpoint 10: mac: 'ff:ff:ff:ff:ff:ff' is not a unicast MAC address such as 02:00:00:00:00:01, nor "
+		  "none" },
 		{ "add port up0 queues 2", "port up0: device|dpdk|pcap|mem is missing" },
-		{ "add port up0 device eth1 queues 65", "port up0: queues: '65' is not a number from 1 to 64" },
+		{ "add port up0 device eth1 queues 65",
+		  "port up0: queues: '65' is not a number from 1 to 64, nor none" },
 		{ "add port up0 device eth1 mode fast", "port up0: unknown word 'fast', expected native|generic|auto" },
 		{ "add ipcache 10.2.0.1/24 identity 1",
 		  "ipcache: '10.2.0.1/24' is not a prefix ADDR/LEN whose host bits are zero" },
@@ -184,6 +187,7 @@ static void test_errors(void **state)
 		  "ipmasq 10.0.0.0/8: unexpected word 'please', nothing may follow here" },
 		{ "add", "something is missing, expected "
 			 "port|vtep|nat|ipmasq|tunnel|ipcache|endpoint|policy|service|backend" },
+		{ "set tcp mss-clamp 5", "tcp mss-clamp: '5' is not a number from 88 to 65495, nor off nor on" },
 		{ "set worker count 0", "worker count: '0' is not a number from 1 to 32" },
 	};
 
@@ -224,8 +228,9 @@ static void test_help(void **state)
 	(void)state;
 	grammar_help("add endpoint", f);
 	fclose(f);
-	assert_non_null(
-		strstr(text, "add endpoint ID device DEV [ipv4 IP4]... [ipv6 IP6]... [mac MAC] identity IDENTITY"));
+	assert_non_null(strstr(
+		text,
+		"add endpoint ID device DEV [ipv4 none|IP4]... [ipv6 none|IP6]... [mac none|MAC] identity IDENTITY"));
 	assert_null(strstr(text, "add port"));
 	assert_null(strchr(text, '~'));
 	f = fmemopen(text, sizeof(text), "w");
@@ -247,6 +252,9 @@ static void test_complete(void **state)
 	assert_null(strstr(complete("add endpoint 10 device a "), "device\n"));
 	assert_non_null(strstr(complete("add port p device e mode "), "generic\n"));
 	assert_non_null(strstr(complete("set worker count "), "<N: a number from 1 to 32>"));
+	assert_string_equal(complete("set endpoint 10 mac "),
+			    "<MAC: a unicast MAC address such as 02:00:00:00:00:01>\nnone\n");
+	assert_non_null(strstr(complete("set endpoint 10 mac no"), "none\n"));
 	assert_string_equal(complete("nothing here "), "");
 	assert_non_null(strstr(complete(""), "show\n"));
 	assert_non_null(strstr(complete("add endpoint 10 device "), "lo\n"));
