@@ -95,15 +95,12 @@ static uint8_t filter_default(const struct pool_conf *c)
 	return c->mapping == NAT_APDM ? NAT_APDF : NAT_ADF;
 }
 
-static int parse(const struct parse *p, void *data, struct err *e)
+/* Whom it serves and where. */
+static int parse_place(const struct parse *p, struct pool_conf *c, struct err *e)
 {
-	struct pool_conf *c = data;
 	const struct arg *a;
 	char b[IP_STRLEN];
-	int r;
 
-	if ((r = parse_outside(c, &parse_arg(p, "pool")->net, e)))
-		return r;
 	pool_name(c, b);
 	if ((a = parse_arg(p, "ports"))) {
 		c->has_ports = !arg_is_none(a);
@@ -120,11 +117,16 @@ static int parse(const struct parse *p, void *data, struct err *e)
 		if (c->has_source && ip_is4(&c->source.addr) != ip_is4(&c->addr))
 			return err_set(e, -EINVAL, "nat pool %s: its source prefix is of the other family", b);
 	}
-	if ((a = parse_arg(p, "static"))) {
-		c->inside = (struct ipaddr){ 0 };
-		if (!arg_is_none(a) && (r = parse_static(c, &a->net, e)))
-			return r;
-	}
+	if (!(a = parse_arg(p, "static")))
+		return 0;
+	c->inside = (struct ipaddr){ 0 };
+	return arg_is_none(a) ? 0 : parse_static(c, &a->net, e);
+}
+
+static void parse_behaviour(const struct parse *p, struct pool_conf *c)
+{
+	const struct arg *a;
+
 	if ((a = parse_arg(p, "mapping")))
 		c->mapping = choice(a->text, mappings, ARRAY_LEN(mappings));
 	if ((a = parse_arg(p, "filter"))) {
@@ -137,20 +139,37 @@ static int parse(const struct parse *p, void *data, struct err *e)
 		c->has_rest = !arg_is_none(a);
 		c->rest = c->has_rest ? (uint16_t)a->n : 0;
 	}
+}
+
+static int parse_limits(const struct parse *p, struct pool_conf *c, struct err *e)
+{
+	const struct arg *a;
+	char b[IP_STRLEN];
+
 	if ((a = parse_arg(p, "max-ports")))
 		c->max_ports = (uint32_t)a->n;
 	if ((a = parse_arg(p, "max-sessions")))
 		c->max_sessions = (uint32_t)a->n;
-	if ((a = parse_arg(p, "blocks"))) {
-		c->blocks = (uint16_t)a->n;
-		if (c->blocks && (c->blocks < NAT_BLOCK_MIN || c->blocks & (c->blocks - 1)))
-			return err_set(e, -EINVAL,
-				       "nat pool %s: blocks %u: give a power of two from %d to %d, or 0 for none", b,
-				       c->blocks, NAT_BLOCK_MIN, NAT_BLOCK_MAX);
-	}
 	if ((a = parse_arg(p, "block-limit")))
 		c->block_limit = (uint16_t)a->n;
+	if (!(a = parse_arg(p, "blocks")))
+		return 0;
+	c->blocks = (uint16_t)a->n;
+	if (c->blocks && (c->blocks < NAT_BLOCK_MIN || c->blocks & (c->blocks - 1)))
+		return err_set(e, -EINVAL, "nat pool %s: blocks %u: give a power of two from %d to %d, or 0 for none",
+			       pool_name(c, b), c->blocks, NAT_BLOCK_MIN, NAT_BLOCK_MAX);
 	return 0;
+}
+
+static int parse(const struct parse *p, void *data, struct err *e)
+{
+	struct pool_conf *c = data;
+	int r;
+
+	if ((r = parse_outside(c, &parse_arg(p, "pool")->net, e)) || (r = parse_place(p, c, e)))
+		return r;
+	parse_behaviour(p, c);
+	return parse_limits(p, c, e);
 }
 
 static void print_key(const void *data, FILE *f)
