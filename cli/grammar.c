@@ -347,8 +347,9 @@ static void print_pattern(const char *s, FILE *f)
 	}
 }
 
-/* Do the row's leading words agree with 'w' as far as both go? Arguments agree with everything. */
-static bool row_has(const struct row *r, const struct words *w)
+/* Do the row's leading words agree with 'w' as far as both go? Arguments agree with everything. Without 'whole', the
+ * beginning of a word stands for it. */
+static bool row_has(const struct row *r, const struct words *w, bool whole)
 {
 	const char *s = r->cmd.pattern;
 
@@ -356,28 +357,35 @@ static bool row_has(const struct row *r, const struct words *w)
 		size_t len = strcspn(s, " ");
 		if (!len || strcspn(s, "([~|ABCDEFGHIJKLMNOPQRSTUVWXYZ") < len)
 			return true;
-		if (strlen(w->w[i]) != len || memcmp(w->w[i], s, len))
+		const size_t typed = strlen(w->w[i]);
+		if (typed > len || (whole && typed < len) || memcmp(w->w[i], s, typed))
 			return false;
 		s += len + (s[len] == ' ');
 	}
 	return true;
 }
 
-void grammar_help(const char *line, FILE *out)
+static unsigned list_rows(const struct words *w, bool whole, FILE *out)
 {
-	static struct words w;
 	unsigned n = 0;
 
-	if (words_split(line, &w, NULL))
-		return;
 	for (unsigned i = 0; i < n_rows; i++) {
-		if ((rows[i].cmd.flags & CMD_HIDDEN) || !row_has(&rows[i], &w))
+		if ((rows[i].cmd.flags & CMD_HIDDEN) || !row_has(&rows[i], w, whole))
 			continue;
 		print_pattern(rows[i].cmd.pattern, out);
 		fprintf(out, "\n    %s\n", rows[i].cmd.help);
 		n++;
 	}
-	if (!n)
+	return n;
+}
+
+void grammar_help(const char *line, FILE *out)
+{
+	static struct words w;
+
+	if (words_split(line, &w, NULL))
+		return;
+	if (!list_rows(&w, true, out) && !list_rows(&w, false, out))
 		fprintf(out, "no command begins so; 'help' alone lists all\n");
 }
 

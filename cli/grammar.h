@@ -88,7 +88,7 @@ void commands_generate(void (*add)(const struct command *c));
 void grammar_init(void);
 /* The command in 'w'; 'w' must outlive 'p'. -EINVAL and what was expected where. w->n > 0. */
 int grammar_parse(const struct words *w, struct parse *p, struct err *e);
-/* Commands whose words begin with those of 'line'. */
+/* Commands whose words begin with those of 'line'; when there are none, those whose words begin so letter by letter. */
 void grammar_help(const char *line, FILE *out);
 /* What may follow: candidates for the last, unfinished word (empty after a blank), one per line; <...> describes an
  * argument. */

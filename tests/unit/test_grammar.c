@@ -220,6 +220,17 @@ static void test_mutations(void **state)
 	}
 }
 
+static const char *help(const char *line)
+{
+	static char text[2][65536];
+	static unsigned n;
+	FILE *f = fmemopen(text[++n & 1], sizeof(text[0]), "w");
+
+	grammar_help(line, f);
+	fclose(f);
+	return text[n & 1];
+}
+
 static void test_help(void **state)
 {
 	char text[65536] = "";
@@ -238,6 +249,14 @@ static void test_help(void **state)
 	fclose(f);
 	assert_non_null(strstr(text, "set worker count N\n"));
 	assert_non_null(strstr(text, "show drops"));
+	assert_string_equal(help("sh blo"), help("show blocks"));
+	assert_non_null(strstr(help("show blocks"), "show blocks [FIELD=VALUE]... [max N]\n"));
+	assert_null(strstr(help("show ct"), "show nat"));
+	/* whole words first: port, and not what begins so */
+	assert_non_null(strstr(help("add po"), "add policy"));
+	assert_null(strstr(help("add port"), "add policy"));
+	assert_string_equal(help("show blox"), "no command begins so; 'help' alone lists all\n");
+	assert_string_equal(help("showblocks"), "no command begins so; 'help' alone lists all\n");
 	/* every row says something */
 	for (unsigned i = 0; grammar_row(i); i++)
 		assert_true(strlen(grammar_row(i)->help) > 3);
