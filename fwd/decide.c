@@ -225,12 +225,6 @@ static enum step find_routes(struct decision *d)
 	return decide_drop(d, DROP_INVALID_SOURCE);
 }
 
-static const char *route_text(const struct route *r)
-{
-	static const char *const text[] = { "no route", "local endpoint", "remote node", "uplink", "host" };
-	return r->refused ? drop_text(r->refused) : text[r->kind];
-}
-
 /* A container that spoke VXLAN to the outside could be taken for this box, masqueraded to a VTEP's address even by a remote
  * node that checks the sender (cilium.md 2.3). Inside the overlay it may speak what it likes. */
 static bool is_encapsulation(const struct decision *d)
@@ -281,8 +275,8 @@ static enum step check_route(struct decision *d)
 {
 	const struct pkt *p = d->p;
 	const struct route *r = &d->to;
-	decide_say(d, "route", "%s%s%s", route_text(r), r->kind == ROUTE_PORT ? " " : "",
-		   r->kind == ROUTE_PORT && ports[r->port] ? ports[r->port]->conf.name : "");
+	if (unlikely(d->say))
+		step_route_say(d);
 	enum step s = check_way(d);
 	if (s != STEP_ON)
 		return s;

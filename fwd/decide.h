@@ -177,6 +177,8 @@ void step_route(uint16_t zone, const struct ipaddr *dst, uint32_t hash, uint32_t
 void step_route_from(uint16_t zone, const struct ipaddr *dst, uint32_t hash, uint32_t identity, struct route *r);
 /* The way to 'dst', which leads out by a port, becomes the one with IP in IP in front. */
 void step_route_ipip(const struct ipaddr *dst, struct route *r);
+/* What d->to is, in words. */
+void step_route_say(const struct decision *d);
 /* A connection that a rule redirects: its packets leave toward a listener of the box. */
 enum step step_proxy(struct decision *d);
 void decide_proxy_route(uint16_t port, struct route *r); /* the way to the listener on 'port'; the rest of 'r' stays */

@@ -255,7 +255,7 @@ static void say_unknown_sender(const struct decision *d, const struct ipaddr *sr
 				   ip_print(src, b), ip_print(&vteps[v].addr, c), vteps[v].port);
 			return;
 		}
-	decide_say(d, "entry", "VXLAN from an address that no tunnel or ipcache row names");
+	decide_say(d, "entry", "VXLAN from %s, which no tunnel or ipcache row names as remote", ip_print(src, b));
 }
 
 static enum step entry_overlay(struct decision *d, const struct tuple *outer, uint32_t vtep)
@@ -263,6 +263,7 @@ static enum step entry_overlay(struct decision *d, const struct tuple *outer, ui
 	struct pkt *p = d->p;
 	uint8_t *x = p->l4 + UDP_HLEN;
 	uint32_t len = rd16(p->l4 + 4) - UDP_HLEN, vni;
+	char text[IP_STRLEN];
 	uint32_t remote = remote_find(vtep, &outer->src);
 	if (!remote) {
 		say_unknown_sender(d, &outer->src);
@@ -297,7 +298,7 @@ static enum step entry_overlay(struct decision *d, const struct tuple *outer, ui
 	enum step s = inner_identity(d, &vteps[vtep], vni);
 	if (s != STEP_ON)
 		return s;
-	decide_say(d, "entry", "remote node, VNI %u, identity %u", vni, p->identity);
+	decide_say(d, "entry", "remote node %s, VNI %u, identity %u", ip_print(&outer->src, text), vni, p->identity);
 	say_zone(d);
 	return merge_ecn(d);
 }

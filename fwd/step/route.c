@@ -30,6 +30,41 @@ void step_route_ipip(const struct ipaddr *dst, struct route *r)
 	route_neighbor(r);
 }
 
+static void say_remote(const struct decision *d, const struct route *r, const struct remote *node)
+{
+	const struct vtep *v = &vteps[node->vtep];
+	char to[IP_STRLEN], from[IP_STRLEN];
+	ip_print(&node->addr, to);
+	ip_print(&v->addr, from);
+	if (r->no_tunnel)
+		decide_say(d, "route",
+			   "no tunnel to remote node %s tells the VNI, which vtep %s port %u in network mode needs", to,
+			   from, v->port);
+	else
+		decide_say(d, "route", "remote node %s, from vtep %s port %u, VNI %u", to, from, v->port, r->key.vni);
+}
+
+void step_route_say(const struct decision *d)
+{
+	const struct route *r = &d->to;
+	const bool remote = (r->in & 0xff000000) == FLOW_IN_REMOTE;
+	const struct remote *node = remote ? remote_at(r->in & 0xffffff) : NULL;
+	char via[IP_STRLEN];
+	if (node && (r->kind == ROUTE_REMOTE || r->no_tunnel))
+		say_remote(d, r, node);
+	else if (r->kind == ROUTE_PORT && ip_eq(&r->key.ip, &d->odst))
+		decide_say(d, "route", "uplink %s", ports[r->port] ? ports[r->port]->conf.name : "");
+	else if (r->kind == ROUTE_PORT)
+		decide_say(d, "route", "uplink %s via %s", ports[r->port] ? ports[r->port]->conf.name : "",
+			   ip_print(&r->key.ip, via));
+	else if (r->kind == ROUTE_ENDPOINT)
+		decide_say(d, "route", "local endpoint %u", r->endpoint->id);
+	else if (r->kind == ROUTE_HOST)
+		decide_say(d, "route", "host");
+	else
+		decide_say(d, "route", "%s", r->refused ? drop_text(r->refused) : "no route");
+}
+
 /* An inner MAC that is fixed travels inside the key, so that each has an adjacency of its own (fwd/resolve.h). */
 static struct ipaddr fixed_mac_key(const struct mac *m)
 {

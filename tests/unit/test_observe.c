@@ -224,7 +224,7 @@ static void test_trace(void **state)
 	assert_int_equal(last.out, 1);
 	assert_int_equal(last.record, 0);
 	assert_non_null(strstr(last_steps, "entry;endpoint 10, identity 1001;"));
-	assert_non_null(strstr(last_steps, "route;local endpoint;"));
+	assert_non_null(strstr(last_steps, "route;local endpoint 1"));
 	from_endpoint(22, 0);
 	observe_drain(see);
 	assert_int_equal(n_seen, 2);
