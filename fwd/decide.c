@@ -262,6 +262,7 @@ static enum step check_way(struct decision *d)
 	if (r->kind == ROUTE_PORT && p->in == FLOW_IN_UPLINK && !d->backend &&
 	    !(ports[r->port] && ports[r->port]->conf.transit)) {
 		decide_say(d, "route", "from uplink to uplink needs transit on at the port it leaves by");
+		d->silent = true; /* RFC 1812 5.3.11 */
 		return decide_drop(d, DROP_UNROUTABLE);
 	}
 	if (is_encapsulation(d)) {
@@ -366,7 +367,9 @@ static void error(struct decision *d, enum icmp_kind kind, uint16_t mtu)
 /* The ICMP error that goes with a drop, if any. */
 static void answer(struct decision *d)
 {
-	if (d->bad_field) { /* RFC 6296 3.7 */
+	if (d->silent)
+		return;
+	if (d->bad_field) { /* RFC 1812 4.3.3.5, RFC 6296 3.7 */
 		error(d, ICMP_BAD_FIELD, d->bad_field);
 		return;
 	}

@@ -78,7 +78,8 @@ struct decision {
 	uint16_t source_dep; /* source validation: counter of the route to the source, 0 = not validated */
 	uint32_t frag;       /* row of a fragment's datagram (tables/frag.h) */
 	bool wait_frag;      /* explain: it would wait for the first fragment */
-	uint8_t bad_field;   /* dropped for it: its offset in the IPv6 header, which the sender is told; 0 = none */
+	uint8_t bad_field;   /* dropped for it: its offset in the IP header, which the sender is told; 0 = none */
+	bool silent;         /* dropped for a reason that has an answer, but not here */
 };
 
 /* Decides about one parsed or unparsed packet and carries it out: forwards, drops, holds or answers it. Owns the frame. */

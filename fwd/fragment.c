@@ -45,7 +45,7 @@ static void set_header(uint8_t *l3, uint32_t payload, uint32_t frag)
 void fragment_and_emit(struct worker *w, struct pkt *p, uint32_t adj)
 {
 	const uint16_t mtu = adj_at(adj)->mtu;
-	if (p->flags & PKT_IP6 || mtu < 68) {
+	if (p->flags & PKT_IP6 || p->l3[6] & 0x40 || mtu < 68) { /* the MTU may have shrunk since the caller's look */
 		worker_drop(w, p, DROP_MTU);
 		return;
 	}
@@ -55,8 +55,8 @@ void fragment_and_emit(struct worker *w, struct pkt *p, uint32_t adj)
 	}
 	uint8_t header[IP4_HLEN_MAX];
 	const unsigned hl = (p->l3[0] & 15) * 4u, later_hl = later_header(p->l3, header);
-	/* of a fragment: its own offset, and whether others follow it */
-	const uint32_t was = rd16(p->l3 + 6), base = was & 0x1fff, more = was & 0x2000;
+	/* of a fragment: its own offset, and whether others follow it; all get the reserved bit (RFC 1812 5.2.5) */
+	const uint32_t was = rd16(p->l3 + 6), base = was & 0x9fff, more = was & 0x2000;
 	const uint32_t payload = p->l3_len - hl, first = (mtu - hl) & ~7u, step = (mtu - later_hl) & ~7u;
 	uint8_t *frames[BIG_ROOM / 8]; /* enough: 'step' is at least 8 */
 	unsigned n = 0;

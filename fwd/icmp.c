@@ -125,6 +125,8 @@ static uint32_t write4(uint8_t *h, const struct pkt *p, const struct ipaddr *src
 	i[1] = kinds[kind].code4;
 	if (kind == ICMP_TOO_BIG)
 		wr16(i + 6, mtu); /* RFC 1191 4 */
+	if (kind == ICMP_BAD_FIELD)
+		i[4] = (uint8_t)mtu;
 	memcpy(i + ICMP_HLEN, p->l3, quote);
 	st16(i + 2, (uint16_t)~csum_fold(csum_add(i, ICMP_HLEN + quote, 0)));
 	return total;

@@ -12,7 +12,7 @@ enum icmp_kind {
 	ICMP_HOST_UNREACHABLE,
 	ICMP_PORT_UNREACHABLE,
 	ICMP_ADMIN_PROHIBITED,
-	ICMP_BAD_FIELD, /* parameter problem, IPv6 only */
+	ICMP_BAD_FIELD, /* parameter problem */
 	ICMP_KINDS
 };
 

@@ -18,8 +18,10 @@ enum step step_options(struct decision *d)
 		if (type == OPTION_NOP)
 			continue;
 		len = at + 1 < hl ? p->l3[at + 1] : 0;
-		if (len < 2 || at + len > hl)
+		if (len < 2 || at + len > hl) {
+			d->bad_field = (uint8_t)at; /* RFC 1812 4.3.3.5 */
 			return decide_drop(d, DROP_IP4_HEADER);
+		}
 		if ((type == OPTION_LSRR || type == OPTION_SSRR) && !settings.source_route_ignore) {
 			decide_say(d, "options", "a source route is refused (set ip source-route)");
 			return decide_drop(d, DROP_SOURCE_ROUTE);
