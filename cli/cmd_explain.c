@@ -105,6 +105,6 @@ static int run_explain(struct call *c, struct err *e)
 
 const struct command commands_explain[] = {
 	{ "explain packet TEXT from (endpoint ID|port NAME|host)",
-	  "what would happen to a packet, step by step, and why", run_explain, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	  "what would happen to a packet, step by step, and why", run_explain, 0, NULL, NULL },
+	{ NULL, NULL, NULL, 0, NULL, NULL },
 };

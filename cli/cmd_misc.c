@@ -21,7 +21,7 @@ static int run_help(struct call *c, struct err *e)
 
 const struct command commands_misc[] = {
 	{ "save FILE", "write the running configuration as commands; - writes it to the terminal", run_save, CMD_ALONE,
-	  NULL },
-	{ "help [WORD]...", "commands that begin with these words", run_help, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	  NULL, NULL },
+	{ "help [WORD]...", "commands that begin with these words", run_help, 0, NULL, NULL },
+	{ NULL, NULL, NULL, 0, NULL, NULL },
 };

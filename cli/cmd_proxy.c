@@ -55,6 +55,6 @@ static int run_lookup(struct call *c, struct err *e)
 const struct command commands_proxy[] = {
 	{ "lookup proxy (tcp|udp) from ADDR:PORT to ADDR:PORT",
 	  "a redirected connection by peer and own address of the proxy's socket: its client, where it meant to go",
-	  run_lookup, 0, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	  run_lookup, 0, NULL, NULL },
+	{ NULL, NULL, NULL, 0, NULL, NULL },
 };

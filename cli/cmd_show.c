@@ -307,36 +307,10 @@ COUNT(affinity)
 COUNT(probe)
 
 const struct show_table show_tables[] = {
-	{ "ct", "connections", show_ct, count_ct },
-	{ "nat", "address translations", show_nat, count_nat },
-	{ "neighbor", "link-layer addresses of next hops", show_neighbor, count_neighbor },
-	{ "endpoints", "local workloads", show_endpoints, count_endpoint },
-	{ "ipcache", "who lives behind a prefix", show_ipcache, count_ipcache },
-	{ "lb", "service frontends and backends", show_lb, count_backend },
-	{ "policy", "policy rules", show_policy, count_policy_rule },
-	{ "proxy", "connections handed to a local proxy", show_proxy, count_proxy },
-	{ "tunnel", "prefixes behind remote nodes", show_tunnel, count_tunnel },
-	{ "frag", "ports of fragmented datagrams", show_frag, count_frag },
-	{ "affinity", "clients that stick to a backend", show_affinity, count_affinity },
-	{ "ipmasq", "destinations that are not masqueraded", show_ipmasq, count_ipmasq },
-	{ "source_range", "who may use a service", show_source_range, count_service_range },
-	{ "ports", "ports and their counters", show_ports, NULL },
-	{ "queues", "queues of ports: who serves them, and the device's own counters", show_queues, NULL },
-	{ "workers", "threads that forward, and what they do now", show_workers, NULL },
-	{ "drops", "dropped packets by reason", show_drops, NULL },
-	{ "services", "services, their backends, and who takes what", show_services, count_service },
-	{ "probes", "who is asked whether it is alive, and the answers", show_probes, count_probe },
-	{ "settings", "settings, their defaults and meaning", show_settings, NULL },
-	{ "version", "this version", show_version, NULL },
-	{ "routes", "the mirrored kernel routes", show_routes, count_fib },
-	{ "pools", "NAT pools and their ports in use", show_pools, NULL },
-	{ "blocks", "blocks of NAT pools: who has which ports", show_blocks, count_nat_block },
-	{ "addresses", "pool and service addresses: ours, asked for, another host's, or on no link", show_addresses,
-	  NULL },
-	{ "vteps", "tunnel ends of this box", show_vteps, NULL },
-	{ "offload", "what the kernel forwards by itself, and why not more", show_offload, NULL },
-	{ "tables", "the tables, their entries and limits", show_tables_list, NULL },
-	{ NULL, NULL, NULL, NULL },
+#define SHOW(name, rows, count, help, columns) { #name, help, rows, count, columns },
+#include "cli/show.def"
+#undef SHOW
+	{ NULL, NULL, NULL, NULL, NULL },
 };
 
 /* Two are settings. */
@@ -389,8 +363,11 @@ static int run_show(struct call *c, struct err *e)
 	char *text = NULL;
 	int r;
 
-	t->rows(o);
-	r = out_end(o, &text, e);
+	r = out_declare(o, t->columns, e);
+	if (!r)
+		t->rows(o);
+	if (!r)
+		r = out_end(o, &text, e);
 	if (!r)
 		fputs(text, c->out);
 	if (!r && c->json && text[strlen(text) - 1] != '\n')
@@ -429,7 +406,8 @@ void show_generate(void (*add)(const struct command *c))
 	for (const struct show_table *t = show_tables; t->name; t++) {
 		snprintf(pattern, sizeof(pattern), "show %s [FIELD=VALUE]... [max N:1-4294967295]", t->name);
 		snprintf(help, sizeof(help), "%s", t->help);
-		add(&(struct command){ .pattern = pattern, .help = help, .run = run_show, .aux = t });
+		add(&(struct command){
+			.pattern = pattern, .help = help, .run = run_show, .aux = t, .fields = t->columns });
 	}
 	for (const struct show_table *t = show_tables; t->name; t++) {
 		if (!t->count)
@@ -440,5 +418,6 @@ void show_generate(void (*add)(const struct command *c))
 	}
 	add(&(struct command){ .pattern = "clear ct [FIELD=VALUE]...",
 			       .help = "delete connections: all, or those that match",
-			       .run = run_clear_ct });
+			       .run = run_clear_ct,
+			       .fields = show_tables[0].columns });
 }

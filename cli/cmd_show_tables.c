@@ -134,15 +134,18 @@ int show_ct_each(const struct out_filter *f, unsigned n, void (*fn)(bool v6, uin
 	/* the writer judges the rows; the last column says which connection each one is */
 	uint32_t now_s = (uint32_t)(clock_ns() / NS_PER_S);
 	struct out *o = out_new(false, f, n, 0);
-	char *text = NULL, *save = NULL;
+	char *text = NULL, *save = NULL, columns[512];
 	int r;
 
-	for (unsigned v6 = 0; v6 < 2; v6++)
+	snprintf(columns, sizeof(columns), "%s connection#", show_tables[0].columns);
+	r = out_declare(o, columns, e);
+	for (unsigned v6 = 0; v6 < 2 && !r; v6++)
 		for (uint32_t i = ct_next(ct_of(v6), 0); i; i = ct_next(ct_of(v6), i)) {
 			ct_row(o, v6, i, now_s);
 			out_u64(o, "connection", (uint64_t)i * 2 + v6);
 		}
-	r = out_end(o, &text, e);
+	if (!r)
+		r = out_end(o, &text, e);
 	char *line = r ? NULL : strtok_r(text, "\n", &save); /* names of columns */
 	while (line && (line = strtok_r(NULL, "\n", &save))) {
 		uint64_t id = strtoull(strrchr(line, ' '), NULL, 10);

@@ -91,7 +91,8 @@ static unsigned char complete(EditLine *e, int ch)
 			r = CC_REFRESH;
 		}
 		if (n == 1) {
-			el_insertstr(el, " ");
+			if (first[len - 1] != '=') /* its value follows */
+				el_insertstr(el, " ");
 			r = CC_REFRESH;
 		} else if (r == CC_ERROR && *list) {
 			printf("\n%s", list);

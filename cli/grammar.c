@@ -16,6 +16,15 @@ struct row {
 static struct row rows[ROWS_MAX];
 static unsigned n_rows;
 
+static void give_fields(struct node *n, const char *fields)
+{
+	for (; n; n = n->next) {
+		if (n->arg && !strcmp(n->arg->name, "FIELD=VALUE"))
+			n->fields = fields;
+		give_fields(n->child, fields);
+	}
+}
+
 static void add_row(const struct command *cmd)
 {
 	struct row *r = &rows[n_rows];
@@ -26,6 +35,7 @@ static void add_row(const struct command *cmd)
 	r->cmd.pattern = strdup(cmd->pattern);
 	r->cmd.help = strdup(cmd->help);
 	r->tree = pattern_compile(cmd->pattern);
+	give_fields(r->tree, cmd->fields);
 	n_rows++;
 }
 
@@ -398,8 +408,19 @@ static void print_matching(char *list, const char *prefix, FILE *out)
 			fprintf(out, "%s\n", s);
 }
 
+static void complete_field(const char *fields, const char *prefix, FILE *out)
+{
+	for (const char *s = fields; *s; s += strcspn(s, " "), s += *s == ' ') {
+		const size_t n = strcspn(s, " #@?"), typed = strlen(prefix);
+		if (typed <= n && !memcmp(s, prefix, typed))
+			fprintf(out, "%.*s=\n", (int)n, s);
+	}
+}
+
 static void complete_arg(const struct node *n, const char *prefix, FILE *out)
 {
+	if (n->fields)
+		complete_field(n->fields, prefix, out);
 	if (n->arg->complete) {
 		char *list = NULL;
 		size_t size;

@@ -77,7 +77,8 @@ struct command {
 	/* 0 or -errno with a sentence in 'e'. */
 	int (*run)(struct call *c, struct err *e);
 	unsigned flags;
-	const void *aux; /* for run */
+	const void *aux;    /* for run */
+	const char *fields; /* that FIELD=VALUE takes, for TAB; as columns of show.def */
 };
 /* Lists of rows, each ended by a NULL pattern: the one place to add a cmd_*.c file (cli/commands.c). */
 extern const struct command *const command_lists[];

@@ -14,6 +14,7 @@ struct node {
 	bool silent;           /* keyword that only labels the argument behind it */
 	const char *label, *text;
 	const struct arg_type *arg;
+	const char *fields; /* of FIELD=VALUE; may be NULL */
 	uint64_t lo, hi;
 	struct node *child, *next;
 };

@@ -9,8 +9,9 @@ struct show_table {
 	const char *name, *help;
 	void (*rows)(struct out *o);
 	uint64_t (*count)(void); /* NULL: no 'count' */
+	const char *columns;     /* for out_declare() */
 };
-extern const struct show_table show_tables[]; /* ends with a NULL name */
+extern const struct show_table show_tables[]; /* the rows of show.def; ends with a NULL name */
 
 /* cmd_show_tables.c */
 void show_ct(struct out *o);

@@ -453,15 +453,15 @@ static int run_capture(struct call *c, struct err *e)
 	return start(c, OBSERVE_FRAMES, max_of(c->p), e);
 }
 
+#define FIELDS "src dst host sport dport proto port endpoint"
 const struct command commands_stream[] = {
 	{ "trace N:1-1000000 [FIELD=VALUE]...",
-	  "what each step answers for the next N packets that match, or which record replays them; "
-	  "src dst host sport dport proto port endpoint",
-	  run_trace, CMD_ALONE, NULL },
+	  "what each step answers for the next N packets that match, or which record replays them; " FIELDS, run_trace,
+	  CMD_ALONE, NULL, FIELDS },
 	{ "monitor (drops|flows) [FIELD=VALUE]... [max N:1-4294967295]",
 	  "drops, or connections that begin and end, as they happen; fields as of trace, and reason for drops",
-	  run_monitor, CMD_ALONE, NULL },
+	  run_monitor, CMD_ALONE, NULL, FIELDS " reason" },
 	{ "capture FILE [port NAME] [FIELD=VALUE]... [max N:1-4294967295]",
-	  "frames that come and leave, into a pcapng file; - is the terminal", run_capture, CMD_ALONE, NULL },
-	{ NULL, NULL, NULL, 0, NULL },
+	  "frames that come and leave, into a pcapng file; - is the terminal", run_capture, CMD_ALONE, NULL, FIELDS },
+	{ NULL, NULL, NULL, 0, NULL, NULL },
 };

@@ -40,9 +40,10 @@ struct out {
 	unsigned n_filters, max, n_rows; /* n_rows: that matched */
 	unsigned n_columns, column;      /* column: next one of the present row */
 	struct column columns[COLUMNS_MAX];
-	struct buf row; /* text cells of the present row, NUL after each */
-	struct buf all; /* rows: text cells or JSON text */
-	json_t *object; /* JSON: the present row */
+	const char *declared; /* the columns from the present one on; NULL: nobody said */
+	struct buf row;       /* text cells of the present row, NUL after each */
+	struct buf all;       /* rows: text cells or JSON text */
+	json_t *object;       /* JSON: the present row */
 	struct filter filter[];
 };
 
@@ -82,6 +83,70 @@ struct out *out_new(bool json, const struct out_filter *f, unsigned n_filters, u
 	}
 	return o;
 }
+
+/* ---- declared columns: names with a mark, in one text ---- */
+
+static const char *const marks = "#@?";
+
+static bool is_column(const char *declared, const char *name)
+{
+	const size_t n = strlen(name);
+
+	return strcspn(declared, "#@? ") == n && !memcmp(declared, name, n);
+}
+
+static const char *next_column(const char *declared)
+{
+	declared += strcspn(declared, " ");
+	return declared + (*declared == ' ');
+}
+
+static int no_column(const char *field, const char *columns, struct err *e)
+{
+	char known[400];
+	size_t n = 0;
+
+	for (const char *c = columns; *c && n < sizeof(known) - 1; c++)
+		if (!strchr(marks, *c))
+			known[n++] = *c;
+	known[n] = 0;
+	return err_set(e, -EINVAL, "there is no field %.40s, but: %s", field, known);
+}
+
+static int check_value(const struct filter *f, char mark, struct err *e)
+{
+	const bool is_bool = strcmp(f->value, "yes") == 0 || strcmp(f->value, "no") == 0 ||
+			     strcmp(f->value, "on") == 0 || strcmp(f->value, "off") == 0 ||
+			     strcmp(f->value, "true") == 0 || strcmp(f->value, "false") == 0;
+
+	if (!*f->value) /* absent */
+		return 0;
+	if (mark == '#' && f->value[strspn(f->value, "0123456789")])
+		return err_set(e, -EINVAL, "%s: '%.100s' is not a number", f->field, f->value);
+	if (mark == '@' && !f->is_net)
+		return err_set(e, -EINVAL, "%s: '%.100s' is not an address, nor a prefix whose host bits are zero",
+			       f->field, f->value);
+	if (mark == '?' && !is_bool)
+		return err_set(e, -EINVAL, "%s: '%.100s' is not yes nor no", f->field, f->value);
+	return 0;
+}
+
+int out_declare(struct out *o, const char *columns, struct err *e)
+{
+	int r = 0;
+
+	o->declared = columns;
+	for (unsigned i = 0; i < o->n_filters && !r; i++) {
+		const struct filter *f = &o->filter[i];
+		const char *c = columns;
+		while (*c && !is_column(c, f->field))
+			c = next_column(c);
+		r = *c ? check_value(f, c[strlen(f->field)], e) : no_column(f->field, columns, e);
+	}
+	return r;
+}
+
+/* ---- rows ---- */
 
 static bool row_matches(const struct out *o)
 {
@@ -132,6 +197,7 @@ static void finish_row(struct out *o)
 	if (!o->in_row)
 		return;
 	o->in_row = false;
+	assert(o->columns_known || !o->declared || !*o->declared);
 	assert(!o->columns_known || o->column == o->n_columns);
 	o->columns_known = true;
 	if (row_matches(o)) {
@@ -255,6 +321,10 @@ static void add(struct out *o, const char *col, const struct cell *c)
 {
 	assert(o->in_row && o->column < COLUMNS_MAX);
 	assert(!o->columns_known || o->column < o->n_columns);
+	if (!o->columns_known && o->declared) {
+		assert(is_column(o->declared, col));
+		o->declared = next_column(o->declared);
+	}
 	if (!o->columns_known)
 		o->columns[o->n_columns++] = (struct column){ .name = col, .width = strlen(col), .number = c->number };
 	assert(strcmp(o->columns[o->column].name, col) == 0);

@@ -4,7 +4,7 @@
  *
  * Use: for each row: out_row(o); out_str(o, "proto", ...); out_u64(o, "packets", ...); ... and at the end out_end(o).
  * Every row of one table gives the same columns in the same order. Filters given to out_init are applied here, so that
- * each 'show TABLE FIELD=VALUE max N' works alike; an unknown FIELD is reported by out_end.
+ * each 'show TABLE FIELD=VALUE max N' works alike; an unknown FIELD is reported by out_declare, or else by out_end.
  * A filter VALUE matches a column whose text is equal, or, where VALUE is a prefix (10.0.0.0/8), an address inside it. */
 #pragma once
 
@@ -18,6 +18,9 @@ struct out_filter {
 
 /* 'max' 0: no limit. */
 struct out *out_new(bool json, const struct out_filter *f, unsigned n_filters, unsigned max);
+/* The columns of the rows to come, as in cli/show.def, which must live as long as 'o'; rows that differ are a bug. -EINVAL with
+ * err text when a filter names another one, or a value that it never has. */
+int out_declare(struct out *o, const char *columns, struct err *e);
 void out_row(struct out *o);
 void out_str(struct out *o, const char *col, const char *v); /* NULL: empty in text, null in JSON */
 void out_u64(struct out *o, const char *col, uint64_t v);

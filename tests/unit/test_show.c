@@ -22,13 +22,24 @@ static void test_batch(void **state)
 	free(out);
 }
 
+static char *complete(const char *line)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	grammar_complete(line, f);
+	fclose(f);
+	return text;
+}
+
 static void test_show(void **state)
 {
 	static const char *const names[] = { "ct",           "nat",     "neighbor", "endpoints", "ipcache",  "lb",
 					     "policy",       "proxy",   "tunnel",   "frag",      "affinity", "ipmasq",
 					     "source_range", "ports",   "queues",   "workers",   "drops",    "services",
 					     "settings",     "version", "routes",   "pools",     "vteps",    "tables",
-					     "offload",      "probes",  "blocks" };
+					     "offload",      "probes",  "blocks",   "addresses" };
 	char line[64], *text;
 
 	(void)state;
@@ -50,7 +61,23 @@ static void test_show(void **state)
 	assert_non_null(strstr(text, "10.5.0.0/24"));
 	assert_null(strstr(text, "0.0.0.0/0"));
 	free(text);
-	assert_true(run("show endpoints colour=red") < 0);
+	/* wrong fields and values are told whether there are rows or not */
+	refused("show endpoints colour=red",
+		"there is no field colour, but: id device mac ipv4 ipv6 identity policy_set ");
+	refused("show ct colour=red", "there is no field colour, but: family proto src sport dst dport reply_src ");
+	refused("show ct src=10.1.0.300", "src: '10.1.0.300' is not an address, nor a prefix");
+	refused("show ct src=10.1.0.1/24", "a prefix whose host bits are zero");
+	refused("show ct sport=http", "sport: 'http' is not a number");
+	refused("show ports up=maybe", "up: 'maybe' is not yes nor no");
+	free(show("show ports up=true zone=0"));
+	free(show("show pools static= source=10.1.0.0/24"));
+	free(show("show policy port=53-60"));
+	text = complete("show ct reply_s");
+	assert_string_equal(text, "reply_src=\nreply_sport=\n<FIELD=VALUE: a column and the value it must have>\n");
+	free(text);
+	text = complete("monitor drops rea");
+	assert_string_equal(text, "reason=\n<FIELD=VALUE: a column and the value it must have>\n");
+	free(text);
 	text = show("count policy");
 	assert_string_equal(text, "3\n");
 	free(text);
@@ -62,6 +89,8 @@ static void test_show(void **state)
 static void test_clear_ct(void **state)
 {
 	(void)state;
+	refused("clear ct colour=red", "there is no field colour"); /* nothing is there */
+	refused("clear ct sport=http", "sport: 'http' is not a number");
 	for (unsigned i = 0; i < 10; i++) {
 		uint32_t c = ct_alloc(&ct4, SLOT_CONTROL, PROTO_UDP, 1), present;
 		assert_true(c);
@@ -90,7 +119,7 @@ static void test_clear_ct(void **state)
 	assert_null(strstr(text, "1004"));
 	free(text);
 	assert_int_equal(ct_count(&ct4), 10);
-	assert_true(run("clear ct colour=red") < 0);
+	refused("clear ct colour=red", "there is no field colour, but: family proto ");
 	assert_int_equal(ct_count(&ct4), 10);
 	ok("clear ct sport=1003");
 	assert_int_equal(ct_count(&ct4), 9);
