@@ -3,9 +3,8 @@
 #include "cli/config.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
-#include <netinet/in.h>
 
+#include "fwd/base/ifaddr.h"
 #include "fwd/base/sysctl.h"
 #include "tables/ipmasq.h"
 #include "tables/nat_block.h"
@@ -236,39 +235,6 @@ static void needs(const void *data, config_word_fn *fn, void *arg)
 	fn(arg, word);
 }
 
-/* The first address of the kernel's under 'n'; false: none. */
-static bool kernel_has(const struct ipnet *n, struct ipaddr *which)
-{
-	struct ifaddrs *list = NULL;
-	bool found = false;
-
-	if (getifaddrs(&list))
-		return false;
-	for (const struct ifaddrs *i = list; i && !found; i = i->ifa_next) {
-		struct ipaddr x;
-		if (!i->ifa_addr)
-			continue;
-		if (i->ifa_addr->sa_family == AF_INET)
-			x = ip_from4(((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr.s_addr);
-		else if (i->ifa_addr->sa_family == AF_INET6)
-			x = ip_from6(&((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr);
-		else
-			continue;
-		if ((found = ipnet_contains(n, &x)))
-			*which = x;
-	}
-	freeifaddrs(list);
-	return found;
-}
-
-static bool kernel_owns(const struct ipaddr *a)
-{
-	const struct ipnet n = { *a, 128 };
-	struct ipaddr same;
-
-	return kernel_has(&n, &same);
-}
-
 /* Without 'ports': 1024 and up, and on an address of the box the larger part outside the kernel's range. */
 static void default_ports(const struct ipaddr *a, uint16_t *lo, uint16_t *hi)
 {
@@ -276,7 +242,7 @@ static void default_ports(const struct ipaddr *a, uint16_t *lo, uint16_t *hi)
 
 	*lo = 1024;
 	*hi = 65535;
-	if (!kernel_owns(a))
+	if (!ifaddr_has(a))
 		return;
 	local_port_range(&klo, &khi);
 	int below = (int)klo - 1024, above = 65535 - (int)khi;
@@ -294,7 +260,7 @@ static int check_static(struct config_tx *tx, const struct pool_conf *c, struct 
 	char a[IP_STRLEN], b[IP_STRLEN], k_name[IP_STRLEN];
 
 	pool_name(c, a);
-	if (!ip_is_zero(&c->inside) && kernel_owns(&c->inside))
+	if (!ip_is_zero(&c->inside) && ifaddr_has(&c->inside))
 		return err_set(e, -EINVAL, "nat pool %s: static %s is the box's own, which is not translated", a,
 			       ip_print(&c->inside, b));
 	for (const struct config_object *o = config_tx_first(tx, &kind_pool); o; o = o->next) {
@@ -351,7 +317,7 @@ static int check_prefix_pool(struct config_tx *tx, const struct pool_conf *c, st
 	if (ip_is_zero(&c->inside))
 		return err_set(e, -EINVAL,
 			       "nat pool %s: a prefix wants 'static PREFIX', the one inside, of the same length", a);
-	if (kernel_has(&out, &own))
+	if (ifaddr_under(&out, &own))
 		config_warn(tx,
 			    "nat pool %s: %s is the box's own and is not translated; a prefix is to be routed to the "
 			    "box, neighbours on a link that has it are not reached from inside",
@@ -401,7 +367,7 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 		return 0;
 	if (!ip_is_zero(&c->inside) && (r = check_alone(c, e)))
 		return r;
-	if (!c->prefix && !ip_is_zero(&c->inside) && kernel_owns(&c->addr))
+	if (!c->prefix && !ip_is_zero(&c->inside) && ifaddr_has(&c->addr))
 		return err_set(
 			e, -EINVAL,
 			"nat pool %s: the box has this address itself and needs its ports; 'static' wants another",
@@ -418,7 +384,7 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 		return check_prefix_pool(tx, c, e);
 	if ((r = check_static(tx, c, e)))
 		return r;
-	if (!kernel_owns(&c->addr))
+	if (!ifaddr_has(&c->addr))
 		return 0;
 	local_port_range(&klo, &khi);
 	lo = c->lo;

@@ -18,6 +18,7 @@
 #include "fwd/meter.h"
 #include "fwd/nat_log.h"
 #include "fwd/offload.h"
+#include "fwd/vtep_watch.h"
 #include "fwd/worker.h"
 #include "tables/adopt.h"
 #include "tables/affinity.h"
@@ -250,6 +251,9 @@ static void show_pools(struct out *o)
 
 static void show_vteps(struct out *o)
 {
+	char name[IF_NAMESIZE];
+	uint32_t ifindex = 0;
+
 	for (unsigned i = 0; i < VTEPS_MAX; i++) {
 		if (ip_is_zero(&vteps[i].addr))
 			continue;
@@ -257,6 +261,9 @@ static void show_vteps(struct out *o)
 		out_ip(o, "address", &vteps[i].addr);
 		out_u64(o, "port", vteps[i].port);
 		out_str(o, "vni_mode", vteps[i].mode == VNI_NETWORK ? "network" : "identity");
+		const bool present = vtep_present(&vteps[i], &ifindex);
+		out_bool(o, "present", present);
+		out_str(o, "device", present ? if_indextoname(ifindex, name) : NULL);
 	}
 }
 

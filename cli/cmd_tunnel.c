@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "fwd/base/ifaddr.h"
 #include "tables/ipcache.h"
 #include "tables/service.h"
 
@@ -164,6 +165,11 @@ static int vtep_check(struct config_tx *tx, const void *old, const void *now, st
 
 	if (c && config_tx_count(tx, &kind_vtep) > VTEPS_MAX)
 		return err_set(e, -ENOSPC, "vtep %s: more than %d VTEPs", ip_print(&c->addr, b), VTEPS_MAX);
+	if (c && !old && !ifaddr_has(&c->addr))
+		config_warn(tx,
+			    "vtep %s: no interface of the box has this address yet: other nodes do not reach it until "
+			    "one has ('show vteps')",
+			    ip_print(&c->addr, b));
 	return old ? check_rows(tx, old, e) : 0; /* one more takes nothing away */
 }
 

@@ -20,6 +20,7 @@
 #include "fwd/resolve.h"
 #include "fwd/settings.h"
 #include "fwd/steering.h"
+#include "fwd/vtep_watch.h"
 #include "tables/nat_block.h"
 #include "tables/policy.h"
 #include "tables/service.h"
@@ -316,6 +317,7 @@ void control_tick(uint64_t now_ns)
 	next_probe_ns = now_ns + NS_PER_S;
 	port_devices();
 	health_tick();
+	vtep_watch_tick();
 	service_tick((uint32_t)(now_ns / NS_PER_S));
 	nat_block_tick((uint32_t)(now_ns / NS_PER_S));
 	if (++ticks % 5)

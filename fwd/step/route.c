@@ -34,6 +34,8 @@ static void say_remote(const struct decision *d, const struct route *r, const st
 {
 	const struct vtep *v = &vteps[node->vtep];
 	char to[IP_STRLEN], from[IP_STRLEN];
+	struct fib_result f;
+	fib_lookup(&v->addr, 0, &f);
 	ip_print(&node->addr, to);
 	ip_print(&v->addr, from);
 	if (r->no_tunnel)
@@ -41,7 +43,8 @@ static void say_remote(const struct decision *d, const struct route *r, const st
 			   "no tunnel to remote node %s tells the VNI, which vtep %s port %u in network mode needs", to,
 			   from, v->port);
 	else
-		decide_say(d, "route", "remote node %s, from vtep %s port %u, VNI %u", to, from, v->port, r->key.vni);
+		decide_say(d, "route", "remote node %s, from vtep %s port %u, VNI %u%s", to, from, v->port, r->key.vni,
+			   f.kind == FIB_LOCAL ? "" : "; the box does not have the vtep's address ('show vteps')");
 }
 
 void step_route_say(const struct decision *d)
