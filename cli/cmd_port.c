@@ -199,6 +199,8 @@ static int apply(const void *old_data, const void *now_data, struct err *e)
 		port->conf.gro = now->gro;
 		if (old->zone != now->zone)
 			fib_ports_changed();
+		if (port->ops->changed)
+			port->ops->changed(port);
 		gen_bump_extra();
 		return 0;
 	}

@@ -366,6 +366,7 @@ void show_frag(struct out *o)
 		out_u64(o, "held", frag_held(i));
 		out_str(o, "state", p.state < ARRAY_LEN(states) ? states[p.state] : NULL);
 		out_u64(o, "bytes", LOAD_RELAXED(&v->got));
+		out_u64(o, "zone", k->zone);
 	}
 }
 

@@ -3,7 +3,7 @@
  *
  * A datagram's pieces are a list by offset, the datagrams that wait a list by time: what must give way is its head. Three
  * limits: seconds; memory (a frame each, and never more than an eighth of the frames of a kind, so that whole packets always
- * find some; then the oldest datagram goes); datagrams of one source, counted by a keyed hash of its address. Fixed arrays: only
+ * find some; then the oldest datagram goes); datagrams of one source, counted by a keyed hash of its address and the way it comes in by. Fixed arrays: only
  * what is used is ever backed by memory. */
 #include "fwd/base/clock.h"
 #include "fwd/frag.h"
@@ -122,7 +122,11 @@ void frag_queue_drop(struct worker *w, uint32_t row, enum drop reason)
 
 static uint16_t source_of(const struct frag_key *k)
 {
-	return (uint16_t)(hash_key(&k->src, sizeof(k->src)) % SOURCES);
+	const struct {
+		struct ipaddr addr;
+		uint32_t in, zone;
+	} s = { k->src, k->in, k->zone };
+	return (uint16_t)(hash_key(&s, sizeof(s)) % SOURCES);
 }
 
 bool frag_queue_closed(const struct worker *w, const struct frag_key *k)

@@ -98,17 +98,15 @@ void frag_ports_set(struct frag_value *v, const struct frag_ports *p)
 	STORE_RELEASE(&v->ports.word, word);
 }
 
-static void begin(struct frag_value *v, uint32_t in, uint32_t now_s)
+static void begin(struct frag_value *v, uint32_t now_s)
 {
 	frag_ports_set(v, &(struct frag_ports){ .state = FRAG_WAITS });
-	v->in = in;
 	v->created = now_s;
 	v->out_id = v->got = v->end = 0;
 	v->renamed = v->n = 0;
 }
 
-uint32_t frag_row(unsigned slot, uint32_t share, const struct frag_key *k, uint32_t in, uint32_t now_s,
-		  uint32_t timeout)
+uint32_t frag_row(unsigned slot, uint32_t share, const struct frag_key *k, uint32_t now_s, uint32_t timeout)
 {
 	uint32_t row = table_find(&frag_table, k);
 	if (row) {
@@ -119,7 +117,7 @@ uint32_t frag_row(unsigned slot, uint32_t share, const struct frag_key *k, uint3
 			frag_on_delete(slot, row);
 		unlink_row(slot, row);
 		frag_join(slot, row);
-		begin(v, in, now_s);
+		begin(v, now_s);
 		return row;
 	}
 	/* two at most, so that a burst of expired rows is no long pause */
@@ -128,7 +126,7 @@ uint32_t frag_row(unsigned slot, uint32_t share, const struct frag_key *k, uint3
 			frag_delete(slot, order[slot].head);
 	struct frag_value v;
 	memset(&v, 0, sizeof(v));
-	begin(&v, in, now_s);
+	begin(&v, now_s);
 	if (table_insert(&frag_table, slot, k, &v, &row))
 		return 0;
 	frag_join(slot, row);

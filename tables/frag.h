@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Fragmented datagrams that pass: the ports that only their first fragment has, and which bytes were seen.
  *
- * Nothing is put together. A row is found by (source, destination, identification, protocol); for IPv6 the protocol is 0,
- * because later fragments may name another one (RFC 8200 4.5). A row belongs to one worker, the datagram's owner
+ * Nothing is put together. A row is found by (source, destination, identification, protocol) and the way that its fragments
+ * come in by, as a flow record is: else a node could spoil other senders' datagrams by fragments in their names. For IPv6 the
+ * protocol is 0, because later fragments may name another one (RFC 8200 4.5). A row belongs to one worker, the datagram's owner
  * (frag_owner), and only it writes; others read 'ports' (frag_ports_find). Each owner has its share of the rows in the order
  * they were made, so that the oldest one goes in O(1). Layout: keys and values hold no pointer and no index of another table;
  * the order and what waits are the process's own. */
@@ -10,14 +11,15 @@
 
 #include "tables/table.h"
 
-enum { FRAG_CAPACITY = 8 * 1024, FRAG_ROWS = 2 * FRAG_CAPACITY + FRAG_CAPACITY / 8 + 65, FRAG_RANGES = 48 };
+enum { FRAG_CAPACITY = 8 * 1024, FRAG_ROWS = 2 * FRAG_CAPACITY + FRAG_CAPACITY / 8 + 65, FRAG_RANGES = 49 };
 
 struct frag_key {
 	struct ipaddr src, dst;
-	uint32_t id; /* host order; IPv4: 16 bits */
-	uint8_t proto;
-	uint8_t zero;
+	uint32_t id;   /* host order; IPv4: 16 bits */
+	uint32_t in;   /* FLOW_IN_* that its fragments come by */
 	uint16_t zone; /* of where its fragments come in */
+	uint8_t proto;
+	uint8_t zero[5];
 };
 enum frag_state {
 	FRAG_WAITS,  /* the first fragment has not come */
@@ -38,7 +40,6 @@ struct frag_value {
 		struct frag_ports p;
 		uint64_t word;
 	} ports;
-	uint32_t in;      /* FLOW_IN_* that its fragments come by */
 	uint32_t created; /* second */
 	uint32_t out_id;  /* identification it leaves with, where 'renamed' */
 	uint32_t got;     /* payload bytes seen */
@@ -46,8 +47,8 @@ struct frag_value {
 	uint16_t renamed, n;
 	struct frag_range range[FRAG_RANGES]; /* seen, ascending */
 };
-_Static_assert(sizeof(struct frag_key) == 40 && sizeof(struct frag_ports) == 8, "no padding");
-_Static_assert(sizeof(struct frag_value) == 32 + 4 * FRAG_RANGES, "no padding");
+_Static_assert(sizeof(struct frag_key) == 48 && sizeof(struct frag_ports) == 8, "no padding");
+_Static_assert(sizeof(struct frag_value) == 28 + 4 * FRAG_RANGES, "no padding");
 
 extern struct table frag_table;
 /* Called before a row goes or begins anew, by its owner. Set once. */
@@ -73,8 +74,7 @@ INLINE bool frag_complete(const struct frag_value *v)
 /* The owner's row for 'k', made when there is none, begun anew when the datagram it stood for is complete or older than
  * 'timeout' seconds (identifications come again: RFC 4963). 'share': rows an owner may have; the oldest goes. 0: no memory
  * free for the moment. */
-uint32_t frag_row(unsigned slot, uint32_t share, const struct frag_key *k, uint32_t in, uint32_t now_s,
-		  uint32_t timeout);
+uint32_t frag_row(unsigned slot, uint32_t share, const struct frag_key *k, uint32_t now_s, uint32_t timeout);
 void frag_delete(unsigned slot, uint32_t row); /* by its owner */
 void frag_clear(unsigned slot);                /* all of an owner's */
 /* For readers that are not the owner: false when unknown or refused. */

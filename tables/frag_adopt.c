@@ -33,11 +33,12 @@ static bool bytes_fit(const struct frag_value *v)
 
 static bool key_fits(const struct frag_key *k, const struct frag_ports *said)
 {
+	static const uint8_t none[sizeof(k->zero)];
 	const uint8_t proto = said->proto;
 	const bool v4 = ip_is4(&k->src);
 
-	return v4 == ip_is4(&k->dst) && k->proto == (v4 ? proto : 0) && !(v4 && k->id > UINT16_MAX) && !k->zero &&
-	       !ip_is_zero(&k->src) && !ip_is_multicast(&k->src) &&
+	return v4 == ip_is4(&k->dst) && k->proto == (v4 ? proto : 0) && !(v4 && k->id > UINT16_MAX) &&
+	       memcmp(k->zero, none, sizeof(none)) == 0 && !ip_is_zero(&k->src) && !ip_is_multicast(&k->src) &&
 	       (proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP ||
 		proto == (v4 ? PROTO_ICMP : PROTO_ICMP6) ||
 		(!v4 && proto != PROTO_ICMP && !(said->sport | said->dport))); /* of all that has no ports */
@@ -46,12 +47,13 @@ static bool key_fits(const struct frag_key *k, const struct frag_ports *said)
 static bool take(struct former *remotes, const struct frag_key *k, const struct frag_value *o, uint32_t now_s)
 {
 	struct frag_value v = *o;
+	struct frag_key now = *k;
 
 	if (v.ports.p.state != FRAG_OPEN || v.created > now_s || v.renamed > 1 || !key_fits(k, &v.ports.p) ||
-	    !bytes_fit(&v) || frag_complete(&v) || adopt_in(remotes, o->in, &v.in))
+	    !bytes_fit(&v) || frag_complete(&v) || adopt_in(remotes, k->in, &now.in))
 		return false;
 	v.ports.p.reason = 0;
-	return table_insert(&frag_table, SLOT_CONTROL, k, &v, NULL) == 0;
+	return table_insert(&frag_table, SLOT_CONTROL, &now, &v, NULL) == 0;
 }
 
 static int by_age(const void *a, const void *b)

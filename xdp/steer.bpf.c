@@ -104,10 +104,13 @@ static __always_inline int l4_is_ours(const struct steer_val *v, const struct pk
  * - the engine answers ARP for the address (STEER_ARP), so the kernel does not own it: every later one is taken;
  * - the address is shared with the box: a later one is taken when the first of the same datagram was seen and taken,
  *   else passed. Reordered ones are lost to the engine rather than stolen from the kernel. */
-static __always_inline int fragment_is_ours(const struct steer_val *v, const struct pkt *p, void *end, __be16 ethertype)
+static __always_inline int fragment_is_ours(const struct steer_val *v, const struct pkt *p, void *end, __be16 ethertype,
+					    __u16 zone)
 {
 	/* RFC 8200 4.5: later fragments may name another protocol */
-	struct steer_frag k = { .id = p->frag_id, .proto = ethertype == bpf_htons(ETH_P_IPV6) ? 0 : p->proto };
+	struct steer_frag k = { .id = p->frag_id,
+				.proto = ethertype == bpf_htons(ETH_P_IPV6) ? 0 : p->proto,
+				.zone = zone };
 	__u32 one = 1;
 
 	if (p->frag == PKT_LATER && v->flags & STEER_ARP)
@@ -216,7 +219,7 @@ static __always_inline int is_ours(void *data, void *end, const struct steer_dev
 		return 1;
 	if (!(v->flags & (STEER_POOL | STEER_SERVICE)))
 		return 0;
-	return p.frag ? fragment_is_ours(v, &p, end, eth->h_proto) : l4_is_ours(v, &p, end, eth->h_proto);
+	return p.frag ? fragment_is_ours(v, &p, end, eth->h_proto, dev->zone) : l4_is_ours(v, &p, end, eth->h_proto);
 }
 
 SEC("xdp.frags") int sluice_steer(struct xdp_md *ctx)

@@ -60,6 +60,8 @@ struct port_ops {
 	/* Fills ifindex, mac, mtu, mtu_max, n_queues, mode_text, zero_copy, wants_csum and queue[].priv. */
 	int (*open)(struct port *p, struct err *e);
 	void (*close)(struct port *p, bool clean); /* clean: detach; else leave for adoption */
+	/* Its 'conf' was changed in what needs no opening anew. Control thread. May be NULL. */
+	void (*changed)(struct port *p);
 	/* Up to 'max' frames into pkts[] by pkt_init(); the rest of each is left as it was. 'data' starts
 	 * FRAME_HEADROOM or more into its chunk: what the engine puts in front relies on it. Never blocks. */
 	unsigned (*rx)(struct port_queue *q, struct frame_cache *c, struct pkt *pkts, unsigned max);

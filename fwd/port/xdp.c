@@ -207,16 +207,22 @@ static int umem_create(struct port *p, struct err *e)
 	return 0;
 }
 
+static int show_device(const struct port *p)
+{
+	struct steer_dev dev = { .slot = p->index,
+				 .on_exit = p->conf.on_exit == PORT_EXIT_PASS ? 2 : 1,
+				 .zone = p->conf.zone };
+	memcpy(dev.mac, p->mac.b, 6);
+	return loader_steer_dev_set(port_loader, p->ifindex, &dev);
+}
+
 static int show_to_programs(struct port *p, struct err *e)
 {
 	int rc = 0;
 	for (unsigned q = 0; q < p->n_queues && !rc; q++)
 		rc = loader_xsk_set(port_loader, p->index, q, ((struct xdp_queue *)p->queue[q].priv)->fd);
-	if (!rc && p->index != PORT_GATE) {
-		struct steer_dev dev = { .slot = p->index, .on_exit = p->conf.on_exit == PORT_EXIT_PASS ? 2 : 1 };
-		memcpy(dev.mac, p->mac.b, 6);
-		rc = loader_steer_dev_set(port_loader, p->ifindex, &dev);
-	}
+	if (!rc && p->index != PORT_GATE)
+		rc = show_device(p);
 	if (rc)
 		return err_set(e, rc, "port %s: cannot enter %s into the steering maps: %s", p->conf.name,
 			       p->conf.device, strerror(-rc));
@@ -307,6 +313,16 @@ fail:
 	return rc;
 }
 
+static void xdp_changed(struct port *p)
+{
+	if (!p->priv || p->index == PORT_GATE)
+		return;
+	const int rc = show_device(p);
+	if (rc)
+		log_warn("port %s: cannot change %s in the steering maps: %s", p->conf.name, p->conf.device,
+			 strerror(-rc));
+}
+
 static void xdp_close(struct port *p, bool clean)
 {
 	struct err e;
@@ -351,6 +367,7 @@ const struct port_ops port_ops_xdp = {
 	.kind = "xdp",
 	.open = xdp_open,
 	.close = xdp_close,
+	.changed = xdp_changed,
 	.rx = xdp_rx,
 	.tx = xdp_tx,
 	.poll = xdp_poll,

@@ -35,6 +35,7 @@ static bool read_fragment(const struct pkt *p, struct fragment *f)
 {
 	uint32_t most = 65535, word;
 	memset(f, 0, sizeof(*f));
+	f->key.in = p->in;
 	f->key.zone = p->zone;
 	if (p->flags & PKT_IP6) {
 		f->header = header6(p->l3);
@@ -79,8 +80,6 @@ static enum step arrive(struct decision *d, uint32_t row, const struct fragment 
 	struct pkt *p = d->p;
 	struct frag_value *v = frag_at(row);
 	struct frag_ports said;
-	if (v->in != p->in)
-		return decide_drop(d, DROP_INVALID_SOURCE); /* of another's datagram */
 	if (v->ports.p.state == FRAG_REFUSED)
 		return decide_drop(d, v->ports.p.reason);
 	if (inside_header(p, f))
@@ -266,7 +265,7 @@ static enum step datagram(struct decision *d, const struct fragment *f, uint32_t
 	/* without a row, so that a flood of ends without beginnings drives no other datagram out of the table */
 	if (f->start && frag_queue_closed(w, &f->key) && !table_find(&frag_table, &f->key))
 		return decide_drop(d, DROP_FRAG_QUEUE_FULL);
-	*row = frag_row(w->slot, FRAG_CAPACITY / n_workers, &f->key, d->p->in, w->now_s, settings.frag_timeout);
+	*row = frag_row(w->slot, FRAG_CAPACITY / n_workers, &f->key, w->now_s, settings.frag_timeout);
 	return *row ? arrive(d, *row, f) : decide_drop(d, DROP_FRAG_QUEUE_FULL);
 }
 

@@ -45,16 +45,30 @@ static bool quote_l4(struct quoted *q, bool v6)
 	}
 }
 
-/* A later fragment: its ports are known as long as its datagram is. */
-static bool quote_later(struct quoted *q, bool v6, uint32_t id)
+/* The datagram 'k' as it comes from where 'zone' has a route to its source. */
+static bool find_datagram(struct frag_key *k, uint16_t zone, uint32_t hash, struct frag_ports *f)
+{
+	struct route from;
+	step_route(zone, &k->src, hash, ID_UNKNOWN, &from);
+	k->in = from.in;
+	k->zone = from.zone;
+	if (frag_ports_find(k, f))
+		return true;
+	/* the kernel may have routed it here from a device that is no port of ours, or a port have got what is routed elsewhere */
+	k->in = from.in == FLOW_IN_UPLINK ? FLOW_IN_HOST : FLOW_IN_UPLINK;
+	k->zone = from.in == FLOW_IN_UPLINK ? 0 : zone;
+	return (from.in == FLOW_IN_UPLINK || from.in == FLOW_IN_HOST) && frag_ports_find(k, f);
+}
+
+/* A later fragment: its ports are known as long as its datagram is. It came from the zone that it was sent to, or from none. */
+static bool quote_later(const struct pkt *p, struct quoted *q, uint32_t id)
 {
 	struct frag_key k = {
-		.src = q->t.src, .dst = q->t.dst, .id = id, .proto = v6 ? 0 : q->t.proto, .zone = q->t.zone
+		.src = q->t.src, .dst = q->t.dst, .id = id, .proto = p->flags & PKT_IP6 ? 0 : q->t.proto
 	};
 	struct frag_ports f;
-	const bool here = frag_ports_find(&k, &f); /* it came from the zone that it was sent to, */
-	k.zone = 0;                                /* or from none */
-	if (!here && !frag_ports_find(&k, &f))
+	const uint32_t hash = (uint32_t)p->hash;
+	if (!find_datagram(&k, p->zone, hash, &f) && !(p->zone && find_datagram(&k, 0, hash, &f)))
 		return false;
 	q->t.sport = f.sport;
 	q->t.dport = f.dport;
@@ -103,7 +117,7 @@ static bool read_quoted(const struct pkt *p, struct quoted *q)
 		const uint8_t *later = NULL;
 		hl = skip_headers(q, &later);
 		if (later)
-			return quote_later(q, v6, rd32(later + 4));
+			return quote_later(p, q, rd32(later + 4));
 		if (!hl)
 			return false;
 	} else {
@@ -114,7 +128,7 @@ static bool read_quoted(const struct pkt *p, struct quoted *q)
 			return false;
 		q->t = (struct tuple){ ip_from4(ld32(h + 12)), ip_from4(ld32(h + 16)), 0, 0, p->zone, h[9] };
 		if (rd16(h + 6) & 0x1fff)
-			return quote_later(q, v6, rd16(h + 4));
+			return quote_later(p, q, rd16(h + 4));
 	}
 	if (room < hl)
 		return false;

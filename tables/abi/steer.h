@@ -16,6 +16,8 @@ struct steer_dev {
 	__u8 mac[6];  /* frames to other unicast MACs are passed */
 	__u8 on_exit; /* what a taken frame meets while no socket is bound: XDP_DROP (1) or XDP_PASS (2) */
 	__u8 reserved;
+	__u16 zone; /* of what comes in by it */
+	__u16 zero;
 };
 
 /* map steer_lpm: LPM trie, IPv4 as ::ffff:a.b.c.d (prefixlen + 96) */
@@ -54,7 +56,8 @@ struct steer_service {
 struct steer_frag {
 	__u8 src[16], dst[16];
 	__u32 id;    /* as on the wire; IPv4: 16 bits */
-	__u32 proto; /* IPv6: 0 */
+	__u16 proto; /* IPv6: 0 */
+	__u16 zone;  /* of the uplink: what comes by another zone's is of another datagram */
 };
 
 /* map steer_bits: memory-mappable array of STEER_POOLS * STEER_PROTOS values of STEER_BITMAP_SIZE bytes, index pool *

@@ -49,10 +49,15 @@ static void port_bit(uint32_t pool, enum steer_proto which, unsigned n)
 	loader_pool_bits(loader, pool, which)[n / 64] |= 1ull << n % 64;
 }
 
+static void in_zone(uint16_t zone)
+{
+	struct steer_dev d = { .slot = SLOT, .mac = { 2, 0, 0, 0, 0, 0xaa }, .on_exit = XDP_DROP, .zone = zone };
+
+	assert_int_equal(loader_steer_dev_set(loader, LO, &d), 0);
+}
+
 static int setup(void **state)
 {
-	struct steer_dev d = { .slot = SLOT, .mac = { 2, 0, 0, 0, 0, 0xaa }, .on_exit = XDP_DROP };
-
 	env_setup(state);
 	allow("10.1.0.0/24", STEER_ALL, 0);
 	allow("10.1.0.99", STEER_PASS, 0);
@@ -75,7 +80,7 @@ static int setup(void **state)
 		port_bit(p, STEER_ICMP, 0x0777);
 		port_bit(p, STEER_SCTP, 0x9c43);
 	}
-	assert_int_equal(loader_steer_dev_set(loader, LO, &d), 0);
+	in_zone(0);
 	socket_fd = socket(AF_XDP, SOCK_RAW, 0);
 	assert_int_equal(loader_xsk_set(loader, SLOT, 0, socket_fd), 0);
 	return 0;
@@ -223,6 +228,25 @@ static void fragments(void **state)
 	PASSES(ETH6 IP6("2c", POOL6) "11 00 00 01 00 00 00 09 | " PORTS("00 35", "9c 40") PAD);
 }
 
+/* What comes in by an uplink of another zone is of another datagram. */
+static void fragments_of_zones(void **state)
+{
+	(void)state;
+	service("2001:db8:b::8", PROTO_UDP, 53);
+	in_zone(7);
+	TAKES(ETH4 IP4("06", "20 00", BOX4) PORTS("9c 40", "00 50") PAD);
+	TAKES(ETH6 IP6("2c", BOX6) "11 00 00 01 00 00 00 07 | " PORTS("9c 40", "00 35") PAD);
+	in_zone(0);
+	PASSES(ETH4 IP4("06", "00 64", BOX4) PAD);
+	PASSES(ETH6 IP6("2c", BOX6) "11 00 05 a8 00 00 00 07 | " PAD);
+	PASSES(ETH4 IP4("06", "20 00", BOX4) PORTS("9c 40", "00 16") PAD);
+	PASSES(ETH6 IP6("2c", BOX6) "11 00 00 01 00 00 00 07 | " PORTS("9c 40", "00 36") PAD);
+	in_zone(7);
+	TAKES(ETH4 IP4("06", "00 64", BOX4) PAD);
+	TAKES(ETH6 IP6("2c", BOX6) "11 00 05 a8 00 00 00 07 | " PAD);
+	in_zone(0);
+}
+
 static void extension_headers(void **state)
 {
 	(void)state;
@@ -319,6 +343,7 @@ int main(void)
 		cmocka_unit_test(pool_icmp_errors),
 		cmocka_unit_test(own_address),
 		cmocka_unit_test(fragments),
+		cmocka_unit_test(fragments_of_zones),
 		cmocka_unit_test(extension_headers),
 		cmocka_unit_test(vtep),
 		cmocka_unit_test(neighbour_requests),

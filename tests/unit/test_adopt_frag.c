@@ -38,11 +38,18 @@ static struct ipaddr inside(uint32_t n)
 	return ip_from4(htonl(0x0a000000 + n + 1));
 }
 
+static struct frag_key datagram_key(uint32_t n, uint32_t in)
+{
+	return (struct frag_key){
+		.src = inside(n), .dst = ip("203.0.113.1"), .id = n & 0xffff, .in = in, .proto = PROTO_UDP
+	};
+}
+
 static uint32_t datagram(uint32_t n, uint32_t in, enum frag_state is, uint32_t created)
 {
-	struct frag_key k = { .src = inside(n), .dst = ip("203.0.113.1"), .id = n & 0xffff, .proto = PROTO_UDP };
+	struct frag_key k = datagram_key(n, in);
 	unsigned owner = frag_owner(&k, OWNERS);
-	uint32_t row = frag_row(owner, FRAG_CAPACITY / OWNERS, &k, in, created, UINT32_MAX);
+	uint32_t row = frag_row(owner, FRAG_CAPACITY / OWNERS, &k, created, UINT32_MAX);
 	assert_true(row);
 	assert_int_equal(frag_add(frag_at(row), 0, 1480, true), FRAG_FITS);
 	frag_ports_set(frag_at(row),
@@ -50,9 +57,9 @@ static uint32_t datagram(uint32_t n, uint32_t in, enum frag_state is, uint32_t c
 	return row;
 }
 
-static uint32_t datagram_row(uint32_t n)
+static uint32_t datagram_row(uint32_t n, uint32_t in)
 {
-	struct frag_key k = { .src = inside(n), .dst = ip("203.0.113.1"), .id = n & 0xffff, .proto = PROTO_UDP };
+	struct frag_key k = datagram_key(n, in);
 	return table_find(&frag_table, &k);
 }
 
@@ -103,22 +110,23 @@ static void test_datagrams(void **state)
 	assert_int_not_equal(now, second);
 	adopt_state(NOW, OWNERS);
 	assert_int_equal(adoption.datagrams, 3 + 29);
-	uint32_t row = datagram_row(10);
-	assert_true(row && frag_at(row)->in == (FLOW_IN_REMOTE | now) && frag_at(row)->got == 1480);
+	uint32_t row = datagram_row(10, FLOW_IN_REMOTE | now);
+	assert_true(row && frag_at(row)->got == 1480);
+	assert_int_equal(datagram_row(10, FLOW_IN_REMOTE | second), 0);
 	/* the row goes on where it was: the missing piece makes it whole */
-	row = datagram_row(8);
+	row = datagram_row(8, FLOW_IN_HOST);
 	assert_true(row && frag_at(row)->ports.p.dport == htons(9));
 	assert_int_equal(frag_add(frag_at(row), 1480, 1480, true), FRAG_FITS);
 	assert_true(frag_complete(frag_at(row)));
 	frag_sub(frag_at(row), 1480, 1480, true);
 	/* each owner's oldest goes first */
 	for (uint32_t i = 39; i > 10; i--) {
-		struct frag_key k = *frag_key_at(datagram_row(i));
+		struct frag_key k = *frag_key_at(datagram_row(i, FLOW_IN_HOST));
 		unsigned owner = frag_owner(&k, OWNERS);
 		uint32_t before = frag_count();
 		k.id += 1000;
-		assert_true(frag_row(owner, 1000, &k, FLOW_IN_HOST, NOW, i));
-		assert_int_equal(datagram_row(i), 0);
+		assert_true(frag_row(owner, 1000, &k, NOW, i));
+		assert_int_equal(datagram_row(i, FLOW_IN_HOST), 0);
 		assert_int_equal(frag_count(), before);
 	}
 	for (unsigned i = 0; i < OWNERS; i++)
@@ -128,6 +136,7 @@ static void test_datagrams(void **state)
 
 static void damage(void)
 {
+	enum { ROW = sizeof(struct frag_key) + sizeof(struct frag_value), FRONT = 88 };
 	char path[128];
 	snprintf(path, sizeof(path), "%s/frag.arena", dir);
 	int fd = open(path, O_RDWR);
@@ -135,7 +144,7 @@ static void damage(void)
 	for (unsigned i = 0; i < 500; i++) {
 		uint8_t b = (uint8_t)(rnd(4) ? rnd(256) : 0xff);
 		/* key, value, first ranges; behind those that were adopted and cleared, whose indices rest */
-		assert_int_equal(pwrite(fd, &b, 1, (off_t)(4096 + rnd(270) * 264 + rnd(80))), 1);
+		assert_int_equal(pwrite(fd, &b, 1, (off_t)(4096 + rnd(270) * ROW + rnd(FRONT))), 1);
 	}
 	close(fd);
 }

@@ -105,22 +105,22 @@ static void oldest_goes(void **state)
 	frag_on_delete = count_gone;
 	for (uint32_t i = 1; i <= 120; i++) {
 		k = key_of(i);
-		assert_int_not_equal(frag_row(0, 100, &k, 1, 50, 30), 0);
+		assert_int_not_equal(frag_row(0, 100, &k, 50, 30), 0);
 		assert_int_equal(gone, i > 100 ? i - 100 : 0);
 		assert_true(i <= 100 || last_gone == i - 100);
 	}
 	assert_int_equal(frag_count(), 100);
 	/* known: the same row, as long as it is young and not complete */
-	uint32_t row = frag_row(0, 100, &k, 1, 79, 30);
+	uint32_t row = frag_row(0, 100, &k, 79, 30);
 	struct frag_value *v = frag_at(row);
 	assert_int_equal(frag_add(v, 0, 16, true), FRAG_FITS);
-	assert_int_equal(frag_row(0, 100, &k, 1, 79, 30), row);
+	assert_int_equal(frag_row(0, 100, &k, 79, 30), row);
 	assert_int_equal(v->got, 16);
-	assert_int_equal(frag_row(0, 100, &k, 1, 80, 30), row);
+	assert_int_equal(frag_row(0, 100, &k, 80, 30), row);
 	assert_int_equal(v->got, 0);
 	assert_int_equal(frag_add(v, 0, 16, true), FRAG_FITS);
 	assert_int_equal(frag_add(v, 16, 3, false), FRAG_FITS);
-	frag_row(0, 100, &k, 1, 80, 30);
+	frag_row(0, 100, &k, 80, 30);
 	assert_int_equal(v->got, 0);
 	frag_on_delete = hook;
 	frag_clear(0);
