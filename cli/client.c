@@ -5,18 +5,21 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "cli/edit.h"
 
 static int sock = -1;
+static int write_error; /* errno of an answer that could not be written */
 static const char *socket_path = CLI_SOCKET;
 static bool json;
 
@@ -37,7 +40,7 @@ static void usage(FILE *f)
 
 /* ---- the socket ---- */
 
-static bool open_socket(void)
+static bool open_socket(bool quiet)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 
@@ -48,8 +51,9 @@ static bool open_socket(void)
 	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (sock >= 0 && !connect(sock, (const struct sockaddr *)&a, sizeof(a)))
 		return true;
-	fprintf(stderr, "sluicectl: no daemon at %s: %s%s\n", socket_path, strerror(errno),
-		errno == EACCES ? " (you need to be root or in group sluice)" : "");
+	if (!quiet)
+		fprintf(stderr, "sluicectl: no daemon at %s: %s%s\n", socket_path, strerror(errno),
+			errno == EACCES ? " (you need to be root or in group sluice)" : "");
 	if (sock >= 0)
 		close(sock);
 	sock = -1;
@@ -129,15 +133,21 @@ static char *read_reply(int *code, size_t *len, FILE *to)
 	while (read_head(head) && sscanf(head, "more %lu", &size) == 1) {
 		end_by_interrupt(true);
 		/* a former content of the file goes once the command was taken */
-		if (!streaming && to != stdout && ftruncate(fileno(to), 0))
+		if (!streaming && to != stdout && ftruncate(fileno(to), 0)) {
+			write_error = errno;
 			return NULL;
+		}
 		streaming = true;
 		text = malloc(size + 1);
-		if (!text || !receive_all(text, size) || fwrite(text, 1, size, to) != size || fflush(to)) {
+		if (!text || !receive_all(text, size)) {
 			free(text);
 			return NULL;
 		}
+		if (fwrite(text, 1, size, to) != size || fflush(to))
+			write_error = errno;
 		free(text);
+		if (write_error)
+			return NULL;
 	}
 	*code = 0;
 	if (sscanf(head, "ok %lu", &size) != 1 && sscanf(head, "err %d %lu", code, &size) != 2)
@@ -152,16 +162,35 @@ static char *read_reply(int *code, size_t *len, FILE *to)
 	return text;
 }
 
+static void disconnect(void)
+{
+	close(sock);
+	sock = -1;
+}
+
 static int lost(void)
 {
 	fprintf(stderr, "sluicectl: the daemon closed the connection\n");
-	close(sock);
-	sock = -1;
+	disconnect();
 	return CLI_NO_DAEMON;
 }
 
-/* Sends head (a whole line) and body, prints the answer to 'to'. */
-static int request(const char *head, const char *body, size_t body_len, FILE *to)
+/* What was written to 'to' has not all got there: says so. True: it has. */
+static bool written(FILE *to, const char *name)
+{
+	errno = 0;
+	if (fflush(to) && !write_error)
+		write_error = errno;
+	if (!write_error && !ferror(to))
+		return true;
+	fprintf(stderr, "sluicectl: %s: %s\n", name, write_error ? strerror(write_error) : "write error");
+	write_error = 0;
+	clearerr(to);
+	return false;
+}
+
+/* Sends head (a whole line) and body, prints the answer to 'to', a file of that name. */
+static int request(const char *head, const char *body, size_t body_len, FILE *to, const char *name)
 {
 	size_t len;
 	int code;
@@ -171,57 +200,83 @@ static int request(const char *head, const char *body, size_t body_len, FILE *to
 	bool sent = send_all(head, strlen(head)) && (!body_len || send_all(body, body_len));
 	text = read_reply(&code, &len, to);
 	end_by_interrupt(false);
+	if (!text && write_error) { /* of a stream, which goes on */
+		disconnect();
+		written(to, name);
+		return CLI_REFUSED;
+	}
 	if (!text)
 		return lost();
 	(void)sent;
 	if (code) {
 		fprintf(stderr, "%s\n", text);
-	} else {
-		fwrite(text, 1, len, to);
-		if (len && text[len - 1] != '\n')
-			fputc('\n', to);
+	} else if ((len && fwrite(text, 1, len, to) != len) || (len && text[len - 1] != '\n' && fputc('\n', to) < 0)) {
+		write_error = errno;
 	}
 	free(text);
 	if (interrupted) { /* our side is closed */
 		interrupted = 0;
-		close(sock);
-		sock = -1;
+		disconnect();
 	}
-	return code ? CLI_REFUSED : CLI_DONE;
+	return !written(to, name) || code ? CLI_REFUSED : CLI_DONE;
 }
 
 /* ---- commands of this side ---- */
 
 /* The file is written by this process, so that nobody writes with the daemon's rights. */
-static int save(const char *file)
+static int save_into(const char *file, const char *opened, const struct stat *is)
 {
-	FILE *f;
-	char tmp[4096];
+	FILE *f = fopen(opened, "we");
 	int r;
 
-	if (!strcmp(file, "-"))
-		return request("save -\n", NULL, 0, stdout);
-	if (snprintf(tmp, sizeof(tmp), "%s.new", file) >= (int)sizeof(tmp)) {
+	if (!f) {
+		fprintf(stderr, "sluicectl: %s: %s\n", opened, strerror(errno));
+		return CLI_REFUSED;
+	}
+	if (is) { /* who may read it stays */
+		if (fchown(fileno(f), is->st_uid, is->st_gid) && errno != EPERM)
+			write_error = errno;
+		fchmod(fileno(f), is->st_mode & 07777);
+	}
+	r = request("save -\n", NULL, 0, f, file);
+	errno = 0;
+	if (r == CLI_DONE && fsync(fileno(f)) && errno != EINVAL && errno != EROFS) /* not of devices and pipes */
+		write_error = errno;
+	if (fclose(f) && !write_error)
+		write_error = errno;
+	if (r == CLI_DONE && write_error) {
+		fprintf(stderr, "sluicectl: %s: %s\n", file, strerror(write_error));
+		r = CLI_REFUSED;
+	}
+	write_error = 0;
+	return r;
+}
+
+/* A former file is replaced at once and as a whole, behind a symbolic link, too; what is no file is written to. */
+static int save(const char *name)
+{
+	char file[PATH_MAX], tmp[PATH_MAX + 8];
+	struct stat is;
+	bool exists;
+	int r;
+
+	if (!strcmp(name, "-"))
+		return request("save -\n", NULL, 0, stdout, "standard output");
+	if (!realpath(name, file) && (size_t)snprintf(file, sizeof(file), "%s", name) >= sizeof(file)) {
 		fprintf(stderr, "sluicectl: file name too long\n");
 		return CLI_USAGE;
 	}
-	f = fopen(tmp, "w");
-	if (!f) {
-		fprintf(stderr, "sluicectl: %s: %s\n", tmp, strerror(errno));
-		return CLI_REFUSED;
+	exists = !stat(file, &is);
+	if (exists && !S_ISREG(is.st_mode))
+		return save_into(file, file, NULL);
+	snprintf(tmp, sizeof(tmp), "%s.new", file);
+	r = save_into(file, tmp, exists ? &is : NULL);
+	if (r == CLI_DONE && rename(tmp, file)) {
+		fprintf(stderr, "sluicectl: %s: %s\n", file, strerror(errno));
+		r = CLI_REFUSED;
 	}
-	r = request("save -\n", NULL, 0, f);
-	if ((fflush(f) || fsync(fileno(f))) && r == CLI_DONE)
-		r = CLI_REFUSED;
-	if (fclose(f) && r == CLI_DONE)
-		r = CLI_REFUSED;
-	if (r == CLI_DONE && rename(tmp, file))
-		r = CLI_REFUSED;
-	if (r != CLI_DONE) {
-		if (errno && r == CLI_REFUSED)
-			fprintf(stderr, "sluicectl: %s: %s\n", file, strerror(errno));
+	if (r != CLI_DONE)
 		unlink(tmp);
-	}
 	return r;
 }
 
@@ -269,10 +324,8 @@ static int run_line(const char *line)
 	char *head;
 	int r;
 
-	if (is_save(line, file, sizeof(file))) {
-		errno = 0;
+	if (is_save(line, file, sizeof(file)))
 		return save(file);
-	}
 	if (is_capture(line, file, sizeof(file)) && strcmp(file, "-") && !(to = fopen(file, "ae"))) {
 		fprintf(stderr, "sluicectl: %s: %s\n", file, strerror(errno));
 		return CLI_REFUSED;
@@ -282,7 +335,7 @@ static int run_line(const char *line)
 			fclose(to);
 		return CLI_USAGE;
 	}
-	r = request(head, NULL, 0, to);
+	r = request(head, NULL, 0, to, to == stdout ? "standard output" : file);
 	free(head);
 	if (to != stdout && fclose(to) && r == CLI_DONE) {
 		fprintf(stderr, "sluicectl: %s: %s\n", file, strerror(errno));
@@ -368,7 +421,7 @@ static int batch(const char *file)
 	}
 	if (asprintf(&head, "%sbatch %zu %s\n", json ? "-j " : "", n, is_stdin ? "stdin" : file) < 0)
 		return CLI_USAGE;
-	r = request(head, text, n, stdout);
+	r = request(head, text, n, stdout, "standard output");
 	free(head);
 	free(text);
 	return r;
@@ -380,7 +433,7 @@ static char *ask(const char *what, const char *line)
 	size_t len;
 	int code;
 
-	if (sock < 0 || asprintf(&head, "%s %s\n", what, line) < 0)
+	if ((sock < 0 && !open_socket(true)) || asprintf(&head, "%s %s\n", what, line) < 0)
 		return NULL;
 	if (send_all(head, strlen(head)))
 		text = read_reply(&code, &len, stdout);
@@ -411,7 +464,7 @@ static int interactive(void)
 			break;
 		if (!line[strspn(line, " \t")])
 			continue;
-		if (sock < 0 && !open_socket()) {
+		if (sock < 0 && !open_socket(false)) {
 			r = CLI_NO_DAEMON;
 			continue;
 		}
@@ -465,7 +518,7 @@ int main(int argc, char **argv)
 		return CLI_USAGE;
 	}
 	signal(SIGPIPE, SIG_DFL);
-	if (!open_socket())
+	if (!open_socket(false))
 		return CLI_NO_DAEMON;
 	if (file || (optind == argc && !isatty(STDIN_FILENO)))
 		r = batch(file ? file : "-");
@@ -473,5 +526,5 @@ int main(int argc, char **argv)
 		r = one_shot(argv + optind, argc - optind);
 	else
 		r = interactive();
-	return fflush(stdout) ? CLI_REFUSED : r;
+	return !written(stdout, "standard output") && r == CLI_DONE ? CLI_REFUSED : r;
 }

@@ -120,10 +120,32 @@ static unsigned char question(EditLine *e, int ch)
 		return CC_REFRESH;
 	}
 	if (line)
-		list = ask_daemon(*line ? "complete" : "help", line);
+		list = ask_daemon("complete", line);
 	printf("?\n%s", list ? list : "");
 	free(list);
 	free(line);
+	return CC_REDISPLAY;
+}
+
+/* The interrupt character at the prompt: the line is dropped, not the session. */
+static unsigned char cancel(EditLine *e, int ch)
+{
+	const LineInfo *li = el_line(e);
+	const int behind = (int)(li->lastchar - li->cursor), all = (int)(li->lastchar - li->buffer);
+
+	(void)ch;
+	el_cursor(e, behind);
+	el_deletestr(e, all);
+	fputs("^C\n", stdout);
+	return CC_REDISPLAY;
+}
+
+static unsigned char suspend(EditLine *e, int ch)
+{
+	(void)ch;
+	el_set(e, EL_PREP_TERM, 0);
+	kill(0, SIGTSTP);
+	el_set(e, EL_PREP_TERM, 1);
 	return CC_REDISPLAY;
 }
 
@@ -146,6 +168,11 @@ int edit_open(const char *text, edit_ask_fn *ask)
 	el_set(el, EL_ADDFN, "sluice-question", "what may follow", question);
 	el_set(el, EL_BIND, "^I", "sluice-complete", NULL);
 	el_set(el, EL_BIND, "?", "sluice-question", NULL);
+	el_set(el, EL_ADDFN, "sluice-cancel", "drop the line", cancel);
+	el_set(el, EL_ADDFN, "sluice-suspend", "stop this program", suspend);
+	el_set(el, EL_SETTY, "-d", "-isig", NULL); /* while a line is edited they are keys, else signals */
+	el_set(el, EL_BIND, "^C", "sluice-cancel", NULL);
+	el_set(el, EL_BIND, "^Z", "sluice-suspend", NULL);
 	el_set(el, EL_BIND, "^R", "em-inc-search-prev", NULL);
 	el_source(el, NULL);
 	return 0;
