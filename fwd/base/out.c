@@ -40,10 +40,9 @@ struct out {
 	unsigned n_filters, max, n_rows; /* n_rows: that matched */
 	unsigned n_columns, column;      /* column: next one of the present row */
 	struct column columns[COLUMNS_MAX];
-	const char *declared; /* the columns from the present one on; NULL: nobody said */
-	struct buf row;       /* text cells of the present row, NUL after each */
-	struct buf all;       /* rows: text cells or JSON text */
-	json_t *object;       /* JSON: the present row */
+	struct buf row; /* text cells of the present row, NUL after each */
+	struct buf all; /* rows: text cells or JSON text */
+	json_t *object; /* JSON: the present row */
 	struct filter filter[];
 };
 
@@ -131,11 +130,10 @@ static int check_value(const struct filter *f, char mark, struct err *e)
 	return 0;
 }
 
-int out_declare(struct out *o, const char *columns, struct err *e)
+int out_declare(const struct out *o, const char *columns, struct err *e)
 {
 	int r = 0;
 
-	o->declared = columns;
 	for (unsigned i = 0; i < o->n_filters && !r; i++) {
 		const struct filter *f = &o->filter[i];
 		const char *c = columns;
@@ -197,7 +195,6 @@ static void finish_row(struct out *o)
 	if (!o->in_row)
 		return;
 	o->in_row = false;
-	assert(o->columns_known || !o->declared || !*o->declared);
 	assert(!o->columns_known || o->column == o->n_columns);
 	o->columns_known = true;
 	if (row_matches(o)) {
@@ -321,10 +318,6 @@ static void add(struct out *o, const char *col, const struct cell *c)
 {
 	assert(o->in_row && o->column < COLUMNS_MAX);
 	assert(!o->columns_known || o->column < o->n_columns);
-	if (!o->columns_known && o->declared) {
-		assert(is_column(o->declared, col));
-		o->declared = next_column(o->declared);
-	}
 	if (!o->columns_known)
 		o->columns[o->n_columns++] = (struct column){ .name = col, .width = strlen(col), .number = c->number };
 	assert(strcmp(o->columns[o->column].name, col) == 0);

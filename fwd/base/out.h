@@ -18,9 +18,9 @@ struct out_filter {
 
 /* 'max' 0: no limit. */
 struct out *out_new(bool json, const struct out_filter *f, unsigned n_filters, unsigned max);
-/* The columns of the rows to come, as in cli/show.def, which must live as long as 'o'; rows that differ are a bug. -EINVAL with
- * err text when a filter names another one, or a value that it never has. */
-int out_declare(struct out *o, const char *columns, struct err *e);
+/* The columns of the rows to come, as in cli/show.def (tests/lint/columns.sh holds rows and declaration together). -EINVAL with err
+ * text when a filter names another one, or a value that it never has. */
+int out_declare(const struct out *o, const char *columns, struct err *e);
 void out_row(struct out *o);
 void out_str(struct out *o, const char *col, const char *v); /* NULL: empty in text, null in JSON */
 void out_u64(struct out *o, const char *col, uint64_t v);
