@@ -85,6 +85,31 @@ bool arg_parse_u64(const char *s, uint64_t *v)
 	return true;
 }
 
+bool arg_parse_unit(const char *s, const char *unit, uint64_t *v)
+{
+	static const struct {
+		const char *unit, *suffix;
+		uint64_t factor;
+	} rows[] = { { "s", "s", 1 },           { "s", "m", 60 },         { "s", "h", 3600 },
+		     { "s", "d", 86400 },       { "us", "us", 1 },        { "us", "ms", 1000 },
+		     { "us", "s", 1000000 },    { "bytes", "B", 1 },      { "bytes", "K", 1 << 10 },
+		     { "bytes", "M", 1 << 20 }, { "bytes", "G", 1 << 30 } };
+	const size_t len = strspn(s, "0123456789");
+	char number[12];
+
+	if (!len || len >= sizeof(number)) /* no range is that wide */
+		return false;
+	memcpy(number, s, len);
+	number[len] = 0;
+	for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
+		if (!strcmp(rows[i].unit, unit) && !strcmp(rows[i].suffix, s + len)) {
+			arg_parse_u64(number, v);
+			*v *= rows[i].factor;
+			return true;
+		}
+	return false;
+}
+
 static bool parse_n(char *s, struct arg *a)
 {
 	return arg_parse_u64(s, &a->n);

@@ -135,7 +135,8 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 	if (health && c->identity != ID_HEALTH)
 		return err_set(e, -EINVAL, "endpoint %u: " HEALTH_DEVICE " is the health endpoint: its identity is %d",
 			       c->id, ID_HEALTH);
-	if (!old && !health && !if_nametoindex(c->device)) {
+	const bool other = !old || strcmp(((const struct endpoint_conf *)old)->device, c->device) != 0;
+	if (other && !health && !if_nametoindex(c->device)) {
 		if (config_devices_required)
 			return err_set(e, -ENODEV, "endpoint %u: there is no device '%s'; see 'ip link'", c->id,
 				       c->device);

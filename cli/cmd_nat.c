@@ -471,7 +471,7 @@ const struct config_kind kind_pool = {
 	.name = "nat pool",
 	.key = "nat pool PREFIX",
 	.options = "[ports none|RANGE] [port none|NAME] [source none|PREFIX] [static none|PREFIX] [mapping eim|apdm] "
-		   "[filter none|eif|adf|apdf] [rest none|N:0-3600] "
+		   "[filter none|eif|adf|apdf] [rest none|N:0-3600s] "
 		   "[max-ports N:0-65535] [max-sessions N:0-1000000] [blocks N:0-4096] [block-limit N:0-16]",
 	.help = "an outside address that endpoints are masqueraded to, or an IPv6 prefix for another",
 	.size = sizeof(struct pool_conf),

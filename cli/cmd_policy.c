@@ -150,6 +150,17 @@ static void needs(const void *data, config_word_fn *fn, void *arg)
 	fn(arg, word);
 }
 
+/* A rule that no packet can match looks as if it did something. */
+static void warn_family(struct config_tx *tx, const struct policy_rule *r)
+{
+	const bool v4 = ip_is4(&r->peer_cidr.addr);
+	char b[IP_STRLEN];
+
+	if (r->peer == POLICY_PEER_CIDR && r->proto == (v4 ? PROTO_ICMP6 : PROTO_ICMP))
+		config_warn(tx, "policy: %s never matches %s, which is IPv%c: for that say %s", proto_name(r->proto),
+			    ipnet_print(&r->peer_cidr, b), v4 ? '4' : '6', v4 ? "icmp" : "icmpv6");
+}
+
 /* What an endpoint's own rules and those of its identity make together is known when the endpoint is checked; port
  * ranges count more than once when they are compiled, so policy_commit has the last word. */
 static int check(struct config_tx *tx, const void *old, const void *now, struct err *e)
@@ -161,6 +172,7 @@ static int check(struct config_tx *tx, const void *old, const void *now, struct 
 		return 0;
 	if (config_tx_count(tx, &kind_policy) > POLICY_RULES_MAX)
 		return err_set(e, -ENOSPC, "policy: more than %d rules", POLICY_RULES_MAX);
+	warn_family(tx, now);
 	subject_word(now, word);
 	if (config_tx_needed(tx, word) > POLICY_SET_RULES_MAX)
 		return err_set(e, -ENOSPC, "policy: more than %d rules for %s", POLICY_SET_RULES_MAX,

@@ -309,9 +309,9 @@ static void service_notify(const void *old_data, const void *now_data)
 const struct config_kind kind_service = {
 	.name = "service",
 	.key = "service VIP",
-	.options = "[algorithm maglev|random|wrr|leastconn|source] [affinity N:0-2147483647] "
+	.options = "[algorithm maglev|random|wrr|leastconn|source] [affinity N:0-2147483647s] "
 		   "[source-range PREFIX]... [source-deny PREFIX]... [any-source] [traffic-policy cluster|local] "
-		   "[client-address masquerade|keep] [mode nat|dsr] [maglev-size N:251-131071] [slow-start N:0-3600] "
+		   "[client-address masquerade|keep] [mode nat|dsr] [maglev-size N:251-131071] [slow-start N:0-3600s] "
 		   "[probe none|tcp|http|icmp] [probe-port N:0-65535] [probe-path WORD] [probe-interval TIME] "
 		   "[probe-timeout TIME] [probe-rise N:1-100] [probe-fall N:1-100]",
 	.help = "an address and port whose connections are shared among backends; port 0: all other ports",

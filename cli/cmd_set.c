@@ -118,10 +118,11 @@ void settings_generate(void (*add)(const struct command *c))
 		const struct setting *s = &rows[i];
 		char value[32];
 		print_value(s, s->value, value);
+		const char *word = strchr(s->unit, ' ') ? "" : s->unit;
 		if (is_number(s))
-			snprintf(pattern, sizeof(pattern), "set %s N:%u-%u", s->name, s->min, s->max);
+			snprintf(pattern, sizeof(pattern), "set %s N:%u-%u%s", s->name, s->min, s->max, word);
 		else if (is_mixed(s))
-			snprintf(pattern, sizeof(pattern), "set %s %s:%u-%u", s->name, s->type, s->min, s->max);
+			snprintf(pattern, sizeof(pattern), "set %s %s:%u-%u%s", s->name, s->type, s->min, s->max, word);
 		else
 			snprintf(pattern, sizeof(pattern), "set %s %s", s->name, s->type);
 		if (is_text(s))

@@ -109,7 +109,8 @@ static enum result match_leaf(struct match *m, const struct node *n, unsigned *p
 		}
 		m->p->n += !n->silent;
 	} else {
-		if (!n->arg->parse(m->w[*pos], a) || (n->hi && (a->n < n->lo || a->n > n->hi))) {
+		if (!(n->arg->parse(m->w[*pos], a) || (n->unit && arg_parse_unit(m->w[*pos], n->unit, &a->n))) ||
+		    (n->hi && (a->n < n->lo || a->n > n->hi))) {
 			expect(m, *pos, n);
 			return NOT_HERE;
 		}
@@ -245,7 +246,8 @@ static void print_arg_text(const struct node *n, FILE *f)
 {
 	fputs(n->arg->text, f);
 	if (n->hi)
-		fprintf(f, " from %llu to %llu", (unsigned long long)n->lo, (unsigned long long)n->hi);
+		fprintf(f, " from %llu to %llu%s%s", (unsigned long long)n->lo, (unsigned long long)n->hi,
+			n->unit && *n->unit ? " " : "", n->unit ? n->unit : "");
 }
 
 /* The alternatives a missing member could begin with */

@@ -3,7 +3,7 @@
  *
  * A pattern is what 'help' prints:
  *	word	    stands for itself			 NAME	    a typed argument (cli/args.c lists the types)
- *	N:1-64	    a number with its range		 (a|b|c)    one of these sequences
+ *	N:1-64s	    a number, its range and unit	 (a|b|c)    one of these sequences
  *	[x y]	    optional, once; [x y]... repeated	 ~	    not printed
  * From the first '[' or '~' of a sequence on, its members may come in any order; those without brackets must be there.
  * An argument is labelled with the keyword in front of it, else with its type's name in lower case.
@@ -119,3 +119,5 @@ struct arg_type {
 };
 const struct arg_type *arg_type_by_name(const char *name, size_t len);
 bool arg_parse_u64(const char *s, uint64_t *v);
+/* "5m" for a number of "s": with a larger unit of the same kind, or its own. */
+bool arg_parse_unit(const char *s, const char *unit, uint64_t *v);

@@ -60,10 +60,12 @@ static struct node *compile_token(struct compiler *c, const char *s, size_t len,
 	colon = memchr(s, ':', len);
 	if (!n->arg && colon) {
 		unsigned long long lo, hi;
-		if (sscanf(colon + 1, "%llu-%llu", &lo, &hi) != 2)
+		int end = 0;
+		if (sscanf(colon + 1, "%llu-%llu%n", &lo, &hi, &end) != 2)
 			bad_pattern(c);
 		n->lo = lo;
 		n->hi = hi;
+		n->unit = strndup(colon + 1 + end, (size_t)(s + len - (colon + 1 + end)));
 		len = (size_t)(colon - s);
 		n->arg = arg_type_by_name(s, len);
 	}

@@ -16,6 +16,7 @@ struct node {
 	const struct arg_type *arg;
 	const char *fields; /* of FIELD=VALUE; may be NULL */
 	uint64_t lo, hi;
+	const char *unit; /* of a number, "" none */
 	struct node *child, *next;
 };
 

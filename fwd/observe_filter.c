@@ -101,8 +101,7 @@ int observe_filter_add(struct observe_filter *f, enum observe_kind kind, const c
 		if (f->set >> i & 1)
 			return err_set(e, -EINVAL, "filter: %s is there twice", field);
 		if (!read_value(f, i, value))
-			return err_set(e, -EINVAL, "filter: '%s' is not the %s of anything here", value,
-				       fields[i].value);
+			return err_set(e, -EINVAL, "filter: '%s' is no %s", value, fields[i].value);
 		f->set |= 1u << i;
 		return 0;
 	}

@@ -187,8 +187,8 @@ static void test_errors(void **state)
 		  "ipmasq 10.0.0.0/8: unexpected word 'please', nothing may follow here" },
 		{ "add", "something is missing, expected "
 			 "port|vtep|nat|ipmasq|tunnel|ipcache|endpoint|policy|service|backend" },
-		{ "set tcp mss-clamp 5", "tcp mss-clamp: '5' is not a number from 88 to 65495, nor off nor on" },
-		{ "set worker count 0", "worker count: '0' is not a number from 1 to 32" },
+		{ "set tcp mss-clamp 5", "tcp mss-clamp: '5' is not a number from 88 to 65495 bytes, nor off nor on" },
+		{ "set worker count 0", "worker count: '0' is not a number from 1 to 32 threads" },
 	};
 
 	(void)state;
@@ -270,7 +270,7 @@ static void test_complete(void **state)
 	assert_non_null(strstr(complete("add endpoint 10 "), "identity\n"));
 	assert_null(strstr(complete("add endpoint 10 device a "), "device\n"));
 	assert_non_null(strstr(complete("add port p device e mode "), "generic\n"));
-	assert_non_null(strstr(complete("set worker count "), "<N: a number from 1 to 32>"));
+	assert_non_null(strstr(complete("set worker count "), "<N: a number from 1 to 32 threads>"));
 	assert_string_equal(complete("set endpoint 10 mac "),
 			    "<MAC: a unicast MAC address such as 02:00:00:00:00:01>\nnone\n");
 	assert_non_null(strstr(complete("set endpoint 10 mac no"), "none\n"));

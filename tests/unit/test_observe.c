@@ -160,7 +160,7 @@ static void test_words(void **state)
 	refused(OBSERVE_TRACE, "reason", "133", "no field reason");
 	refused(OBSERVE_FLOWS, "port", "up0", "no field port");
 	refused(OBSERVE_TRACE, "what", "1", "src dst host sport dport proto port endpoint");
-	refused(OBSERVE_DROPS, "reason", "1", "'1' is not");
+	refused(OBSERVE_DROPS, "reason", "1", "'1' is no");
 	refused(OBSERVE_DROPS, "reason", "NONSENSE", "NONSENSE");
 	refused(OBSERVE_TRACE, "src", "10.0.0.300", "10.0.0.300");
 	refused(OBSERVE_TRACE, "sport", "65536", "65536");
