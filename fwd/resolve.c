@@ -257,30 +257,30 @@ void record_drop(struct record *r)
 	free(r);
 }
 
-static void fill_adj(struct record *r)
+/* The adjacency that says what is known now: as a rule the one it had. 0: there is none for it. */
+static uint32_t filled_adj(struct record *r, struct err *e)
 {
-	if (record_is_remote(r)) {
-		tunnel_fill_adj(r);
-		return;
-	}
+	if (record_is_remote(r))
+		return tunnel_adj(r, e);
 	const struct port *p = ports[r->key.dev];
-	adj_set_eth(r->adj, p->index, &p->mac, &r->mac, p->mtu);
+	const uint32_t adj = r->adj ? r->adj : adj_alloc(e);
+	if (adj)
+		adj_set_eth(adj, p->index, &p->mac, &r->mac, p->mtu);
+	return adj;
 }
 
 void record_publish(struct record *r, enum neighbor_state s)
 {
 	struct err e;
 	bool use = s == NEIGHBOR_REACHABLE || s == NEIGHBOR_STALE;
-	if (use && !r->adj) {
-		r->adj = adj_alloc(&e);
+	if (use) {
+		r->adj = filled_adj(r, &e); /* before the entry names it */
 		if (!r->adj) {
 			resolve_complain(&e);
 			use = false;
 			s = NEIGHBOR_FAILED;
 		}
 	}
-	if (use)
-		fill_adj(r); /* before the entry names it */
 	struct neighbor n = { .state = (uint8_t)s, .adj = use ? r->adj : 0 };
 	n.source = record_is_remote(r) ? NEIGHBOR_OVERLAY : NEIGHBOR_KERNEL;
 	if (use)

@@ -67,6 +67,6 @@ void resolve_gate_fini(void);
 /* Looks the underlay up anew. 'retry': also what FAILED is asked again. 'r' is gone afterwards if its remote is. */
 void tunnel_update(struct record *r, bool retry, uint64_t now_ns);
 void tunnel_detach(struct record *r);
-void tunnel_fill_adj(struct record *r);
-void tunnel_ask(struct record *r, uint64_t now_ns); /* sends an ARP request or NS; needs a usable underlay */
+uint32_t tunnel_adj(struct record *r, struct err *e); /* the one to send by from now on (adj_move_tunnel) */
+void tunnel_ask(struct record *r, uint64_t now_ns);   /* sends an ARP request or NS; needs a usable underlay */
 bool tunnel_remote_known(const struct record *r);

@@ -125,12 +125,12 @@ static bool describe(const struct record *r, struct adj_tunnel *t)
 	return true;
 }
 
-void tunnel_fill_adj(struct record *r)
+uint32_t tunnel_adj(struct record *r, struct err *e)
 {
 	struct adj_tunnel t;
 	if (describe(r, &t)) /* else as it was: update_inner() ends it */
 		r->built = t;
-	adj_set_tunnel(r->adj, &r->built);
+	return adj_move_tunnel(r->adj, &r->built, e);
 }
 
 static bool same_tunnel(const struct adj_tunnel *a, const struct adj_tunnel *b)

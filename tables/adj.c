@@ -2,11 +2,12 @@
 /* The adjacency array: the bytes in front of a packet, by index. Workers read entries for every packet they send,
  * without a lock; the control thread writes.
  *
- * Changes in place come as single 16-byte stores where only the first line is concerned (eth[14] and port lie in one
- * aligned 16-byte word, which x86 with AVX stores whole). Workers load its first 8 bytes at once, so no packet goes to half a
- * MAC; the rest of the sender's may be older for one packet. A template is longer than one store: when an underlay neighbour
- * moves or the tunnel's ends, port or VNI change, a packet may be seen with some fields old and some new for the time of a
- * copy. Its checksum goes with the addresses, so such a packet reaches the former or the next end, or nobody. */
+ * Changes in place come as single stores. Where only the first line is concerned they are of 16 bytes (eth[14] and port lie in
+ * one aligned 16-byte word, which x86 with AVX stores whole). Workers load its first 8 bytes at once, so no packet goes to half
+ * a MAC; the rest of the sender's may be older for one packet. A template is longer than one store, but the MAC of the next hop
+ * lies in one of its words, and over IPv4 that of the inner one too. Whatever else of a tunnel changes (its ends, port, VNI,
+ * the way out) gets another adjacency: the former's bytes stay as they were until nobody can read them. Kernel replay has no
+ * grace period, but microseconds, and an index comes round again only when all that were freed before it have. */
 #include "tables/neighbor.h"
 
 #include <errno.h>
@@ -22,7 +23,8 @@ static struct arena arena;
 /* Free indices, first in, first out: a record that still names a freed adjacency must not send through its next owner. It
  * sees ADJ_NONE until then, and the day an index comes round again every record is decided anew. */
 static uint32_t *free_list;
-static uint32_t free_head, n_free, n_ripening, n_fresh;
+static uint32_t free_head, n_free, n_ripening;
+static uint32_t n_fresh; /* first ones of the list, that no valid record names */
 
 int adj_init(struct err *e)
 {
@@ -76,10 +78,12 @@ uint32_t adj_alloc(struct err *e)
 	i = free_list[free_head];
 	free_head = (free_head + 1) % ADJS_MAX;
 	n_free--;
-	if (n_fresh)
+	if (n_fresh) {
 		n_fresh--;
-	else
+	} else {
 		gen_bump_extra();
+		n_fresh = n_free;
+	}
 	memset(&adjs[i], 0, sizeof(adjs[i]));
 	adjs[i].gen = gen_number(GEN_ADJ, i);
 	return i;
@@ -128,22 +132,12 @@ static void set_front(struct adj *a, const struct mac *dst, const struct mac *sr
 	_mm_store_si128((__m128i *)a, _mm_loadu_si128((const void *)b));
 }
 
-/* After a change of kind live records were computed for another one: they are to be decided again. */
-static void set_kind(struct adj *a, uint8_t kind, uint16_t mtu, uint8_t tmpl_size)
-{
-	uint8_t was = a->kind;
-
-	set_use(a, kind, mtu, tmpl_size);
-	if (was != ADJ_NONE && was != kind)
-		gen_bump((uint16_t)a->gen);
-}
-
 void adj_set_eth(uint32_t i, uint16_t port, const struct mac *src, const struct mac *dst, uint16_t mtu)
 {
 	struct adj *a = &adjs[i];
 
 	set_front(a, dst, src, ET_IP4, port);
-	set_kind(a, ADJ_ETH, mtu, 0);
+	set_use(a, ADJ_ETH, mtu, 0);
 }
 
 static unsigned put_ip4(uint8_t *p, const struct adj_tunnel *t, uint32_t *base3)
@@ -194,28 +188,78 @@ static uint8_t kind_of(const struct adj_tunnel *t)
 	return ip_is4(&t->local) ? ADJ_TUNNEL4 : ADJ_TUNNEL6;
 }
 
+/* What a packet is sent by, as it will stand in the array. */
+static void build(const struct adj_tunnel *t, struct adj *a)
+{
+	bool v4 = ip_is4(&t->local);
+	uint8_t *p = a->tmpl;
+
+	memset(a, 0, sizeof(*a));
+	put_eth(p, &t->outer_dst, &t->outer_src, v4 ? ET_IP4 : ET_IP6);
+	memcpy(a->eth, p, ETH_HLEN_);
+	p += ETH_HLEN_;
+	p += v4 ? put_ip4(p, t, &a->base3) : put_ip6(p, t);
+	p += t->ipip ? 0 : put_vxlan(p, t);
+	a->port = t->port;
+	a->kind = kind_of(t);
+	if (a->kind == ADJ_TUNNEL6)
+		a->base3 = tunnel6_base(a->tmpl);
+	a->tmpl_size = (uint8_t)(p - a->tmpl);
+	const uint16_t head = (uint16_t)(a->tmpl_size - ETH_HLEN_);
+	a->mtu = t->link_mtu > head ? (uint16_t)(t->link_mtu - head) : 0;
+}
+
+static void fill(struct adj *a, const struct adj *want)
+{
+	memcpy(a->eth, want->eth, sizeof(a->eth));
+	a->port = want->port;
+	a->base3 = want->base3;
+	memcpy(a->tmpl, want->tmpl, sizeof(a->tmpl));
+	set_use(a, want->kind, want->mtu, want->tmpl_size);
+}
+
 void adj_set_tunnel(uint32_t i, const struct adj_tunnel *t)
 {
-	struct adj *a = &adjs[i];
-	bool v4 = ip_is4(&t->local);
-	uint8_t kind = kind_of(t);
-	uint16_t type = v4 ? ET_IP4 : ET_IP6;
-	uint8_t b[sizeof(a->tmpl)] = { 0 }, *p = b;
-	uint32_t base3 = 0;
+	struct adj want;
 
-	put_eth(p, &t->outer_dst, &t->outer_src, type);
-	p += ETH_HLEN_;
-	p += v4 ? put_ip4(p, t, &base3) : put_ip6(p, t);
-	p += t->ipip ? 0 : put_vxlan(p, t);
+	build(t, &want);
+	fill(&adjs[i], &want);
+}
 
-	/* Another family moves every offset: nobody may use the template meanwhile. */
-	if (a->kind != ADJ_NONE && a->kind != kind) {
-		set_use(a, ADJ_NONE, 0, 0);
-		gen_bump((uint16_t)a->gen);
+/* False: it is more than one store that differs, or one of a word that some sender reads in pieces: copies of other lengths than
+ * 64 bytes may overlap themselves at the end. */
+static bool change(struct adj *a, const struct adj *want)
+{
+	typedef uint64_t __attribute__((may_alias)) word;
+	enum { WORDS = sizeof(a->tmpl) / sizeof(word) };
+	word *to = (void *)a->tmpl;
+	unsigned which = WORDS;
+
+	if (a->kind != want->kind || a->port != want->port || a->base3 != want->base3)
+		return false;
+	for (unsigned i = 0; i < WORDS; i++) {
+		if (to[i] == ld64(want->tmpl + i * sizeof(word)))
+			continue;
+		if (which != WORDS || (i && want->kind != ADJ_TUNNEL4))
+			return false;
+		which = i;
 	}
-	set_front(a, &t->outer_dst, &t->outer_src, type, t->port);
-	memcpy(a->tmpl, b, sizeof(b));
-	a->base3 = kind == ADJ_TUNNEL6 ? tunnel6_base(b) : base3;
-	const uint16_t head = (uint16_t)(p - b - ETH_HLEN_);
-	set_kind(a, kind, t->link_mtu > head ? (uint16_t)(t->link_mtu - head) : 0, (uint8_t)(p - b));
+	if (which != WORDS)
+		STORE_RELEASE(&to[which], ld64(want->tmpl + which * sizeof(word)));
+	STORE_RELEASE((word *)(void *)a, ld64(want->eth));
+	set_use(a, want->kind, want->mtu, want->tmpl_size);
+	return true;
+}
+
+uint32_t adj_move_tunnel(uint32_t i, const struct adj_tunnel *t, struct err *e)
+{
+	struct adj want;
+
+	build(t, &want);
+	if (i && change(&adjs[i], &want))
+		return i;
+	i = adj_alloc(e);
+	if (i)
+		fill(&adjs[i], &want);
+	return i;
 }

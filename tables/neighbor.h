@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Neighbours and adjacencies. A neighbour names who is asked for; its adjacency holds the bytes to write in front of a packet
  * and is changed in place when the MAC or the underlay changes, so live flows follow at once without a new decision.
+ * What is more than a MAC behind a tunnel gets another adjacency, so that no packet is sent by half of each.
  * Workers read, the control thread writes. A worker that misses holds the packet and asks (fwd/resolve.h). */
 #pragma once
 
@@ -71,5 +72,10 @@ struct adj_tunnel {
 	uint16_t link_mtu; /* of the underlay port; adj.mtu = link_mtu less 50 or 70, IP in IP 20 or 40 */
 	bool ipip;         /* IP in IP: no VXLAN, inner MACs, dport, vni */
 };
-/* Outer header per RFC 7348: TTL 64, DF set, id 0, UDP checksum 0, flags I. IP in IP per RFC 2003, RFC 2473: the same. */
+/* Of an adjacency that nobody uses yet. Outer header per RFC 7348: TTL 64, DF set, id 0, UDP checksum 0, flags I. IP in IP per
+ * RFC 2003, RFC 2473: the same. */
 void adj_set_tunnel(uint32_t i, const struct adj_tunnel *t);
+/* The adjacency by which 't' is reached from now on, where it was 'i' (0: none): the same one, changed in place, when one store
+ * does it, else another one; 0 with a text when there is none. The caller frees 'i' once nobody is told of it any more
+ * (neighbor_set). Readers see the one or the other, whole. */
+uint32_t adj_move_tunnel(uint32_t i, const struct adj_tunnel *t, struct err *e);

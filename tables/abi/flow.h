@@ -103,7 +103,7 @@ enum flow_in {
 	FLOW_IN_INDEX = 0x00ffffff, /* mask */
 };
 
-/* Where frames go and what is put in front of them; changed in place when a MAC changes. Three lines. */
+/* Where frames go and what is put in front of them; changed in place when a MAC or the MTU changes (tables/adj.c). Three lines. */
 /* ADJ_IPIP: IP in IP of one family, the engine only */
 enum adj_kind { ADJ_NONE = 0, ADJ_ETH = 1, ADJ_TUNNEL4 = 2, ADJ_TUNNEL6 = 3, ADJ_IPIP4 = 4, ADJ_IPIP6 = 5 };
 struct adj {

@@ -99,7 +99,7 @@ struct replay_flow6 {
 };
 
 /* map replay_adj: array of REPLAY_ADJS struct adj: the engine's adjacency array itself, laid over it by adj_use() as
- * gen_use() does with the counters. So a new MAC or template reaches the kernel with the engine's own store. By kind:
+ * gen_use() does with the counters. So a new MAC reaches the kernel with the engine's own store. By kind:
  *   ADJ_ETH, port 0 (the gate), stamp GATE_ENDPOINT in eth[0..5]: to endpoint 'id' (gate_by_id), its MAC is eth[6..11]
  *   ADJ_ETH, port 0, stamp GATE_HOST: to the box by [to-host] (tc only)
  *   ADJ_ETH, another port: out by conf.port[port].ifindex

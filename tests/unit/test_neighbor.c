@@ -112,11 +112,19 @@ static void test_adj_pool(void **state)
 	}
 	assert_int_equal(adj_alloc(&e), 0);
 	assert_non_null(strstr(e.text, "65535 adjacencies"));
+	/* an index that had another owner: what may still name it is decided anew, once for all that are free by then */
+	const uint32_t extra = gen_area->extra;
+	for (uint32_t i = 70; i < 77; i++)
+		adj_free(i);
+	for (uint32_t i = 70; i < 77; i++)
+		assert_int_equal(adj_alloc(&e), i);
+	assert_int_equal(gen_area->extra, extra + 1);
 	adj_set_eth(77, 1, &m1, &m2, 1500);
 	adj_free(77);
 	assert_int_equal(adj_alloc(&e), 77); /* the only free one, after a grace period */
 	assert_int_equal(adj_at(77)->kind, ADJ_NONE);
 	assert_int_equal(adj_at(77)->mtu, 0);
+	assert_int_equal(gen_area->extra, extra + 2);
 }
 
 static void test_eth(void **state)
@@ -171,18 +179,94 @@ static void test_tunnel4(void **state)
 	st16(h + 10, (uint16_t)~csum_fold((uint64_t)a->base3 + ld16(h + 2)));
 	assert_int_equal(csum_fold(csum_add(h, 20, 0)), 0xffff);
 
-	/* a new underlay MAC: in place, no decision again; another family: again */
+	/* another MAC, of the next hop or inside, another MTU: in place, no decision again */
 	uint32_t g = gen_load((uint16_t)a->gen);
 	t.outer_dst = m4;
-	adj_set_tunnel(i, &t);
+	assert_int_equal(adj_move_tunnel(i, &t, &e), i);
 	assert_memory_equal(a->tmpl, m4.b, 6);
 	assert_memory_equal(a->eth, m4.b, 6);
+	t.inner_dst = m2;
+	t.link_mtu = 1400;
+	assert_int_equal(adj_move_tunnel(i, &t, &e), i);
+	assert_memory_equal(a->tmpl + 50, m2.b, 6);
+	assert_int_equal(a->mtu, 1350);
 	assert_int_equal(gen_load((uint16_t)a->gen), g);
-	t.local = ip("2001:db8::1");
-	t.remote = ip("2001:db8::7");
-	adj_set_tunnel(i, &t);
-	assert_int_equal(a->kind, ADJ_TUNNEL6);
-	assert_true(gen_load((uint16_t)a->gen) > g);
+}
+
+static bool move_stays(uint32_t i, struct adj_tunnel t)
+{
+	struct err e = { "" };
+	uint32_t now = adj_move_tunnel(i, &t, &e);
+	assert_int_not_equal(now, 0);
+	if (now != i)
+		adj_free(now);
+	return now == i;
+}
+
+/* What no single store changes is sent by another adjacency; the former one stays as it was. */
+static void test_tunnel_moves(void **state)
+{
+	const struct adj_tunnel t4 = { .port = 2,
+				       .outer_src = m1,
+				       .outer_dst = m2,
+				       .inner_src = m3,
+				       .inner_dst = m4,
+				       .local = ip("192.0.2.1"),
+				       .remote = ip("198.51.100.7"),
+				       .dport = 8472,
+				       .vni = 5,
+				       .link_mtu = 1500 };
+	struct adj_tunnel t, t6 = t4, t0 = t4;
+	struct err e = { "" };
+	(void)state;
+	t6.local = ip("2001:db8::1");
+	t6.remote = ip("2001:db8::7");
+	t0.ipip = true;
+	for (unsigned kind = 0; kind < 3; kind++) {
+		const struct adj_tunnel from = kind == 0 ? t4 : kind == 1 ? t6 : t0;
+		const uint32_t i = adj_move_tunnel(0, &from, &e);
+		const struct adj was = *adj_at(i);
+		t = from;
+		assert_true(move_stays(i, t));
+		t.port = 3;
+		assert_false(move_stays(i, t));
+		t = from;
+		t.outer_src = (struct mac){ { 6, 1, 1, 1, 1, 1 } };
+		assert_false(move_stays(i, t));
+		t = from;
+		t.remote.b[15]++;
+		assert_false(move_stays(i, t));
+		t = from;
+		t.outer_dst = m3;
+		t.local.b[15]++;
+		assert_false(move_stays(i, t));
+		t = kind == 0 ? t6 : t4;
+		assert_false(move_stays(i, t));
+		if (!from.ipip) {
+			t = from;
+			t.vni = 0x100006;
+			assert_false(move_stays(i, t));
+			/* over IPv6 they are in the sum, too */
+			t.vni = 6;
+			assert_true(move_stays(i, t) == (kind == 0));
+			assert_true(move_stays(i, from));
+			t = from;
+			t.dport = 4789;
+			assert_true(move_stays(i, t) == (kind == 0));
+			assert_true(move_stays(i, from));
+			t = from;
+			t.inner_dst = m2;
+			assert_true(move_stays(i, t) == (kind == 0));
+			assert_true(move_stays(i, from));
+		}
+		assert_memory_equal(adj_at(i), &was, sizeof(was));
+		t = from;
+		t.outer_dst = m4;
+		assert_true(move_stays(i, t));
+		assert_memory_equal(adj_at(i)->tmpl, m4.b, 6);
+		adj_free(i);
+	}
+	rcu_wait();
 }
 
 static void test_tunnel6(void **state)
@@ -302,6 +386,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_adj_pool, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_eth, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tunnel4, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tunnel_moves, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tunnel6, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_oldest_first, setup, teardown),

@@ -346,16 +346,22 @@ static void test_tunnel(void **state)
 	/* the underlay neighbour's MAC changes: in place */
 	uint32_t gen = gen_load((uint16_t)a->gen);
 	resolve_kernel_neighbor(11, &via.ip, &mac_b, true, false);
+	assert_ptr_equal(adj_of(&k), a);
 	assert_memory_equal(a->tmpl, mac_b.b, 6);
-	/* the route moves: the old way serves until the new neighbour is known */
+	assert_int_equal(gen_load((uint16_t)a->gen), gen);
+	/* the route moves: the old way serves until the new neighbour is known, and is not written to by what comes then */
 	route("198.51.100.0/24", "10.1.0.254", 12);
 	assert_int_equal(state_of(&k), NEIGHBOR_REACHABLE);
 	assert_int_equal(a->port, PORT_FIRST);
 	resolve_kernel_neighbor(12, &via1.ip, &mac_a, true, false);
-	assert_ptr_equal(adj_of(&k), a);
+	assert_ptr_not_equal(adj_of(&k), a);
+	assert_int_equal(a->port, PORT_FIRST);
+	assert_memory_equal(a->tmpl, mac_b.b, 6);
+	assert_int_equal(a->kind, ADJ_NONE);
+	assert_true(gen_load((uint16_t)a->gen) > gen);
+	a = adj_of(&k);
 	assert_int_equal(a->port, PORT_FIRST + 1);
 	assert_int_equal(a->mtu, 1550);
-	assert_int_equal(gen_load((uint16_t)a->gen), gen);
 	/* and fails */
 	resolve_kernel_neighbor(12, &via1.ip, NULL, false, true);
 	assert_int_equal(state_of(&k), NEIGHBOR_FAILED);
