@@ -100,6 +100,12 @@ INLINE uint16_t decide_zone_out(const struct decision *d)
 	return d->reply ? d->wire.zone : d->out.zone;
 }
 
+/* Is it the box's own or a container's of it? */
+INLINE bool decide_lives_here(const struct ipaddr *a)
+{
+	return endpoint_by_addr(a) || fib_is_own(a);
+}
+
 /* The service's address, of a connection that has one. */
 INLINE const struct ipaddr *decide_vip(const struct decision *d)
 {

@@ -33,6 +33,13 @@ int fib_init(struct err *e);
 void fib_fini(void);
 /* 'hash' chooses among several next hops. kind FIB_NONE: no route. RCU online. */
 void fib_lookup(const struct ipaddr *dst, uint32_t hash, struct fib_result *r);
+/* An address of the box itself, by its kernel's local table? */
+INLINE bool fib_is_own(const struct ipaddr *a)
+{
+	struct fib_result f;
+	fib_lookup(a, 0, &f);
+	return f.kind == FIB_LOCAL;
+}
 /* The same among the routes that leave by ports of 'zone', whatever their metrics; zone 0: among all. */
 void fib_lookup_zone(uint16_t zone, const struct ipaddr *dst, uint32_t hash, struct fib_result *r);
 /* May a packet from 'src' come in by 'port' (RFC 3704)? Some route of the port's zone leads to 'src', a default route too, and with

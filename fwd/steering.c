@@ -127,10 +127,8 @@ static int add_vips(struct rows *t)
 	if (!(t->service = calloc(service_count() + 1, sizeof(*t->service))))
 		return -ENOMEM;
 	for (uint32_t id = service_next(0); id && !err; id = service_next(id)) {
-		struct fib_result f;
 		const struct service_key *k = &service_at(id)->conf.key;
-		fib_lookup(&k->vip, 0, &f);
-		err = f.kind == FIB_LOCAL ? add_own(t, k) : push_host(t, &k->vip, &all);
+		err = fib_is_own(&k->vip) ? add_own(t, k) : push_host(t, &k->vip, &all);
 	}
 	return err;
 }

@@ -177,6 +177,22 @@ static __always_inline __u32 index_find(const struct replay_conf *c, __u64 hash)
 	return 0;
 }
 
+/* What records of both families have; 'family': f4 or f6. */
+#define FOUND(f, family)                                                                                               \
+	((struct found){ .use = &(f)->use,                                                                             \
+			 .family = (f),                                                                                \
+			 .adj = (f)->adj,                                                                              \
+			 .in = (f)->in,                                                                                \
+			 .gensum = (f)->gensum,                                                                        \
+			 .vni = (f)->vni,                                                                              \
+			 .flags = (f)->flags,                                                                          \
+			 .sport = (f)->sport,                                                                          \
+			 .dport = (f)->dport,                                                                          \
+			 .outer_port = (f)->outer_port,                                                                \
+			 .d_addr = (f)->d_addr,                                                                        \
+			 .d_port = (f)->d_port,                                                                        \
+			 .dep = replay_word((f)->dep) })
+
 static __always_inline int find4(const struct replay_conf *c, const struct flow_key4 *k, struct found *o)
 {
 	__u32 i = index_find(c, replay_hash4(c->seed, k));
@@ -185,21 +201,7 @@ static __always_inline int find4(const struct replay_conf *c, const struct flow_
 	if (!f ||
 	    (replay_word(&f->key.src) ^ replay_word(&k->src)) | (replay_word(&f->key.sport) ^ replay_word(&k->sport)))
 		return REPLAY_MISS;
-	*o = (struct found){
-		.use = &f->use,
-		.f4 = f,
-		.adj = f->adj,
-		.in = f->in,
-		.gensum = f->gensum,
-		.vni = f->vni,
-		.flags = f->flags,
-		.sport = f->sport,
-		.dport = f->dport,
-		.outer_port = f->outer_port,
-		.d_addr = f->d_addr,
-		.d_port = f->d_port,
-		.dep = replay_word(f->dep),
-	};
+	*o = FOUND(f, f4);
 	return REPLAY_OK;
 }
 
@@ -218,21 +220,7 @@ static __always_inline int find6(const struct replay_conf *c, const struct flow_
 		differ |= replay_word((void *)&f->key + 8 * w) ^ replay_word((void *)k + 8 * w);
 	if (differ)
 		return REPLAY_MISS;
-	*o = (struct found){
-		.use = &f->use,
-		.f6 = f,
-		.adj = f->adj,
-		.in = f->in,
-		.gensum = f->gensum,
-		.vni = f->vni,
-		.flags = f->flags,
-		.sport = f->sport,
-		.dport = f->dport,
-		.outer_port = f->outer_port,
-		.d_addr = f->d_addr,
-		.d_port = f->d_port,
-		.dep = replay_word(f->dep),
-	};
+	*o = FOUND(f, f6);
 	return REPLAY_OK;
 }
 

@@ -32,19 +32,15 @@ static enum step leave(struct decision *d)
 /* By the address alone, whatever the protocol, fragments and errors too: it is only the box's. */
 enum step step_box(struct decision *d)
 {
-	struct fib_result f;
 	if (!is_beside(d) || nat_pool_by_addr(&d->wire.dst) >= 0 || service_is_vip(&d->wire.dst))
 		return STEP_ON;
-	fib_lookup(&d->wire.dst, 0, &f);
-	return f.kind == FIB_LOCAL ? leave(d) : STEP_ON;
+	return fib_is_own(&d->wire.dst) ? leave(d) : STEP_ON;
 }
 
 /* An address that is shared with pools and services: what none of them claimed. */
 enum step step_box_rest(struct decision *d)
 {
-	struct fib_result f;
 	if (!is_beside(d) || d->record || d->backend || d->inmap)
 		return STEP_ON;
-	fib_lookup(&d->wire.dst, 0, &f);
-	return f.kind == FIB_LOCAL ? leave(d) : STEP_ON;
+	return fib_is_own(&d->wire.dst) ? leave(d) : STEP_ON;
 }

@@ -69,13 +69,6 @@ static enum step entry_endpoint(struct decision *d, uint32_t id)
 	return STEP_ON;
 }
 
-static bool is_own(const struct ipaddr *a)
-{
-	struct fib_result f;
-	fib_lookup(a, 0, &f);
-	return f.kind == FIB_LOCAL;
-}
-
 /* Does a packet from 'src' come by the gate's endpoints or a tunnel only? The same order as in step_route. */
 static bool lives_elsewhere(struct decision *d, const struct ipaddr *src, const struct ipcache_value *c)
 {
@@ -93,7 +86,7 @@ uint32_t entry_identity(uint32_t in, const struct ipaddr *src, uint32_t claimed)
 	case FLOW_IN_UPLINK:
 		return ipcache_identity(src, NULL);
 	case FLOW_IN_HOST: /* what the kernel routes for others is not the box */
-		return is_own(src) ? ID_HOST : ipcache_identity(src, NULL);
+		return fib_is_own(src) ? ID_HOST : ipcache_identity(src, NULL);
 	case FLOW_IN_REMOTE: {
 		const struct remote *r = remote_at(in & FLOW_IN_INDEX);
 		return r && vteps[r->vtep].mode == VNI_NETWORK ? ipcache_identity(src, NULL) : claimed;
@@ -236,7 +229,7 @@ static enum step inner_identity(struct decision *d, const struct vtep *v, uint32
 		if (vni == ID_REMOTE_NODE && p->identity == ID_WORLD)
 			p->identity = ID_REMOTE_NODE;
 	}
-	if (endpoint_by_addr(&src) || is_own(&src)) {
+	if (decide_lives_here(&src)) {
 		decide_say(d, "entry", "the source lives on this box: it cannot come out of a tunnel");
 		return decide_drop(d, DROP_INVALID_SOURCE);
 	}

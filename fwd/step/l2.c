@@ -226,11 +226,7 @@ static enum step from_overlay(struct decision *d, const struct l2 *q)
 /* A pool or service address that the kernel does not own: those it answers for itself. */
 static bool is_ours(const struct ipaddr *a)
 {
-	struct fib_result f;
-	if (nat_pool_by_addr(a) < 0 && !service_is_vip(a))
-		return false;
-	fib_lookup(a, 0, &f);
-	return f.kind != FIB_LOCAL;
+	return (nat_pool_by_addr(a) >= 0 || service_is_vip(a)) && !fib_is_own(a);
 }
 
 /* The sender says that an address is his, or asks for it as we still do: of two that do the latter none may have it (RFC 4862

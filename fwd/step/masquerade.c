@@ -54,20 +54,13 @@ static enum step untranslatable(struct decision *d, enum nat_prefix why, enum dr
 	return decide_drop(d, reason);
 }
 
-/* The box's or a container's own: of a prefix' addresses those are not translated. */
-static bool is_own(const struct ipaddr *a)
-{
-	struct fib_result f;
-	fib_lookup(a, 0, &f);
-	return f.kind == FIB_LOCAL || endpoint_by_addr(a);
-}
-
 /* One address for another, all protocols and ports; policy says who may come in. */
 static enum step unnat_static(struct decision *d, unsigned pool)
 {
 	char text[IP_STRLEN];
 	struct ipaddr inside;
-	if (nat_pools[pool].prefix && is_own(&d->wire.dst))
+	if (nat_pools[pool].prefix &&
+	    decide_lives_here(&d->wire.dst)) /* of a prefix' addresses those are not translated */
 		return STEP_ON;
 	const enum nat_prefix r = nat_to_inside(pool, &d->wire.dst, &inside);
 	if (r != NAT_PREFIX_OK)
@@ -95,9 +88,7 @@ enum step step_unnat(struct decision *d)
 		return decide_drop(d, DROP_NAT_FILTERED);
 	}
 	if (!m) {
-		struct fib_result f;
-		fib_lookup(&t->dst, 0, &f);
-		if (f.kind == FIB_LOCAL)
+		if (fib_is_own(&t->dst))
 			return STEP_ON; /* the kernel's own address too: its own traffic */
 		decide_say(d, "nat", "no mapping for this port of pool address");
 		return decide_drop(d, DROP_NAT_NO_MAPPING);
@@ -232,7 +223,7 @@ static enum step rehearse(struct decision *d, const struct nat_key *k, const str
 /* Of a prefix' addresses those that stand for something else: answers would go there. */
 static bool has_other_use(const struct ipaddr *outside)
 {
-	return nat_pool_by_addr(outside) >= 0 || service_is_vip(outside) || is_own(outside);
+	return nat_pool_by_addr(outside) >= 0 || service_is_vip(outside) || decide_lives_here(outside);
 }
 
 static enum step masquerade_static(struct decision *d, int pool)

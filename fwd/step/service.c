@@ -10,9 +10,7 @@
 /* The address is a frontend's, but nothing serves this port. What the box or a NAT pool has there too is not the frontend's. */
 static enum step unknown_port(struct decision *d)
 {
-	struct fib_result f;
-	fib_lookup(&d->wire.dst, 0, &f);
-	if (f.kind == FIB_LOCAL || nat_pool_by_addr(&d->wire.dst) >= 0)
+	if (fib_is_own(&d->wire.dst) || nat_pool_by_addr(&d->wire.dst) >= 0)
 		return STEP_ON;
 	decide_say(d, "service", "this address has services, but none for this port and protocol");
 	return decide_drop(d, DROP_NO_SERVICE);
