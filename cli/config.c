@@ -343,6 +343,66 @@ void config_complete(const char *kind, FILE *out)
 			fprintf(out, "%s\n", o->key + len + 1);
 }
 
+/* The word of 'key' behind those of 'w'; NULL: it is another key. */
+static const char *key_word(const char *key, const struct words *w, size_t *len)
+{
+	for (unsigned i = 1; i < w->n; i++) {
+		*len = strcspn(key, " ");
+		if (strlen(w->w[i]) != *len || memcmp(w->w[i], key, *len))
+			return NULL;
+		key += *len + (key[*len] == ' ');
+	}
+	*len = strcspn(key, " ");
+	return key;
+}
+
+enum { READABLE = 64 };
+struct candidates {
+	unsigned n;
+	bool more;
+	struct {
+		const char *s;
+		size_t len;
+	} seen[READABLE];
+};
+
+static void add_candidate(struct candidates *c, const char *s, size_t len)
+{
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->seen[i].len == len && !memcmp(c->seen[i].s, s, len))
+			return;
+	if (c->n == READABLE) {
+		c->more = true;
+		return;
+	}
+	c->seen[c->n].s = s;
+	c->seen[c->n++].len = len;
+}
+
+void config_complete_keys(const struct words *w, const char *prefix, FILE *out)
+{
+	const bool set = w->n && !strcmp(w->w[0], "set");
+	struct candidates c = { .n = 0 };
+
+	if (w->n < 2 || (!set && strcmp(w->w[0], "del") != 0))
+		return;
+	for (unsigned k = 0; config_kinds[k] && !c.more; k++) {
+		const struct config_object *o = config_model.first[k];
+		if (config_kinds[k] == &kind_setting || (set && !*config_kinds[k]->options))
+			continue;
+		for (; o && !c.more; o = o->next) {
+			size_t len;
+			const char *s = key_word(o->key, w, &len);
+			if (s && len && !strncmp(s, prefix, strlen(prefix)))
+				add_candidate(&c, s, len);
+		}
+	}
+	if (c.more)
+		fprintf(out, "<more than %d: type more of it>\n", READABLE);
+	for (unsigned i = 0; i < c.n && !c.more; i++)
+		fprintf(out, "%.*s\n", (int)c.seen[i].len, c.seen[i].s);
+}
+
 void config_save(FILE *f)
 {
 	for (unsigned k = 0; config_kinds[k]; k++)

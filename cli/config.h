@@ -100,6 +100,9 @@ const struct config_object *config_first(const struct config_kind *kind); /* the
 uint32_t config_count(const struct config_kind *kind);
 /* Last words of the keys of a kind, one per line. */
 void config_complete(const char *kind, FILE *out);
+/* What may follow 'w', the beginning of 'set' or 'del', for the objects that there are: next words of their keys that begin with
+ * 'prefix', one per line. When there are too many to read, a <...> says how many. */
+void config_complete_keys(const struct words *w, const char *prefix, FILE *out);
 /* The model as commands that load to the same model. */
 void config_save(FILE *f);
 /* Calls fn for every prefix that leads into the engine (as prefix_changed). */
@@ -111,6 +114,7 @@ enum config_verb { CONFIG_ADD, CONFIG_SET, CONFIG_DEL };
 struct config_tx *config_begin(const char *file); /* file: for error texts, NULL = a single command */
 /* One configuration command into the transaction. -errno with the sentence, "FILE:LINE: " in front. */
 int config_line(struct config_tx *tx, unsigned line, const char *text, struct err *e);
+int config_words(struct config_tx *tx, unsigned line, const struct words *w, struct err *e);
 /* Checks, and unless 'check_only' applies. Ends the transaction either way; 'tx' is gone. */
 int config_commit(struct config_tx *tx, bool check_only, FILE *warnings, struct err *e);
 void config_abort(struct config_tx *tx);

@@ -24,6 +24,69 @@ static int run(const struct parse *p, bool json, FILE *out, struct err *e)
 	return p->cmd->run(&c, e);
 }
 
+/* A transaction of its own. */
+static int run_config(const struct words *w, FILE *out, struct err *e)
+{
+	struct config_tx *tx = config_begin(NULL);
+	const int r = config_words(tx, 0, w, e);
+
+	if (!r)
+		return config_commit(tx, false, out, e);
+	config_abort(tx);
+	return r;
+}
+
+static int understand(struct words *w, struct parse *p, struct err *e)
+{
+	const char *first = w->w[0];
+	int r;
+
+	grammar_expand(w);
+	r = grammar_parse(w, p, e);
+	if (!r && p->cmd->flags & CMD_WHOLE && w->w[0] != first)
+		r = err_set(e, -EINVAL, "write '%s' in full: it is sluicectl that looks for it", w->w[0]);
+	return r;
+}
+
+/* A line of 'list', without its end, is among those of 'lines'. */
+static bool has_line(const char *lines, const char *line, size_t len)
+{
+	for (; lines && *lines; lines += strcspn(lines, "\n"), lines += *lines == '\n')
+		if (strcspn(lines, "\n") == len && !memcmp(lines, line, len))
+			return true;
+	return false;
+}
+
+/* What there is, then what there may be. */
+static void complete(const char *line, FILE *out)
+{
+	const size_t len = strlen(line);
+	struct words *w = malloc(sizeof(*w));
+	char *there = NULL, *may = NULL;
+	size_t size;
+	FILE *f = open_memstream(&there, &size), *g = open_memstream(&may, &size);
+
+	if (f && g && w && !words_split(line, w, NULL)) {
+		const bool whole = !len || strchr(" \t", line[len - 1]);
+		const char *prefix = w->n && !whole ? w->w[--w->n] : "";
+		grammar_expand(w);
+		config_complete_keys(w, prefix, f);
+		grammar_complete(line, g);
+	}
+	if (f)
+		fclose(f);
+	if (g)
+		fclose(g);
+	if (there)
+		fputs(there, out);
+	for (const char *s = may; s && *s; s += strcspn(s, "\n"), s += *s == '\n')
+		if (!has_line(there, s, strcspn(s, "\n")))
+			fprintf(out, "%.*s\n", (int)strcspn(s, "\n"), s);
+	free(w);
+	free(there);
+	free(may);
+}
+
 int cli_execute(const char *line, bool json, FILE *out, struct err *e)
 {
 	struct words *w;
@@ -33,7 +96,7 @@ int cli_execute(const char *line, bool json, FILE *out, struct err *e)
 
 	/* both take an unfinished line as it is */
 	if ((rest = after_word(line, "complete"))) {
-		grammar_complete(rest, out);
+		complete(rest, out);
 		return 0;
 	}
 	if ((rest = after_word(line, "help"))) {
@@ -44,18 +107,8 @@ int cli_execute(const char *line, bool json, FILE *out, struct err *e)
 	p = malloc(sizeof(*p));
 	if (!w || !p)
 		r = err_set(e, -ENOMEM, "out of memory");
-	else if (!(r = words_split(line, w, e)) && w->n && !(r = grammar_parse(w, p, e))) {
-		if (p->cmd->flags & CMD_CONFIG) {
-			struct config_tx *tx = config_begin(NULL);
-			r = config_line(tx, 0, line, e);
-			if (r)
-				config_abort(tx);
-			else
-				r = config_commit(tx, false, out, e);
-		} else {
-			r = run(p, json, out, e);
-		}
-	}
+	else if (!(r = words_split(line, w, e)) && w->n && !(r = understand(w, p, e)))
+		r = p->cmd->flags & CMD_CONFIG ? run_config(w, out, e) : run(p, json, out, e);
 	free(w);
 	free(p);
 	return r;

@@ -66,6 +66,7 @@ struct match {
 	const struct node *expect[EXPECT_MAX];
 	unsigned first_arg,
 		far_arg; /* word index of the row's first argument; the same for the row that got furthest */
+	unsigned text;   /* behind the last word that was taken as a text */
 	const char *twice;
 	const struct node *missing;
 };
@@ -116,6 +117,8 @@ static enum result match_leaf(struct match *m, const struct node *n, unsigned *p
 		}
 		if (!m->first_arg)
 			m->first_arg = *pos;
+		if (!strcmp(n->arg->name, "TEXT"))
+			m->text = *pos + 1;
 		m->p->n++;
 	}
 	++*pos;
@@ -236,10 +239,16 @@ static const struct row *match_rows(struct match *m)
 
 /* ---- error texts ---- */
 
-static void print_expected(const struct match *m, FILE *f)
+/* Those that begin with 'word' */
+static void print_expected(const struct match *m, const char *word, FILE *f)
 {
-	for (unsigned i = 0; i < m->n_expect; i++)
-		fprintf(f, "%s%s", i ? "|" : "", m->expect[i]->arg ? m->expect[i]->arg->name : m->expect[i]->text);
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < m->n_expect; i++) {
+		const struct node *e = m->expect[i];
+		if (!*word || (!e->arg && !strncmp(e->text, word, strlen(word))))
+			fprintf(f, "%s%s", n++ ? "|" : "", e->arg ? e->arg->name : e->text);
+	}
 }
 
 static void print_arg_text(const struct node *n, FILE *f)
@@ -290,6 +299,44 @@ static void print_not_value(const struct match *m, const struct node *value, uns
 			fprintf(f, "%s nor %s", n++ ? "" : ",", m->expect[i]->text);
 }
 
+/* Keywords that begin so; '*last' is one. */
+static unsigned begun_with(const struct match *m, const char *word, const struct node **last)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < m->n_expect; i++)
+		if (!m->expect[i]->arg && *word && !strncmp(m->expect[i]->text, word, strlen(word))) {
+			*last = m->expect[i];
+			n++;
+		}
+	return n;
+}
+
+static unsigned begun(const struct match *m, const char *word)
+{
+	const struct node *one;
+
+	return begun_with(m, word, &one);
+}
+
+bool grammar_expand(struct words *w)
+{
+	static struct parse p;
+	const struct node *one = NULL;
+	bool some = false;
+
+	for (unsigned i = 0; i <= w->n; i++) {
+		struct match m = { .w = w->w, .n = w->n, .p = &p };
+		if (match_rows(&m) || m.far >= m.n || begun_with(&m, w->w[m.far], &one) != 1 ||
+		    !strcmp(w->w[m.far], one->text))
+			break;
+		w->w[m.far] =
+			(char *)one->text; /* patterns live as long as the process; nobody writes into a keyword */
+		some = true;
+	}
+	return some;
+}
+
 static int explain_mismatch(const struct match *m, struct err *e)
 {
 	unsigned to = m->far_arg && m->far_arg < m->far ? m->far_arg : m->far ? m->far - 1 : 0;
@@ -309,15 +356,18 @@ static int explain_mismatch(const struct match *m, struct err *e)
 		fputs(" is missing", f);
 	} else if (m->far >= m->n) {
 		fputs("something is missing, expected ", f);
-		print_expected(m, f);
+		print_expected(m, "", f);
 	} else if (!m->n_expect) {
 		fprintf(f, "unexpected word '%.100s', nothing may follow here", m->w[m->far]);
 	} else if (one_value(m)) {
 		print_not_value(m, one_value(m), to, f);
 	} else {
-		fprintf(f, "unknown word '%.100s', expected ", m->w[m->far]);
-		print_expected(m, f);
+		const bool several = begun(m, m->w[m->far]) > 1;
+		fprintf(f, several ? "ambiguous word '%.100s': " : "unknown word '%.100s', expected ", m->w[m->far]);
+		print_expected(m, several ? m->w[m->far] : "", f);
 	}
+	if (m->text && m->text == m->far && m->far < m->n)
+		fputs("; a text with blanks stands in \"\"", f);
 	fclose(f);
 	e->text[sizeof(e->text) - 1] = 0;
 	return -EINVAL;
@@ -451,9 +501,17 @@ void grammar_complete(const char *line, FILE *out)
 		return;
 	if (w.n && len && line[len - 1] != ' ' && line[len - 1] != '\t')
 		prefix = w.w[--w.n];
+	grammar_expand(&w);
 	m.n = w.n;
-	match_rows(&m);
-	if (m.far < m.n)
+	const struct row *whole = match_rows(&m);
+	if (whole && !*prefix && w.n) /* in front: more may follow, and need not */
+		fputs("<Enter: the command is complete>\n", out);
+	if (!whole && m.far < m.n) {
+		struct err e;
+		explain_mismatch(&m, &e);
+		fprintf(out, "<%s>\n", e.text);
+	}
+	if (m.far < m.n) /* else nothing more is expected */
 		return;
 	/* values in front: a word beside one is not all that may stand there */
 	for (unsigned i = 0; i < m.n_expect; i++)

@@ -71,6 +71,7 @@ enum command_flag {
 	CMD_CONFIG = 1, /* changes the model: allowed in files, runs inside a transaction */
 	CMD_ALONE = 2,  /* not in a batch */
 	CMD_HIDDEN = 4, /* not in help */
+	CMD_WHOLE = 8,  /* sluicectl looks for its first word, which is therefore not abbreviated */
 };
 struct command {
 	const char *pattern, *help;
@@ -87,6 +88,9 @@ void commands_generate(void (*add)(const struct command *c));
 
 /* Compiles all rows; aborts on a malformed pattern (unit test). Further calls do nothing. */
 void grammar_init(void);
+/* Words that are the beginning of the only keyword possible there become it. For what is typed; files say words in full. True: some did.
+ * The command in it then takes the line, or it is as wrong as before. */
+bool grammar_expand(struct words *w);
 /* The command in 'w'; 'w' must outlive 'p'. -EINVAL and what was expected where. w->n > 0. */
 int grammar_parse(const struct words *w, struct parse *p, struct err *e);
 /* Commands whose words begin with those of 'line'; when there are none, those whose words begin so letter by letter. */

@@ -462,6 +462,7 @@ const struct command commands_stream[] = {
 	  "drops, or connections that begin and end, as they happen; fields as of trace, and reason for drops",
 	  run_monitor, CMD_ALONE, NULL, FIELDS " reason" },
 	{ "capture FILE [port NAME] [FIELD=VALUE]... [max N:1-4294967295]",
-	  "frames that come and leave, into a pcapng file; - is the terminal", run_capture, CMD_ALONE, NULL, FIELDS },
+	  "frames that come and leave, into a pcapng file; - is the terminal", run_capture, CMD_ALONE | CMD_WHOLE, NULL,
+	  FIELDS },
 	{ NULL, NULL, NULL, 0, NULL, NULL },
 };

@@ -184,23 +184,29 @@ int config_put(struct config_tx *tx, const struct config_kind *k, enum config_ve
 	return 0;
 }
 
-int config_line(struct config_tx *tx, unsigned line, const char *text, struct err *e)
+int config_words(struct config_tx *tx, unsigned line, const struct words *w, struct err *e)
 {
-	static struct words w;
 	static struct parse p;
 	struct call c = { .p = &p, .tx = tx };
-	int r = words_split(text, &w, e);
+	int r;
 
 	tx->line = line;
-	if (!r && !w.n)
+	if (!w->n)
 		return 0;
-	if (!r)
-		r = grammar_parse(&w, &p, e);
+	r = grammar_parse(w, &p, e);
 	if (!r && !(p.cmd->flags & CMD_CONFIG))
-		r = err_set(e, -EINVAL, "'%s' is not a configuration command", w.w[0]);
+		r = err_set(e, -EINVAL, "'%s' is not a configuration command", w->w[0]);
 	if (!r)
 		r = p.cmd->run(&c, e);
 	return r ? tx_where(tx, line, r, e) : 0;
+}
+
+int config_line(struct config_tx *tx, unsigned line, const char *text, struct err *e)
+{
+	static struct words w;
+	int r = words_split(text, &w, e);
+
+	return r ? tx_where(tx, line, r, e) : config_words(tx, line, &w, e);
 }
 
 /* ---- net changes ---- */

@@ -98,6 +98,13 @@ a.keys("\x03", "sluice> ")
 a.keys("show ipmasq\r", "10.0.0.0/8", "sluice> ")
 # ? lists what may stand first, not the whole manual
 a.keys("?", "set\r\nadd\r\ndel\r\nshow\r\n", "capture\r\n", "sluice> ")
+# TAB: what there is, that the line may end here, and why nothing can follow
+a.keys("del endp\t", "oint ")
+a.keys("\t", "10\r\n<ID: ", "sluice> ")
+a.keys("10 \t", "<Enter: the command is complete>", "sluice> ")
+a.keys("x \t", "<endpoint 10: unexpected word 'x', nothing may follow here>", "sluice> ")
+a.keys("\x03", "^C", "sluice> ")
+a.keys("sh vers\r", "\nsluice ", "sluice> ")
 # the daemon is killed under both, and comes again: TAB works at once
 print("ready", flush=True)
 sys.stdin.readline()

@@ -262,6 +262,42 @@ static void test_help(void **state)
 		assert_true(strlen(grammar_row(i)->help) > 3);
 }
 
+static const char *expanded(const char *line)
+{
+	static char text[1000];
+	size_t n = 0;
+
+	assert_int_equal(words_split(line, &w, &e), 0);
+	grammar_expand(&w);
+	text[0] = 0;
+	for (unsigned i = 0; i < w.n; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", i ? " " : "", w.w[i]);
+	return text;
+}
+
+static void test_abbreviations(void **state)
+{
+	(void)state;
+	assert_string_equal(expanded("sh ct"), "show ct");
+	assert_string_equal(expanded("sho vt ma 5"), "show vteps max 5");
+	assert_string_equal(expanded("a p up0 d eth0 mo gen"), "add p up0 d eth0 mo gen"); /* port or policy */
+	assert_string_equal(expanded("a por up0 de eth0 mo gen"), "add port up0 device eth0 mode generic");
+	assert_string_equal(expanded("set nat poo 198.51.100.1 po up0"), "set nat pool 198.51.100.1 po up0");
+	assert_string_equal(refusal("set nat pool 198.51.100.1 po up0"),
+			    "nat pool 198.51.100.1: ambiguous word 'po': ports|port");
+	/* what is whole stays: port is the beginning of ports */
+	assert_string_equal(expanded("set nat pool 198.51.100.1 port up0"), "set nat pool 198.51.100.1 port up0");
+	/* values are not keywords */
+	assert_string_equal(expanded("del endpoint 1"), "del endpoint 1");
+	assert_string_equal(expanded("add policy host eg al an tc po 5 name al"),
+			    "add policy host egress allow any tcp port 5 name al");
+	assert_string_equal(expanded("expl pack \"ip 10.1.0.10\" fr ho"), "explain packet ip 10.1.0.10 from host");
+	assert_string_equal(expanded(""), "");
+	assert_true(parse("sh ct") < 0); /* not in files */
+	assert_string_equal(refusal("explain packet ip 10.1.0.10"),
+			    "packet ip: unknown word '10.1.0.10', expected from; a text with blanks stands in \"\"");
+}
+
 static void test_complete(void **state)
 {
 	(void)state;
@@ -274,7 +310,13 @@ static void test_complete(void **state)
 	assert_string_equal(complete("set endpoint 10 mac "),
 			    "<MAC: a unicast MAC address such as 02:00:00:00:00:01>\nnone\n");
 	assert_non_null(strstr(complete("set endpoint 10 mac no"), "none\n"));
-	assert_string_equal(complete("nothing here "), "");
+	assert_non_null(strstr(complete("nothing here "), "<unknown word 'nothing', expected set|add|"));
+	assert_string_equal(complete("show ct max 5 x"), "<FIELD=VALUE: a column and the value it must have>\n");
+	/* one that may end here says so, in front, so that TAB does not take what is only possible */
+	assert_string_equal(complete("add vtep 192.0.2.1 port 5 "), "<Enter: the command is complete>\nvni-mode\n");
+	assert_string_equal(complete("del endpoint 10 "), "<Enter: the command is complete>\n");
+	assert_string_equal(complete("sh vt"), "vteps\n");
+	assert_string_equal(complete("sh vteps max "), "<N: a number from 1 to 4294967295>\n");
 	assert_non_null(strstr(complete(""), "show\n"));
 	assert_non_null(strstr(complete("add endpoint 10 device "), "lo\n"));
 }
@@ -291,7 +333,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_words),  cmocka_unit_test(test_word_print), cmocka_unit_test(test_good),
 		cmocka_unit_test(test_values), cmocka_unit_test(test_errors),     cmocka_unit_test(test_mutations),
-		cmocka_unit_test(test_help),   cmocka_unit_test(test_complete),
+		cmocka_unit_test(test_help),   cmocka_unit_test(test_complete),   cmocka_unit_test(test_abbreviations),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -27,10 +27,76 @@ static char *complete(const char *line)
 	char *text = NULL;
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
+	char request[128];
 
-	grammar_complete(line, f);
+	snprintf(request, sizeof(request), "complete %s", line);
+	assert_int_equal(cli_execute(request, false, f, &e), 0);
 	fclose(f);
 	return text;
+}
+
+static void completes(const char *line, const char *want)
+{
+	char *text = complete(line);
+
+	if (strcmp(text, want) != 0)
+		fail_msg("'%s' completes to\n%s", line, text);
+	free(text);
+}
+
+/* set and del know what there is. */
+static void test_complete(void **state)
+{
+	char line[80];
+
+	(void)state;
+	assert_int_equal(config_load(write_file(everything), false, &e), 0);
+	completes("del nat pool ",
+		  "198.51.100.1\n2001:db8:5::1\n<PREFIX: a prefix ADDR/LEN whose host bits are zero>\n");
+	completes("set nat pool 1", "198.51.100.1\n<PREFIX: a prefix ADDR/LEN whose host bits are zero>\n");
+	completes("add nat pool 1", "<PREFIX: a prefix ADDR/LEN whose host bits are zero>\n");
+	completes("del vtep 2001:db8::1 ", "port\n<Enter: the command is complete>\n");
+	completes("del vtep 2001:db8::1 port ", "4789\n<PORT: a port number from 1 to 65535>\n");
+	completes("del backend ", "203.0.113.80:80/tcp\n<VIP: ADDR:PORT/PROTO such as 10.96.0.1:80/tcp>\n");
+	completes("del backend 203.0.113.80:80/tcp ", "10.1.0.10:80\n<ADDR:PORT: an address and port such as "
+						      "10.1.0.10:8080 or [2001:db8::1]:80>\n");
+	completes("del policy h", "host\n");
+	completes("del policy identity 1001 in", "ingress\n");
+	completes("del policy identity 1001 ingress deny c", "cidr\n");
+	completes("del endpoint ", "10\n<ID: an endpoint id from 1 to 65535>\n");
+	completes("de pol h e", "egress\n");
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(line, sizeof(line), "add ipmasq 172.16.%u.0/24", i);
+		ok(line);
+	}
+	completes("del ipmasq 172.16.9", "172.16.9.0/24\n172.16.90.0/24\n172.16.91.0/24\n172.16.92.0/24\n"
+					 "172.16.93.0/24\n172.16.94.0/24\n172.16.95.0/24\n172.16.96.0/24\n"
+					 "172.16.97.0/24\n172.16.98.0/24\n172.16.99.0/24\n"
+					 "<PREFIX: a prefix ADDR/LEN whose host bits are zero>\n");
+	completes("del ipmasq ",
+		  "<more than 64: type more of it>\n<PREFIX: a prefix ADDR/LEN whose host bits are zero>\n");
+}
+
+/* Typed, not in batches. */
+static void test_abbreviations(void **state)
+{
+	char batch[] = "add ipm 10.0.0.0/8\n";
+	char *text;
+
+	(void)state;
+	ok("a ipm 10.0.0.0/8");
+	text = show("cou ipm");
+	assert_string_equal(text, "1\n");
+	free(text);
+	text = show("hel sh vt");
+	assert_non_null(strstr(text, "show vteps ["));
+	assert_null(strstr(text, "show ct"));
+	free(text);
+	refused("sa x", "write 'save' in full");
+	refused("ca x", "write 'capture' in full");
+	refused("s ct", "ambiguous word 's': set|show|save");
+	assert_true(cli_batch("b", batch, false, stdout, &e) < 0);
+	assert_non_null(strstr(e.text, "b:1: unknown word 'ipm', expected port|"));
 }
 
 static void test_show(void **state)
@@ -132,7 +198,8 @@ static void test_clear_ct(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(test_batch), T(test_show), T(test_clear_ct) };
+	const struct CMUnitTest tests[] = { T(test_batch), T(test_show), T(test_complete), T(test_abbreviations),
+					    T(test_clear_ct) };
 
 	return cmocka_run_group_tests(tests, start, NULL);
 }
