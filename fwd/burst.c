@@ -357,7 +357,7 @@ INLINE bool replay4(struct worker *w, struct pkt *p, struct shared *sh, bool uni
 		finish_csum(p, IP4_HLEN);
 	STORE_RACED(&f->seen, sh->now_s);
 	flow_count(&ct4, r, &f->packets, sh->account & (1 | (uint64_t)len << 32));
-	rewrite_ip4(l3, addrs, (uint16_t)deltas);
+	rewrite_ip4(l3, addrs, (uint16_t)deltas, way);
 	rewrite_ports(l3 + IP4_HLEN, p->proto, (uint16_t)(deltas >> 16), both);
 	stage(w, sh, a, use.kind, l3, len, false, p->hash);
 	return true;
@@ -389,7 +389,7 @@ INLINE bool replay6(struct worker *w, struct pkt *p, struct shared *sh)
 		finish_csum(p, IP6_HLEN);
 	STORE_RACED(&f->seen, sh->now_s);
 	flow_count(&ct6, r, &f->packets, sh->account & (1 | (uint64_t)len << 32));
-	rewrite_ip6(l3, addrs);
+	rewrite_ip6(l3, addrs, way);
 	rewrite_ports(l3 + IP6_HLEN, p->proto, (uint16_t)deltas, both);
 	stage(w, sh, a, use.kind, l3, len, true, p->hash);
 	return true;

@@ -281,7 +281,7 @@ static enum step check_route(struct decision *d)
 	enum step s = check_way(d);
 	if (s != STEP_ON)
 		return s;
-	if (p->ttl <= (r->kind != ROUTE_HOST)) /* the box takes 1, but 0 would come out as 255 */
+	if (!decide_may_hop(p, r))
 		return decide_drop(d, DROP_TTL);
 	if (r->failed)
 		return decide_drop(d, DROP_NO_NEIGHBOR);

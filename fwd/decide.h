@@ -112,6 +112,16 @@ INLINE const struct ipaddr *decide_vip(const struct decision *d)
 	return d->reply ? &d->wire.src : &d->wire.dst;
 }
 
+/* Does 'p' count a hop by way of 'r' (tables/abi/flow.h FLOW_NO_HOP), and has it one left? The box takes any (RFC 1812 4.2.2.9). */
+INLINE bool decide_hop(const struct pkt *p, const struct route *r)
+{
+	return p->in != FLOW_IN_HOST && r->kind != ROUTE_HOST;
+}
+INLINE bool decide_may_hop(const struct pkt *p, const struct route *r)
+{
+	return r->kind == ROUTE_HOST || p->ttl > decide_hop(p, r);
+}
+
 /* What a step tells its caller. */
 enum step {
 	STEP_ON,

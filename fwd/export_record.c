@@ -36,7 +36,8 @@ static void copy4(const struct flow4 *f, struct replay_flow4 *k)
 				    .d3 = f->d3,
 				    .adj = f->adj,
 				    .in = f->in,
-				    .gensum = f->gensum };
+				    .gensum = f->gensum,
+				    .no_hop = f->way >> 31 };
 	memcpy(k->dep, f->dep, sizeof(k->dep));
 	k->d_addr = delta(&k->key.src, &k->src, 8);
 	k->d_port = delta(&k->key.sport, &k->sport, 4);
@@ -46,7 +47,13 @@ static void copy4(const struct flow4 *f, struct replay_flow4 *k)
 static void copy6(const struct flow6 *f, struct replay_flow6 *k)
 {
 	*k = (struct replay_flow6){
-		.key = f->key, .adj = f->adj, .in = f->in, .gensum = f->gensum, .sport = f->sport, .dport = f->dport
+		.key = f->key,
+		.adj = f->adj,
+		.in = f->in,
+		.gensum = f->gensum,
+		.sport = f->sport,
+		.dport = f->dport,
+		.no_hop = f->way >> 31,
 	};
 	memcpy(k->src, f->src, 16);
 	memcpy(k->dst, f->dst, 16);

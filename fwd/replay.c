@@ -28,13 +28,14 @@ static uint16_t delta(uint64_t sum)
 	return d == 0xffff ? 0 : d;
 }
 
-static void translate4(struct flow4 *f, const struct tuple *out)
+static void translate4(struct flow4 *f, const struct tuple *out, bool no_hop)
 {
 	const uint16_t pd = delta_ports(f->key.sport, f->key.dport, out->sport, out->dport);
 	uint32_t addrs = csum_fold((uint64_t)neg(csum_add(&f->key.src, 8, 0)) + csum_add(&out->src.w[3], 4, 0) +
 				   csum_add(&out->dst.w[3], 4, 0));
 	struct flow4 v = { .src = out->src.w[3], .dst = out->dst.w[3], .sport = out->sport, .dport = out->dport };
-	v.d3 = csum_fold((uint64_t)addrs + 0xfffe); /* TTL is the low byte of its little-endian word: minus one */
+	/* TTL is the low byte of its little-endian word: minus one */
+	v.d3 = no_hop ? delta(addrs) : csum_fold((uint64_t)addrs + 0xfffe);
 	v.d4 = delta(out->proto == PROTO_ICMP ? pd : (uint64_t)addrs + pd);
 	STORE_RELAXED(&f->addrs, v.addrs);
 	STORE_RELAXED(&f->ports, v.ports);
@@ -95,14 +96,15 @@ void record_write(struct ct *c, uint32_t r, const struct tuple *out, uint32_t ad
 	uint32_t *gensum = record_gensum(c, r), *way = record_way(c, r), sum = gen_sum(dep);
 	struct conn *k = ct_conn(c, r >> 1);
 	_Static_assert(ADJS_MAX <= 1 << 16, "an adjacency's index is half a word, 'version' the other");
+	const uint32_t version = (LOAD_RELAXED(way) + 0x10000) & 0x7fff0000;
 	lock(&k->writing);
 	STORE_RELAXED(gensum, sum ^ NEVER);
-	STORE_RELEASE(way, (LOAD_RELAXED(way) & 0xffff0000) + 0x10000 + adj);
+	STORE_RELEASE(way, version | adj | (from->no_hop ? FLOW_NO_HOP : 0));
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	if (c->v6)
 		translate6(ct_flow6(r), out);
 	else
-		translate4(ct_flow4(r), out);
+		translate4(ct_flow4(r), out, from->no_hop);
 	STORE_RELAXED(c->v6 ? &ct_flow6(r)->in : &ct_flow4(r)->in, from->in);
 	STORE_RELAXED(&k->vni[r & 1], from->vni);
 	for (unsigned i = 0; i < 4; i++)
@@ -200,13 +202,13 @@ void replay_one(struct worker *w, struct pkt *p, struct ct *c, uint32_t r)
 	if (c->v6) {
 		const struct flow6 *f = &now.v6;
 		flow_count(c, r, &ct_flow6(r)->packets, add);
-		rewrite_ip6(p->l3, addrs6(f));
+		rewrite_ip6(p->l3, addrs6(f), f->way);
 		rewrite(p, f->d4, f->sport, f->dport);
 		adj = f->adj;
 	} else {
 		const struct flow4 *f = &now.v4;
 		flow_count(c, r, &ct_flow4(r)->packets, add);
-		rewrite_ip4(p->l3, f->addrs, f->d3);
+		rewrite_ip4(p->l3, f->addrs, f->d3, f->way);
 		rewrite(p, f->d4, f->sport, f->dport);
 		adj = f->adj;
 	}

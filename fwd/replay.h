@@ -13,6 +13,7 @@
 struct flow_from {
 	uint32_t in;  /* FLOW_IN_* */
 	uint32_t vni; /* what they came with: in identity mode others are decided for themselves */
+	bool no_hop;  /* the TTL stays */
 };
 /* Writes the action of record 'r' into it: this direction's packets leave as 'out' through 'adj'. 'gensum' is stored last,
  * and only if nothing changed since gen_begin() gave 'begin': else the next packet decides again. The key is there already. */

@@ -47,9 +47,15 @@ INLINE void rewrite_l4(uint8_t *l4, uint32_t proto, uint16_t d4, be16 sport, be1
 	}
 }
 
-INLINE void rewrite_ip4(uint8_t *l3, uint64_t addrs, uint16_t d3)
+/* One less, unless the record's 'way' has FLOW_NO_HOP. */
+INLINE uint8_t ttl_after(uint8_t ttl, uint32_t way)
 {
-	l3[8]--;
+	return (uint8_t)(ttl - 1 + (way >> 31));
+}
+
+INLINE void rewrite_ip4(uint8_t *l3, uint64_t addrs, uint16_t d3, uint32_t way)
+{
+	l3[8] = ttl_after(l3[8], way);
 	st16(l3 + 10, (uint16_t)~add16((uint16_t)~ld16(l3 + 10), d3));
 	st64(l3 + 12, addrs);
 }
@@ -66,9 +72,9 @@ INLINE __m256i addrs6(const struct flow6 *f)
 #endif
 }
 
-INLINE void rewrite_ip6(uint8_t *l3, __m256i addrs)
+INLINE void rewrite_ip6(uint8_t *l3, __m256i addrs, uint32_t way)
 {
-	l3[7]--;
+	l3[7] = ttl_after(l3[7], way);
 	_mm256_storeu_si256((void *)(l3 + 8), addrs);
 }
 

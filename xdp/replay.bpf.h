@@ -302,7 +302,7 @@ static __always_inline int overlay_has(const struct replay_conf *c, const struct
 /* ---- rewrite ---- */
 static __always_inline void write_ip4(struct iphdr *ip, const struct replay_flow4 *f)
 {
-	ip->ttl--;
+	ip->ttl -= !f->no_hop;
 	ip->check = ~csum_fold((__u64)(__u16)~ip->check + f->d3);
 	ip->saddr = f->src;
 	ip->daddr = f->dst;
@@ -310,7 +310,7 @@ static __always_inline void write_ip4(struct iphdr *ip, const struct replay_flow
 
 static __always_inline void write_ip6(struct ipv6hdr *ip, const struct replay_flow6 *f)
 {
-	ip->hop_limit--;
+	ip->hop_limit -= !f->no_hop;
 	copy_words(&ip->saddr, f->src, 4);
 }
 

@@ -372,7 +372,7 @@ enum step step_commit(struct decision *d)
 	enum step s = d->record ? refresh(d) : create(d);
 	if (s != STEP_ON)
 		return s;
-	const struct flow_from from = { d->p->in, d->p->outer_vni };
+	const struct flow_from from = { d->p->in, d->p->outer_vni, !decide_hop(d->p, &d->to) };
 	record_write(d->ct, d->record, &d->out, d->to.adj, &from, d->dep, d->begin);
 	if (!ct_replayable(d->conn))
 		record_stop_both(d->ct, d->record);

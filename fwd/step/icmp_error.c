@@ -193,13 +193,13 @@ static void rewrite_quoted(struct quoted *q, const struct tuple *n, bool v6)
 	}
 }
 
-static void finish(struct pkt *p, const struct ipaddr *src, const struct ipaddr *dst)
+static void finish(struct pkt *p, const struct ipaddr *src, const struct ipaddr *dst, bool hop)
 {
 	uint8_t *h = p->l3;
 	if (p->flags & PKT_IP6) {
 		memcpy(h + 8, src->b, 16);
 		memcpy(h + 24, dst->b, 16);
-		h[7]--;
+		h[7] = (uint8_t)(h[7] - hop);
 		st16(p->l4 + 2, 0);
 		st16(p->l4 + 2, (uint16_t)~csum_fold(csum_add(p->l4, p->l4_len,
 							      csum_pseudo(h + 8, h + 24, 16, PROTO_ICMP6, p->l4_len))));
@@ -207,7 +207,7 @@ static void finish(struct pkt *p, const struct ipaddr *src, const struct ipaddr 
 	}
 	memcpy(h + 12, src->b + 12, 4);
 	memcpy(h + 16, dst->b + 12, 4);
-	h[8]--;
+	h[8] = (uint8_t)(h[8] - hop);
 	st16(h + 10, 0);
 	st16(h + 10, (uint16_t)~csum_fold(csum_add(h, (h[0] & 15) * 4u, 0)));
 	st16(p->l4 + 2, 0);
@@ -270,7 +270,7 @@ static enum step forward(struct decision *d, const struct tuple *to, const struc
 		decide_proxy_route(proxy_port(d->ct->v6, proxied), &d->to);
 	if (d->to.kind == ROUTE_NONE)
 		return decide_drop(d, d->to.refused ? d->to.refused : DROP_UNROUTABLE);
-	if (p->ttl <= (d->to.kind != ROUTE_HOST))
+	if (!decide_may_hop(p, &d->to))
 		return decide_drop(d, DROP_TTL);
 	if (d->to.failed)
 		return decide_drop(d, DROP_NO_NEIGHBOR);
@@ -327,7 +327,7 @@ enum step step_icmp_error(struct decision *d)
 		return s;
 	restore_id(&q, p->flags & PKT_IP6);
 	rewrite_quoted(&q, &sibling, p->flags & PKT_IP6);
-	finish(p, &src, &sibling.src);
+	finish(p, &src, &sibling.src, decide_hop(p, &d->to));
 	if (p->l3_len > adj_at(d->to.adj)->mtu)
 		fragment_and_emit(d->w, p, d->to.adj);
 	else

@@ -44,7 +44,7 @@ struct flow4 {
 	};
 	union {
 		struct {
-			__u16 d3; /* checksum delta of addresses and the TTL step, for the IPv4 header */
+			__u16 d3; /* checksum delta of addresses and, unless FLOW_NO_HOP, TTL, for the IPv4 header */
 			__u16 d4; /* checksum delta of addresses and ports, for TCP and UDP */
 		};
 		__u32 deltas;
@@ -52,7 +52,7 @@ struct flow4 {
 	union {
 		struct {
 			__u16 adj;     /* adjacency index */
-			__u16 version; /* times it was written */
+			__u16 version; /* times it was written, and FLOW_NO_HOP */
 		};
 		__u32 way;
 	};
@@ -91,6 +91,10 @@ struct flow6 {
 	__u32 packets, bytes;
 	__u32 reserved[4];
 };
+
+/* In 'way': the TTL stays. Between the box and others no hop counts (RFC 1812 5.2.1, 5.3.1): it is one router with its kernel, which
+ * takes one off what it forwards and nothing off its own. */
+#define FLOW_NO_HOP 0x80000000u
 
 /* 'in': top byte is the class, the rest says which. */
 enum flow_in {

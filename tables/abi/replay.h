@@ -68,7 +68,7 @@ struct replay_flow4 {
 	struct flow_key4 key; /* zone 0; TCP or UDP */
 	__be32 src, dst;      /* tuple to write */
 	__be16 sport, dport;
-	__u16 d3;     /* IPv4 header: addresses and the TTL step */
+	__u16 d3;     /* IPv4 header: addresses and, unless 'no_hop', TTL */
 	__u16 d_addr; /* L4: addresses */
 	__u16 d_port; /* L4: ports */
 	__u16 flags;  /* REPLAY_BY_*, REPLAY_VNI */
@@ -78,7 +78,7 @@ struct replay_flow4 {
 	__u16 dep[4];
 	__u32 vni;
 	__be16 outer_port; /* tunnels: source port of the outer UDP header, as the engine's put_tunnel4() chooses it */
-	__u16 pad;
+	__u16 no_hop;      /* 1: the TTL stays (FLOW_NO_HOP) */
 	struct replay_use use;
 };
 
@@ -93,7 +93,7 @@ struct replay_flow6 {
 	__u16 d_addr, d_port;
 	__u16 flags;
 	__be16 outer_port;
-	__u16 pad[2];
+	__u16 no_hop, pad;
 	__u32 reserved[4];
 	struct replay_use use;
 };

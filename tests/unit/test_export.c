@@ -99,7 +99,7 @@ static void decide_record(struct ct *c, uint32_t r, uint32_t in, uint32_t adj, c
 	struct tuple other, out;
 	tuple_of_key(c->v6, record(c, r ^ 1), &other);
 	tuple_reverse(&other, &out);
-	record_write(c, r, &out, adj, &(struct flow_from){ in, 0 }, dep, gen_begin());
+	record_write(c, r, &out, adj, &(struct flow_from){ .in = in }, dep, gen_begin());
 }
 
 /* An established connection number 'n': container 10 to uplink port 2, port changed on the way out. */

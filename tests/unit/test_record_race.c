@@ -155,7 +155,7 @@ static void *decide_anew(void *arg)
 	const uint16_t dep[4] = { 0 };
 	for (unsigned n = 0; !LOAD_RELAXED(&stop); n++) {
 		const struct way *w = &f->way[1 + n % 2];
-		const struct flow_from from = { FLOW_IN_ENDPOINT | KIT_EP_ID, 100 + 1 + n % 2 };
+		const struct flow_from from = { .in = FLOW_IN_ENDPOINT | KIT_EP_ID, .vni = 100 + 1 + n % 2 };
 		record_write(f->ct, f->record, &w->out, w->adj, &from, dep, gen_begin());
 		for (unsigned i = 0; i < n % 61 * 4; i++)
 			__builtin_ia32_pause();
