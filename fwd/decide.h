@@ -179,6 +179,9 @@ enum step step_box(struct decision *d);
 enum step step_box_rest(struct decision *d);
 /* IPv4 options: malformed ones, and source routes unless told otherwise (RFC 7126). */
 enum step step_options(struct decision *d);
+/* The same of an IPv4 header that is there whole, a quoted one maybe: DROP_NONE, DROP_IP4_HEADER, DROP_SOURCE_ROUTE; then
+ * '*where' is the option's offset in it. */
+enum drop options_check(const uint8_t *l3, uint8_t *where);
 enum step step_icmp_error(struct decision *d); /* related by the embedded tuple */
 enum step step_ct(struct decision *d);
 /* A frontend's address and port: a backend for a new connection; a known one's may still serve? */

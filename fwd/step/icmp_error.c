@@ -313,6 +313,11 @@ enum step step_icmp_error(struct decision *d)
 		decide_say(d, "ct", "related to a connection whose packets come from elsewhere");
 		return decide_drop(d, DROP_INVALID_SOURCE);
 	}
+	/* such a packet never passed here, and the option may name inside addresses (RFC 5508 7.3) */
+	if (!(p->flags & PKT_IP6) && options_check(q.l3, &(uint8_t){ 0 }) == DROP_SOURCE_ROUTE) {
+		decide_say(d, "options", "the quoted packet has a source route (set ip source-route)");
+		return decide_drop(d, DROP_SOURCE_ROUTE);
+	}
 	decide_say(d, "ct", "related to a connection");
 	enum step s = decide_still_wanted(d, r);
 	if (s != STEP_ON)

@@ -6,26 +6,36 @@
 
 enum { OPTION_END = 0, OPTION_NOP = 1, OPTION_LSRR = 131, OPTION_SSRR = 137 };
 
-enum step step_options(struct decision *d)
+enum drop options_check(const uint8_t *l3, uint8_t *where)
 {
-	const struct pkt *p = d->p;
-	if (!(p->flags & PKT_OPTIONS) || p->flags & PKT_IP6)
-		return STEP_ON;
-	const unsigned hl = (p->l3[0] & 15) * 4u;
-	for (unsigned at = IP4_HLEN, len; at < hl && p->l3[at] != OPTION_END; at += len) {
-		const uint8_t type = p->l3[at];
+	const unsigned hl = (l3[0] & 15) * 4u;
+	for (unsigned at = IP4_HLEN, len; at < hl && l3[at] != OPTION_END; at += len) {
+		const uint8_t type = l3[at];
 		len = 1;
 		if (type == OPTION_NOP)
 			continue;
-		len = at + 1 < hl ? p->l3[at + 1] : 0;
-		if (len < 2 || at + len > hl) {
-			d->bad_field = (uint8_t)at; /* RFC 1812 4.3.3.5 */
-			return decide_drop(d, DROP_IP4_HEADER);
-		}
-		if ((type == OPTION_LSRR || type == OPTION_SSRR) && !settings.source_route_ignore) {
-			decide_say(d, "options", "a source route is refused (set ip source-route)");
-			return decide_drop(d, DROP_SOURCE_ROUTE);
-		}
+		*where = (uint8_t)at;
+		len = at + 1 < hl ? l3[at + 1] : 0;
+		if (len < 2 || at + len > hl)
+			return DROP_IP4_HEADER;
+		if ((type == OPTION_LSRR || type == OPTION_SSRR) && !settings.source_route_ignore)
+			return DROP_SOURCE_ROUTE;
 	}
-	return STEP_ON;
+	return DROP_NONE;
+}
+
+enum step step_options(struct decision *d)
+{
+	const struct pkt *p = d->p;
+	uint8_t at;
+	if (!(p->flags & PKT_OPTIONS) || p->flags & PKT_IP6)
+		return STEP_ON;
+	const enum drop why = options_check(p->l3, &at);
+	if (why == DROP_NONE)
+		return STEP_ON;
+	if (why == DROP_SOURCE_ROUTE)
+		decide_say(d, "options", "a source route is refused (set ip source-route)");
+	else
+		d->bad_field = at; /* RFC 1812 4.3.3.5 */
+	return decide_drop(d, why);
 }
