@@ -6,7 +6,7 @@
 #include "fwd/base/clock.h"
 #include "fwd/replay.h"
 
-enum { QUOTED4_MAX = 576, QUOTED6_MAX = 1280, TOS_BITS = 0x1c, PRECEDENCE = 0xc0, HOPS = 64, DONT_FRAGMENT = 0x4000 };
+enum { QUOTED4_MAX = 576, QUOTED6_MAX = 1280, TOS_BITS = 0x1c, PRECEDENCE = 0xc0, DONT_FRAGMENT = 0x4000 };
 
 static const struct {
 	uint8_t type4, code4, type6, code6;
@@ -116,7 +116,7 @@ static uint32_t write4(uint8_t *h, const struct pkt *p, const struct ipaddr *src
 	h[1] = PRECEDENCE | (p->l3[1] & TOS_BITS); /* RFC 1812 4.3.2.5: precedence 6, TOS of the cause; no ECN */
 	wr16(h + 2, (uint16_t)total);
 	wr16(h + 6, DONT_FRAGMENT); /* RFC 6864 4.3: else each would need an identification of its own */
-	h[8] = HOPS;
+	h[8] = (uint8_t)LOAD_RELAXED(&settings.ip_ttl);
 	h[9] = PROTO_ICMP;
 	memcpy(h + 12, src->b + 12, 4);
 	memcpy(h + 16, p->l3 + 12, 4);
@@ -140,7 +140,7 @@ static uint32_t write6(uint8_t *h, const struct pkt *p, const struct ipaddr *src
 	h[0] = 0x60;
 	wr16(h + 4, (uint16_t)len);
 	h[6] = PROTO_ICMP6;
-	h[7] = HOPS;
+	h[7] = (uint8_t)LOAD_RELAXED(&settings.ip_ttl);
 	memcpy(h + 8, src->b, 16);
 	memcpy(h + 24, p->l3 + 8, 16);
 	i[0] = kinds[kind].type6;

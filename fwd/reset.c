@@ -4,8 +4,9 @@
 #include "fwd/reset.h"
 
 #include "fwd/replay.h"
+#include "fwd/settings.h"
 
-enum { HOPS = 64, DONT_FRAGMENT = 0x4000, FIN = 1, SYN = 2, RST = 4, ACK = 16 };
+enum { DONT_FRAGMENT = 0x4000, FIN = 1, SYN = 2, RST = 4, ACK = 16 };
 
 static uint32_t write_ip(uint8_t *h, const struct tuple *t, uint64_t *pseudo)
 {
@@ -15,7 +16,7 @@ static uint32_t write_ip(uint8_t *h, const struct tuple *t, uint64_t *pseudo)
 		h[0] = 0x60;
 		wr16(h + 4, TCP_HLEN);
 		h[6] = PROTO_TCP;
-		h[7] = HOPS;
+		h[7] = (uint8_t)LOAD_RELAXED(&settings.ip_ttl);
 		memcpy(h + 8, t->src.b, 16);
 		memcpy(h + 24, t->dst.b, 16);
 		*pseudo = csum_pseudo(h + 8, h + 24, 16, PROTO_TCP, TCP_HLEN);
@@ -24,7 +25,7 @@ static uint32_t write_ip(uint8_t *h, const struct tuple *t, uint64_t *pseudo)
 	h[0] = 0x45;
 	wr16(h + 2, IP4_HLEN + TCP_HLEN);
 	wr16(h + 6, DONT_FRAGMENT); /* RFC 6864 4.3: else each would need an identification of its own */
-	h[8] = HOPS;
+	h[8] = (uint8_t)LOAD_RELAXED(&settings.ip_ttl);
 	h[9] = PROTO_TCP;
 	st32(h + 12, t->src.w[3]);
 	st32(h + 16, t->dst.w[3]);

@@ -9,6 +9,7 @@ struct settings settings = {
 	.policy_allow_host = true,
 	.ct_accounting = true,
 	.host_routes = true,
+	.ip_ttl = 64,
 	.duplicate_detection = true,
 	.icmp_rate = { 1000, 1000, 1000, 1000 },
 	.icmp_burst = 200,

@@ -21,6 +21,7 @@ struct settings {
 	bool source_route_ignore; /* IPv4 source route options: forwarded as if they were not there */
 	bool duplicate_detection; /* fwd/claim.h */
 	bool service_drop;        /* no backend: dropped in silence instead of refused */
+	uint32_t ip_ttl;          /* of ICMP errors and resets, hop limit too */
 	uint32_t mss_clamp;       /* 0 off, 1 to the path's MTU, else bytes */
 	uint32_t icmp_rate[ICMP_CLASSES], icmp_burst; /* fwd/icmp.c; each worker on its own */
 	uint8_t offload;                              /* enum offload: fwd/export.h */
