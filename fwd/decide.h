@@ -149,6 +149,10 @@ enum step decide_still_wanted(struct decision *d, uint32_t r);
 /* 'ct tcp strict': a new connection's first segment, and every later one (STEP_ON, or a drop). Windows move. '*aside': it goes
  * on, but is nothing for the TCP machine. */
 void decide_window_begin(const struct decision *d, uint32_t conn);
+/* SCTP's verification tags: of a new connection's first packet. May a later one change its state? False: its tag is another's; it
+ * goes on all the same, for its receiver to discard. Other protocols: true. */
+void decide_tags_begin(const struct decision *d, uint32_t conn);
+bool decide_tags(const struct decision *d);
 enum step decide_window(struct decision *d, bool *aside);
 /* Whom a translated source talks to, as that one sees itself: with direct return, as the service. */
 INLINE struct nat_remote decide_nat_remote(const struct decision *d)

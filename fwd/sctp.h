@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "fwd/base/net.h"
+#include "tables/ct_tags.h"
 
 enum { SCTP_HLEN = 12 };
 
@@ -20,3 +21,5 @@ void sctp_finish(uint8_t *l4, uint32_t len);
  * with ACK, SHUTDOWN and SHUTDOWN ACK are FINs, ABORT is an RST, everything else an ACK: also SHUTDOWN COMPLETE, which
  * follows the second of two FINs like the last ACK of TCP. */
 uint8_t sctp_as_tcp(const uint8_t *l4, uint32_t len);
+/* Its verification tag, and what it means for those of the association (8.5.1). */
+struct ct_tagged sctp_tags(const uint8_t *l4, uint32_t len);

@@ -5,6 +5,7 @@
  * linked in the order of their bytes, so two publishers never wait for each other; until both are linked the records
  * carry 'in' 0, which no ingress has, so nobody replays them; and what was linked for a moment goes back through limbo
  * like a deleted one. */
+#include "tables/ct_tags.h"
 #include "tables/ct_window.h"
 
 #include <errno.h>
@@ -49,6 +50,8 @@ static int open_family(struct ct *c, bool v6, uint32_t max_tcp, uint32_t max_oth
 	/* records 0 and 1 match no key: entry 0 stands for "none" in guesses (hidx_first) */
 	memset(c->flows, 0xff, 2 * (size_t)c->flow_size);
 	r = ct_fifo_open(c, e);
+	if (!r)
+		r = ct_tags_open(c, e);
 	if (r)
 		return r;
 	return hidx_open_growing(&c->idx, (uint32_t)records, c->flows, c->flow_size,
@@ -59,6 +62,7 @@ static void close_family(struct ct *c)
 {
 	hidx_close(&c->idx);
 	ct_fifo_close(c);
+	arena_close(&c->tags);
 	arena_close(&c->arena);
 	pool_close(&c->conns);
 	*c = (struct ct){ .v6 = c == &ct6 };

@@ -84,6 +84,7 @@ struct ct {
 	struct pool conns;
 	struct arena arena, fifo; /* fifo: ct_fifo.c's */
 	struct arena windows;     /* ct_window.c's */
+	struct arena tags;        /* ct_tags.c's */
 	uint8_t *flows;           /* record r at flows + r * flow_size */
 	uint32_t flow_size;       /* 64 or 128 */
 	struct hidx idx;
@@ -176,7 +177,8 @@ void ct_datagram(struct conn *c, bool reply);
 uint32_t ct_next(const struct ct *c, uint32_t after); /* walk of LIVE connections */
 uint32_t ct_count(const struct ct *c);                /* what counts against the quotas */
 
-/* Bytes of memory for each connection of the quotas: records, connection, index, pool, queue of embryonic ones. */
+/* Bytes of memory for each connection of the quotas: records, connection, index, pool, queue of embryonic ones. (SCTP's tags, 16
+ * bytes, are backed only where there are associations.) */
 double ct_bytes_each(const struct ct *c);
 
 /* ---- between ct.c, ct_age.c and ct_fifo.c ---- */

@@ -174,6 +174,7 @@ static enum step create(struct decision *d)
 		return decide_drop(d, DROP_CT_STATE);
 	}
 	decide_window_begin(d, conn);
+	decide_tags_begin(d, conn);
 	if (d->backend) /* before somebody can delete it */
 		take_backend(d);
 	int err = d->proxy_port ? proxy_add(d->w->slot, d->ct->v6, conn, d->proxy_port) : 0;
@@ -274,7 +275,7 @@ static enum step refresh(struct decision *d)
 {
 	struct pkt *p = d->p;
 	struct conn *c = d->conn;
-	bool aside = false;
+	bool aside = !decide_tags(d);
 	enum step s;
 	restore(c);
 	/* with direct return nothing tells how far the client may go */
@@ -355,6 +356,8 @@ static enum step rehearse(struct decision *d)
 {
 	const enum ct_tcp_verdict v = ct_has_machine(d->p->proto) ? verdict(d) : CT_TCP_OK;
 	bool aside;
+	if (d->conn && !decide_tags(d))
+		return STEP_ON;
 	if (v == CT_TCP_OK && d->conn && !d->dsr)
 		return decide_window(d, &aside);
 	if (v != CT_TCP_INVALID)

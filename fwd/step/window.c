@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* TCP windows, 'set ct tcp strict' (tables/ct_window.h): reads the segment. A later fragment has no header; it goes the way of
- * its first one. */
+/* Is it a packet of its connection? TCP windows, 'set ct tcp strict' (tables/ct_window.h): reads the segment. SCTP's tags
+ * (tables/ct_tags.h). A later fragment has no header; it goes the way of its first one. */
 #include "fwd/decide.h"
+#include "fwd/sctp.h"
 #include "tables/ct_window.h"
 
 enum { TH_SYN = 2, OPTION_END = 0, OPTION_NOP = 1, OPTION_SCALE = 3, OPTION_SACK = 5, SACK_BLOCK = 8 };
@@ -72,4 +73,30 @@ enum step decide_window(struct decision *d, bool *aside)
 		decide_say(d, "ct", "outside the TCP window: %s", why);
 		return decide_drop(d, DROP_TCP_WINDOW);
 	}
+}
+
+static bool has_tag(const struct pkt *p)
+{
+	return p->proto == PROTO_SCTP && !(p->flags & PKT_FRAG_LATER);
+}
+
+void decide_tags_begin(const struct decision *d, uint32_t conn)
+{
+	const struct pkt *p = d->p;
+	const struct ct_tagged none = { .kind = CT_TAG_END }, t = has_tag(p) ? sctp_tags(p->l4, p->l4_len) : none;
+	if (p->proto == PROTO_SCTP)
+		ct_tags_begin(d->ct, conn, &t);
+}
+
+bool decide_tags(const struct decision *d)
+{
+	const struct pkt *p = d->p;
+	if (!has_tag(p))
+		return true;
+	const struct ct_tagged t = sctp_tags(p->l4, p->l4_len);
+	if (ct_tags(d->ct, d->record >> 1, d->reply, &t, d->x != NULL))
+		return true;
+	decide_say(d, "ct", "verification tag %u is not the association's: forwarded, the connection stays as it is",
+		   t.tag);
+	return false;
 }

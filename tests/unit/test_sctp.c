@@ -102,6 +102,45 @@ static void test_chunks(void **state)
 	}
 }
 
+static void test_tags(void **state)
+{
+	static const struct {
+		const char *chunks;
+		uint32_t initiate;
+		uint8_t kind;
+	} rows[] = {
+		{ "", 0, CT_TAG_OTHER },
+		{ "hex 0100001400000007", 7, CT_TAG_INIT },
+		{ "hex 01000014000000", 0, CT_TAG_INIT }, /* cut off */
+		{ "hex 02000014fffffffe", 0xfffffffe, CT_TAG_INIT_ACK },
+		{ "hex 0a000004", 0, CT_TAG_COOKIE_ECHO },
+		{ "hex 04000004", 0, CT_TAG_OTHER },
+		{ "hex 06000004", 0, CT_TAG_END },
+		{ "hex 06010004", 0, CT_TAG_END_BY_PEER },
+		{ "hex 0300000406010004", 0, CT_TAG_END_BY_PEER },
+		{ "hex 07000004", 0, CT_TAG_END },
+		{ "hex 08010004", 0, CT_TAG_END }, /* no T bit there */
+		{ "hex 0e000004", 0, CT_TAG_END },
+		{ "hex 0e010004", 0, CT_TAG_END_BY_PEER },
+	};
+	(void)state;
+	for (unsigned n = 0; n < ARRAY_LEN(rows); n++) {
+		uint8_t f[256];
+		char text[128];
+		struct err e;
+		snprintf(text, sizeof(text), "ip 10.0.0.1 > 10.0.0.2 | sctp 1 > 2 vtag=4000000001%s%s",
+			 *rows[n].chunks ? " | " : "", rows[n].chunks);
+		int len = pkttext_parse(text, f, &e);
+		assert_true(len > 0);
+		struct pkt p = { .data = f, .len = (uint32_t)len };
+		assert_int_equal(parse_frame(&p), DROP_NONE);
+		const struct ct_tagged t = sctp_tags(p.l4, p.l4_len);
+		assert_int_equal(t.tag, 4000000001);
+		assert_int_equal(t.kind, rows[n].kind);
+		assert_int_equal(t.initiate, rows[n].initiate);
+	}
+}
+
 /* A veth hands over 0 where the sender's device should have computed it; anything else is left alone, also a wrong one. */
 static void test_unfinished(void **state)
 {
@@ -133,10 +172,8 @@ static void test_unfinished(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_known),
-		cmocka_unit_test(test_ports),
-		cmocka_unit_test(test_chunks),
-		cmocka_unit_test(test_unfinished),
+		cmocka_unit_test(test_known), cmocka_unit_test(test_ports),      cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_tags),  cmocka_unit_test(test_unfinished),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
