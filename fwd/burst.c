@@ -423,6 +423,17 @@ INLINE unsigned pass_replay(struct worker *w, struct pkt *p, unsigned n, struct 
 	return decided;
 }
 
+/* From another place each time: what comes first in a burst may always be the same one's. */
+INLINE void sample(struct worker *w, const struct pkt *p, unsigned n)
+{
+	unsigned at = (uint64_t)((uint32_t)w->replayed * 0x9e3779b9u) * n >> 32;
+	for (unsigned k = MIN(LOAD_RELAXED(&samples_wanted), n); k; k--) {
+		if (p[at].record && !p[at].slow)
+			worker_sample(w, p[at].record, p[at].flags & PKT_IP6);
+		at = at + 1 == n ? 0 : at + 1;
+	}
+}
+
 static void burst(struct worker *w, struct pkt *p, unsigned n)
 {
 	unsigned decided;
@@ -443,6 +454,7 @@ static void burst(struct worker *w, struct pkt *p, unsigned n)
 	else
 		pass_classify(w, p, n, &sh, false);
 	pass_match(p, n);
+	sample(w, p, n);
 	if (unlikely(settings.nat_unique_ids))
 		decided = pass_replay(w, p, n, &sh, true);
 	else

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Which connections the kernel replays (contract in export.h). Everything here is the control thread's, a slice ten times a second or oftener;
- * the packet path does nothing for it. A worker only calls export_stop() and, through ct_kernel_seen, seen().
+/* Which connections the kernel replays (contract in export.h). Everything here is the control thread's, ten times a second or
+ * oftener; a worker only notes what it saw, calls export_stop() and, through ct_kernel_seen, seen().
  *
- * Promotion. A walk over the connections compares the packets of both records with what they were at the last look. 8 packets
- * within a second, both directions decided, by a path that a program can take: promoted. It goes by slices of LOOKS entries, some
- * 0.3 ms, of which PROMOTE are promoted at most: a worker on this thread's CPU must not be kept from it for longer than its rings
- * last. Many connections make the window as long as a round.
+ * Promotion. Each worker notes one packet of each burst, or some (struct worker, samples); the connections so seen are looked at, a
+ * hundred times a second while there are any. 8 packets within a second, both directions decided, by a path that a program can take:
+ * promoted. A hot one is seen often; a million cold ones cost a look a burst, where a walk over them all would take
+ * some per cent of the CPU that this thread shares with a worker.
  * When less than a sixteenth of the numbers is left, a connection must move four times the packets of the coolest of a
  * sample behind a moving hand, which then goes. So a million connections of one speed fill the table once and
  * then change nothing, and a hot one finds room at once.
@@ -182,7 +182,7 @@ void export_demote(uint32_t i, uint64_t now_ns)
 		drop_record(p, d, same, now_ns);
 	if (l->pair == i) {
 		STORE_RELEASE(&l->pair, 0);
-		l->packets = export_record_packets(ct_of(p->v6), p->conn); /* what it does from here on counts */
+		export_look_begin(l, export_record_packets(ct_of(p->v6), p->conn), now_ns);
 	}
 	p->conn = 0;
 	p->next = export_kernel.free;
@@ -310,8 +310,7 @@ bool export_tick(uint64_t now_ns)
 	if (!export_kernel.conf || !export_kernel.allowed)
 		return false;
 	bool more = visit_some(now_ns);
-	more |= export_walk(&ct4, now_ns);
-	more |= export_walk(&ct6, now_ns);
+	more |= export_look(now_ns);
 	return more;
 }
 
@@ -323,10 +322,6 @@ void export_setting_changed(void)
 	/* off: at once for all packets; then the counts come home */
 	export_table_switch(export_kernel.allowed);
 	flush(clock_ns());
-	for (unsigned v6 = 0; v6 < 2; v6++) {
-		export_families[v6].hand = 0;
-		export_families[v6].round_ns = export_families[v6].window_ns = clock_ns();
-	}
 }
 
 void export_fini(void)

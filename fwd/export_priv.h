@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Shared by export.c (life, visits, counts) and export_walk.c (promotion). Control thread, but for what export.h lets others call. */
+/* Shared by export.c (life, visits, counts) and export_promote.c (promotion). Control thread, but for what export.h lets others call. */
 #pragma once
 
 #include "fwd/export.h"
@@ -21,6 +21,7 @@ struct export_pair {
 /* Beside each connection; 'pair' counts only with CONN_OFFLOADED in its flags. */
 struct export_look {
 	uint32_t packets; /* of both records when the window began */
+	uint32_t at_ms;   /* when that was; 0: nobody looked yet */
 	uint32_t pair;
 };
 
@@ -34,11 +35,15 @@ struct export_kernel {
 struct export_family {
 	struct export_look *look;
 	struct export_count (*counted)[2];
-	uint32_t hand;
-	uint64_t round_ns, window_ns; /* when this round began, and the one that all windows began with */
-	bool new_window;              /* this round begins them anew */
-	uint32_t bar;                 /* packets a second that this tick's candidates must have at least */
+	uint32_t bar; /* packets a second that this tick's candidates must have at least */
 };
+/* The window of a connection begins: what it moves from here on counts. */
+INLINE void export_look_begin(struct export_look *l, uint32_t packets, uint64_t now_ns)
+{
+	const uint32_t now_ms = (uint32_t)(now_ns / 1000000);
+	l->packets = packets;
+	l->at_ms = now_ms ? now_ms : 1;
+}
 extern struct export_kernel export_kernel;
 extern struct export_family export_families[2];
 extern struct export_totals export_totals;
@@ -64,8 +69,8 @@ bool export_write_record(struct export_pair *p, unsigned d, const union export_r
 uint16_t export_path_of(bool v6, const union export_record *k, const char **why);
 void export_set_flags(bool v6, union export_record *k, uint16_t flags);
 
-/* ---- export_walk.c ---- */
+/* ---- export_promote.c ---- */
 /* Both directions copied, ready to be written; or why not. */
 bool export_is_eligible(const struct ct *c, uint32_t conn, union export_record k[2], const char **why);
-/* One slice of the walk; true when it is not at its end. */
-bool export_walk(const struct ct *c, uint64_t now_ns);
+/* At the connections of which workers replayed packets since the last time; true when there were any. */
+bool export_look(uint64_t now_ns);

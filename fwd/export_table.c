@@ -14,11 +14,16 @@
 #include "fwd/settings.h"
 #include "tables/gen.h"
 
+enum { FILTER_BITS = 64 };
+
 struct waiting {
 	uint32_t number;
 	uint32_t ripe_s; /* second of CLOCK_MONOTONIC */
 };
 static struct loader_replay area;
+static uint8_t *sharers; /* of each bit of the filter: records that have it; 255: that many or more, it stays */
+static uint32_t linked;  /* records in the index */
+static bool switched_on;
 static struct queue {
 	struct waiting *w;
 	uint32_t head, n, size;
@@ -45,10 +50,15 @@ int export_table_open(const struct loader_replay *a)
 	for (uint32_t b = 0; b < c->buckets; b++)
 		for (unsigned w = 0; w < REPLAY_WAYS; w++)
 			STORE_RELEASE(&a->index[b].tag[w], 0);
+	for (uint32_t b = 0; b < c->buckets / 2; b++)
+		STORE_RELEASE(&a->filter[b], 0);
 	if (getrandom(c->seed, sizeof(c->seed), 0) != sizeof(c->seed))
 		return -errno;
 	area = *a;
-	if (queue_open(&queues[0], c->flows) || queue_open(&queues[1], c->flows)) {
+	linked = 0;
+	switched_on = false;
+	sharers = calloc(c->buckets / 2, FILTER_BITS);
+	if (!sharers || queue_open(&queues[0], c->flows) || queue_open(&queues[1], c->flows)) {
 		export_table_close();
 		return -ENOMEM;
 	}
@@ -61,16 +71,25 @@ void export_table_close(void)
 		free(queues[v6].w);
 		queues[v6] = (struct queue){ 0 };
 	}
+	free(sharers);
+	sharers = NULL;
 	if (area.conf)
 		STORE_RELEASE(&area.conf->flags, 0);
 	area = (struct loader_replay){ 0 };
 }
 
+static void set_flags(void)
+{
+	const uint32_t flags =
+		REPLAY_ON | (linked ? REPLAY_SOME : 0) | (settings.nat_unique_ids ? REPLAY_UNIQUE_IDS : 0);
+	STORE_RELEASE(&area.conf->flags, switched_on ? flags : 0);
+}
+
 void export_table_switch(bool on)
 {
+	switched_on = on;
 	if (area.conf)
-		STORE_RELEASE(&area.conf->flags,
-			      on ? REPLAY_ON | (settings.nat_unique_ids ? REPLAY_UNIQUE_IDS : 0) : 0);
+		set_flags();
 }
 
 /* ---- numbers ---- */
@@ -164,6 +183,25 @@ static uint32_t *tag_of(uint64_t hash, uint32_t idx)
 	return NULL;
 }
 
+/* Counts record by record who has the bit of 'hash'. */
+static void filter_add(uint64_t hash)
+{
+	const uint32_t word = replay_filter_word(hash, area.conf->buckets);
+	const uint64_t bit = replay_filter_bit(hash);
+	uint8_t *n = &sharers[(size_t)word * FILTER_BITS + (unsigned)__builtin_ctzll(bit)];
+	*n += *n < UINT8_MAX;
+	STORE_RELEASE(&area.filter[word], area.filter[word] | bit);
+}
+
+static void filter_remove(uint64_t hash)
+{
+	const uint32_t word = replay_filter_word(hash, area.conf->buckets);
+	const uint64_t bit = replay_filter_bit(hash);
+	uint8_t *n = &sharers[(size_t)word * FILTER_BITS + (unsigned)__builtin_ctzll(bit)];
+	if (*n < UINT8_MAX && --*n == 0)
+		STORE_RELEASE(&area.filter[word], area.filter[word] & ~bit);
+}
+
 static bool link(bool v6, uint32_t n)
 {
 	const uint64_t hash = hash_of(v6, n);
@@ -172,8 +210,11 @@ static bool link(bool v6, uint32_t n)
 		int w = free_way(b, replay_tag(hash));
 		if (w < 0)
 			continue;
+		filter_add(hash);
 		STORE_RELEASE(&b->idx[w], n | (v6 ? REPLAY_V6 : 0));
 		STORE_RELEASE(&b->tag[w], replay_tag(hash));
+		if (!linked++)
+			set_flags();
 		return true;
 	}
 	return false;
@@ -208,10 +249,15 @@ void export_table_stop(bool v6, uint32_t n)
 
 void export_table_remove(bool v6, uint32_t n, uint64_t now_ns)
 {
-	uint32_t *tag = tag_of(hash_of(v6, n), n | (v6 ? REPLAY_V6 : 0));
+	const uint64_t hash = hash_of(v6, n);
+	uint32_t *tag = tag_of(hash, n | (v6 ? REPLAY_V6 : 0));
 	export_table_stop(v6, n);
-	if (tag)
+	if (tag) {
 		STORE_RELEASE(tag, 0);
+		filter_remove(hash);
+		if (!--linked)
+			set_flags();
+	}
 	give(&queues[v6], n, now_ns);
 }
 

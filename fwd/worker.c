@@ -34,6 +34,7 @@ enum {
 
 struct worker *workers[WORKERS_MAX];
 unsigned n_workers;
+uint32_t samples_wanted = 1;
 uint32_t neighbor_epoch;
 
 static struct {

@@ -57,6 +57,9 @@ struct outer {
 	uint32_t zone8; /* of the VNI, << 8 */
 };
 
+enum { SAMPLES = 1024, SAMPLES_MAX = 4 };
+#define SAMPLE_V6 0x80000000u
+
 struct worker {
 	uint16_t id;    /* 0.. */
 	uint16_t slot;  /* thread slot of tables/ */
@@ -77,6 +80,9 @@ struct worker {
 	/* Of loops that moved something: packets (received, or handed over by others), cycles (TSC) of the whole loop, and
 	 * those of them spent at ports and rings: receiving, sending, reaping. Measured a burst at a time. */
 	uint64_t packets_busy, cycles_busy, cycles_io;
+	/* Records (| SAMPLE_V6) of some packets of each burst, the latest last: of those the kernel is to replay some. The control
+	 * thread reads it; what it reads may be overwritten meanwhile by another one. */
+	uint32_t samples[SAMPLES], n_samples;
 	uint32_t cpu; /* it ran on last, looked at once a millisecond */
 	struct pkt burst[BURST_MAX];
 	struct outer outer[OUTER_CACHE];
@@ -87,6 +93,7 @@ struct worker {
 
 extern struct worker *workers[WORKERS_MAX];
 extern unsigned n_workers;
+extern uint32_t samples_wanted; /* of each burst: 1..SAMPLES_MAX. Written by the control thread */
 
 /* Creates 'n' workers (no threads yet); after the tables and frames exist. */
 int workers_init(unsigned n, struct err *e);
@@ -118,6 +125,12 @@ INLINE void worker_tx(struct worker *w, uint16_t out, uint8_t *data, uint32_t le
 {
 	w->tx_dirty |= 1u << out;
 	worker_stage(w, out, data, len, in_port);
+}
+INLINE void worker_sample(struct worker *w, uint32_t record, bool v6)
+{
+	const uint32_t n = w->n_samples;
+	STORE_RELAXED(&w->samples[n % SAMPLES], record | (v6 ? SAMPLE_V6 : 0));
+	STORE_RELEASE(&w->n_samples, n + 1);
 }
 /* Hands a frame as it came to worker 'to', whose engine_burst gets it; drops it (235) when half of their ring is taken: the
  * other half is for frames that leave. */

@@ -65,6 +65,7 @@ static const struct {
 	[MAP_GATE_CONF] = { "gate_conf", OBJ_CONTAINER },
 	[MAP_GATE_STATS] = { "gate_stats", OBJ_CONTAINER },
 	[MAP_REPLAY_INDEX] = { "replay_index", OBJ_STEER },
+	[MAP_REPLAY_FILTER] = { "replay_filter", OBJ_STEER },
 	[MAP_REPLAY_FLOW4] = { "replay_flow4", OBJ_STEER },
 	[MAP_REPLAY_FLOW6] = { "replay_flow6", OBJ_STEER },
 	[MAP_REPLAY_ADJ] = { "replay_adj", OBJ_STEER },
@@ -167,6 +168,8 @@ static uint32_t map_entries(const char *name)
 {
 	if (!strcmp(name, maps[MAP_REPLAY_INDEX].name))
 		return replay_buckets();
+	if (!strcmp(name, maps[MAP_REPLAY_FILTER].name))
+		return replay_buckets() / 2;
 	if (!strcmp(name, maps[MAP_REPLAY_FLOW4].name) || !strcmp(name, maps[MAP_REPLAY_FLOW6].name))
 		return loader_replay_flows;
 	return 0;

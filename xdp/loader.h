@@ -52,6 +52,7 @@ enum loader_map {
 	MAP_GATE_CONF,
 	MAP_GATE_STATS,
 	MAP_REPLAY_INDEX,
+	MAP_REPLAY_FILTER,
 	MAP_REPLAY_FLOW4,
 	MAP_REPLAY_FLOW6,
 	MAP_REPLAY_ADJ,
@@ -104,11 +105,12 @@ struct gen_area *loader_gen_area(struct loader *l);
  * such pool. The caller sets bits by atomic or; XDP only reads. */
 uint64_t *loader_pool_bits(struct loader *l, uint32_t pool, enum steer_proto which);
 
-/* The replay table (tables/abi/replay.h), mapped. Programs look away (conf->flags is 0), the index is empty and so is
+/* The replay table (tables/abi/replay.h), mapped. Programs look away (conf->flags is 0), the index is empty and so are the filter and
  * replay_remote: what a predecessor exported ends at loader_open. conf->buckets and conf->flows are filled in. */
 struct loader_replay {
 	struct replay_conf *conf;
 	struct replay_bucket *index;
+	uint64_t *filter;
 	struct replay_flow4 *flow4;
 	struct replay_flow6 *flow6;
 	struct adj *adjs; /* REPLAY_ADJS, for adj_use() */

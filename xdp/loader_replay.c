@@ -36,6 +36,10 @@ static size_t index_size(void)
 {
 	return (size_t)replay_buckets() * sizeof(struct replay_bucket);
 }
+static size_t filter_size(void)
+{
+	return (size_t)replay_buckets() / 2 * sizeof(uint64_t);
+}
 static size_t flow4_size(void)
 {
 	return (size_t)loader_replay_flows * sizeof(struct replay_flow4);
@@ -63,14 +67,16 @@ int replay_open(struct loader *l, struct err *e)
 
 	r->conf = map_one(l, MAP_REPLAY_CONF, conf_size());
 	r->index = map_one(l, MAP_REPLAY_INDEX, index_size());
+	r->filter = map_one(l, MAP_REPLAY_FILTER, filter_size());
 	r->flow4 = map_one(l, MAP_REPLAY_FLOW4, flow4_size());
 	r->flow6 = map_one(l, MAP_REPLAY_FLOW6, flow6_size());
 	r->adjs = map_one(l, MAP_REPLAY_ADJ, adjs_size());
-	if (!r->conf || !r->index || !r->flow4 || !r->flow6 || !r->adjs)
+	if (!r->conf || !r->index || !r->filter || !r->flow4 || !r->flow6 || !r->adjs)
 		return err_set(e, -errno, "cannot map the kernel replay table of %u flows: %s", loader_replay_flows,
 			       strerror(errno));
 	STORE_RELEASE(&r->conf->flags, 0);
 	memset(r->index, 0, index_size());
+	memset(r->filter, 0, filter_size());
 	memset(r->conf, 0,
 	       offsetof(struct replay_conf, port)); /* ports: offload_init() looks what the last process left */
 	r->conf->buckets = replay_buckets();
@@ -89,6 +95,8 @@ void replay_close(struct loader *l)
 		munmap(r->conf, conf_size());
 	if (r->index)
 		munmap(r->index, index_size());
+	if (r->filter)
+		munmap(r->filter, filter_size());
 	if (r->flow4)
 		munmap(r->flow4, flow4_size());
 	if (r->flow6)

@@ -70,7 +70,7 @@ struct {
 #endif
 
 #ifdef WITH_REPLAY
-/* The first three are sized by the loader. */
+/* The first four are sized by the loader. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2 * REPLAY_FLOWS / REPLAY_WAYS);
@@ -78,6 +78,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct replay_bucket);
 } replay_index SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, REPLAY_FLOWS / REPLAY_WAYS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} replay_filter SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

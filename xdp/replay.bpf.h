@@ -78,7 +78,7 @@ static __always_inline struct replay_conf *replay_config(void)
 	__u32 zero = 0;
 	struct replay_conf *c = bpf_map_lookup_elem(&replay_conf, &zero);
 
-	return c && c->flags & REPLAY_ON ? c : 0;
+	return c && (c->flags & (REPLAY_ON | REPLAY_SOME)) == (REPLAY_ON | REPLAY_SOME) ? c : 0;
 }
 
 /* ---- shape: what fwd/burst.c takes without a decision ---- */
@@ -163,8 +163,11 @@ static __always_inline __u32 bucket_match(const struct replay_bucket *b, __u32 t
 
 static __always_inline __u32 index_find(const struct replay_conf *c, __u64 hash)
 {
-	__u32 tag = replay_tag(hash);
+	__u32 tag = replay_tag(hash), word = replay_filter_word(hash, c->buckets);
+	const __u64 *filter = bpf_map_lookup_elem(&replay_filter, &word);
 
+	if (!filter || !(*filter & replay_filter_bit(hash)))
+		return 0;
 #pragma unroll
 	for (__u32 which = 0; which < 2; which++) {
 		__u32 i = replay_bucket(hash, c->buckets, which);

@@ -186,22 +186,24 @@ static __always_inline int xdp_replay4(struct xdp_md *ctx, const struct replay_c
 				       const struct framing *f, const struct plain *s, const struct flow_key4 *k,
 				       __u16 csum, int *verdict)
 {
-	__u32 sums = l4_sums(csum_words(&k->src, 2), s, IP4_SIZE, csum);
 	struct found o;
 	int why = find4(c, k, &o);
 
-	return why == REPLAY_OK ? xdp_replay_found(ctx, c, me, f, s, &o, 0, sums, verdict) : why;
+	if (why != REPLAY_OK)
+		return why;
+	return xdp_replay_found(ctx, c, me, f, s, &o, 0, l4_sums(csum_words(&k->src, 2), s, IP4_SIZE, csum), verdict);
 }
 
 static __always_inline int xdp_replay6(struct xdp_md *ctx, const struct replay_conf *c, const struct replay_port *me,
 				       const struct framing *f, const struct plain *s, const struct flow_key6 *k,
 				       __u16 csum, int *verdict)
 {
-	__u32 sums = l4_sums(csum_words(k->src, 8), s, IP6_SIZE, csum);
 	struct found o;
 	int why = find6(c, k, &o);
 
-	return why == REPLAY_OK ? xdp_replay_found(ctx, c, me, f, s, &o, 1, sums, verdict) : why;
+	if (why != REPLAY_OK)
+		return why;
+	return xdp_replay_found(ctx, c, me, f, s, &o, 1, l4_sums(csum_words(k->src, 8), s, IP6_SIZE, csum), verdict);
 }
 
 /* The checksum field of L4; plain_l4() checked the bounds, which the verifier wants to see again. */

@@ -8,13 +8,14 @@
  * 300 ns there; insert 90 ns against 1.6 us, counters by a memory scan.
  *
  * The writer's rules
- * - insert: record first ('seen' = now, counters 0), then store-release of 'idx', then store-release of 'tag' in one of the
- *   two buckets replay_bucket() names. A bucket must not hold one tag twice: use the other one, or do without.
+ * - insert: record first ('seen' = now, counters 0), then its bit of the filter, then store-release of 'idx', then
+ *   store-release of 'tag' in one of the two buckets replay_bucket() names. A bucket must not hold one tag twice: use the other
+ *   one, or do without.
  * - a live record is never changed but for 'gensum' (making it invalid), 'flags' and 'use.seen'; a new decision is a new
  *   record.
- * - remove: gensum ^= REPLAY_NEVER, tag = 0, and the number rests REPLAY_REST_S before it is used again: BPF gives user
+ * - remove: gensum ^= REPLAY_NEVER, tag = 0, its bit of the filter if no other record has it, and the number rests REPLAY_REST_S before it is used again: BPF gives user
  *   space no grace period, and a program that still holds it takes microseconds.
- * - start and adoption: flags = 0, index zeroed, seeds drawn, then the rest, REPLAY_ON last.
+ * - start and adoption: flags = 0, index and filter zeroed, seeds drawn, then the rest, REPLAY_ON last.
  *
  * changed: outer_port joined both records; tunnels over IPv4 are put on by the template in tc too; replay_remote has addresses of
  * both families.
@@ -42,6 +43,10 @@ struct replay_bucket {
 	__u32 tag[REPLAY_WAYS]; /* replay_tag() of the key's hash, 0 = free */
 	__u32 idx[REPLAY_WAYS]; /* record number, | REPLAY_V6 for a replay_flow6 */
 };
+
+/* map replay_filter: array of conf.buckets / 2 __u64. Of each record the bit replay_filter_bit() of word replay_filter_word() is
+ * set. Most packets without a record read this word and no line of the index: by default 64 KiB, which a core's cache keeps, in
+ * place of two lines of 1 MiB, which it does not. With as many records as one family has one of eight goes on to the index. */
 
 /* 'flags' */
 #define REPLAY_BY_TC 1u  /* tc may replay it ([from-container], [from-host], [from-netdev], [from-overlay]) */
@@ -115,6 +120,8 @@ struct replay_flow6 {
 #define REPLAY_ON 1u
 /* IPv4 packets without DF whose source is translated are the engine's: they get another identification ('set nat identification') */
 #define REPLAY_UNIQUE_IDS 2u
+/* There are records. Without, no program looks at a packet for replay's sake. */
+#define REPLAY_SOME 4u
 enum replay_port_flag {
 	/* its driver takes XDP_REDIRECT (loader_can_redirect): else frames for it would vanish without a trace */
 	REPLAY_PORT_REDIRECT = 1,
@@ -136,7 +143,7 @@ struct replay_port {
 struct replay_conf {
 	__u64 seed[2];      /* random; changing them means an empty index */
 	__u64 vtep_ports;   /* the engine's vtep_ports: bit (UDP port % 64) */
-	__u32 flags;        /* REPLAY_ON: else no program looks at the table; REPLAY_UNIQUE_IDS */
+	__u32 flags;        /* REPLAY_ON and REPLAY_SOME: else no program looks at the table; REPLAY_UNIQUE_IDS */
 	__u32 buckets;      /* filled in by the loader */
 	__u32 flows;        /* records of each family, number 0 included; filled in by the loader */
 	__u32 host_ifindex; /* sluice_host */
@@ -241,6 +248,16 @@ static inline __attribute__((always_inline)) __u32 replay_bucket(__u64 hash, __u
 	__u32 first = (__u32)(hash >> 32);
 	/* a product of odd numbers is odd: never the first bucket again */
 	return (first ^ (which ? replay_tag(hash) * 0x5bd1e995u : 0)) & (buckets - 1);
+}
+
+static inline __attribute__((always_inline)) __u32 replay_filter_word(__u64 hash, __u32 buckets)
+{
+	return replay_bucket(hash, buckets / 2, 0);
+}
+
+static inline __attribute__((always_inline)) __u64 replay_filter_bit(__u64 hash)
+{
+	return 1ull << ((__u32)hash >> 26);
 }
 
 _Static_assert(sizeof(struct replay_bucket) == 64 && sizeof(struct replay_use) == 64, "one line");

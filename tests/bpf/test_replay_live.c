@@ -160,6 +160,8 @@ static void uplink_to_container(void **state)
 	assert_sums(q.b + ETH_HLEN_);
 	assert_int_equal(stat_of(REPLAY_XDP_TO_TC), found + 1);
 	assert_int_equal(export_table_use(false, n)->packets, 1);
+	uint32_t other = put_record(translate(PROTO_TCP, FLOW_IN_UPLINK, ADJ_D)); /* without one nothing is looked at */
+
 	export_table_remove(false, n, real_ns());
 	/* the kernel's own frames pass it: no reason is counted */
 	uint64_t dropped = stat_of(REPLAY_DROP_NETDEV), missed = stat_of(REPLAY_MISS);
@@ -170,6 +172,7 @@ static void uplink_to_container(void **state)
 	assert_int_equal(stat_of(REPLAY_MISS), missed + 1); /* XDP's */
 	assert_int_equal(stat_of(REPLAY_DROP_NETDEV), dropped);
 	assert_false(receive(d, &q, 0));
+	export_table_remove(false, other, real_ns());
 	close(u);
 	close(d);
 }
@@ -331,6 +334,7 @@ static void marked_but_refused(void **state)
 	struct err e = { "" };
 	uint32_t e1 = if_nametoindex("e1");
 	int fd = load_marker(), end = open_end("e0");
+	uint32_t other = put_record(translate(PROTO_TCP, FLOW_IN_UPLINK, ADJ_D));
 	uint64_t dropped = stat_of(REPLAY_DROP_NETDEV), missed = stat_of(REPLAY_MISS);
 
 	(void)state;
@@ -345,6 +349,12 @@ static void marked_but_refused(void **state)
 		usleep(1000);
 	assert_int_equal(stat_of(REPLAY_DROP_NETDEV), dropped + 1);
 	assert_int_equal(stat_of(REPLAY_MISS), missed + 1);
+	/* without any record, too */
+	export_table_remove(false, other, real_ns());
+	send_one(end, &p);
+	for (unsigned i = 0; i < 2000 && stat_of(REPLAY_DROP_NETDEV) == dropped + 1; i++)
+		usleep(1000);
+	assert_int_equal(stat_of(REPLAY_DROP_NETDEV), dropped + 2);
 	assert_int_equal(bpf_xdp_detach((int)e1, XDP_FLAGS_DRV_MODE, NULL), 0);
 	close(fd);
 	close(end);

@@ -58,9 +58,11 @@ static void shapes(void **state)
 	table->conf->flags |= REPLAY_UNIQUE_IDS;
 	REFUSED(10, C10 " | udp 5353 > 53 | data 32", REPLAY_SHAPE);
 	REPLAYED(10, C10 " df | udp 5353 > 53");
-	table->conf->flags = REPLAY_ON;
+	table->conf->flags &= ~REPLAY_UNIQUE_IDS;
+	uint64_t missed = stat_of(REPLAY_MISS);
 	remove_record();
-	REFUSED(10, C10 " | udp 5353 > 53 | data 32", REPLAY_MISS);
+	REFUSED(10, C10 " | udp 5353 > 53 | data 32", REPLAY_STATS);
+	assert_int_equal(stat_of(REPLAY_MISS), missed); /* no record: nothing is looked at */
 
 	play(scenario("routed tcp"), &want);
 #define TCP "ip 203.0.113.9 > 10.9.0.7 | tcp 4000 > 80 "
@@ -270,7 +272,7 @@ static void ways(void **state)
 	play(scenario("routed udp"), &want);
 	table->conf->flags |= REPLAY_UNIQUE_IDS; /* not translated: its sender's is good */
 	REPLAYED(UP0, text);
-	table->conf->flags = REPLAY_ON;
+	table->conf->flags &= ~REPLAY_UNIQUE_IDS;
 	up1->flags = 0; /* takes no redirect: tc behind us sends it */
 	wire(&s, &in);
 	assert_int_equal(kernel(UP0, &in, &got), XDP_PASS);

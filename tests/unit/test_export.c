@@ -15,9 +15,11 @@ enum { FLOWS = 256, BUCKETS = 2 * FLOWS / REPLAY_WAYS, TICK = 100 };
 
 static struct replay_conf conf;
 static struct replay_bucket index_[BUCKETS];
+static uint64_t filter[BUCKETS / 2];
 static struct replay_flow4 flow4[FLOWS];
 static struct replay_flow6 flow6[FLOWS];
-static struct loader_replay area = { .conf = &conf, .index = index_, .flow4 = flow4, .flow6 = flow6 };
+static struct loader_replay area = { .conf = &conf, .index = index_, .filter = filter, .flow4 = flow4, .flow6 = flow6 };
+static struct worker worker;
 static uint64_t now_ns;
 static uint32_t adj_port, adj_box, adj_host;
 
@@ -55,6 +57,7 @@ static int setup_with(uint32_t flows, uint8_t offload)
 	ct_on_delete = on_delete;
 	memset(&conf, 0, sizeof(conf));
 	memset(index_, 0xaa, sizeof(index_)); /* what a dead process left */
+	memset(filter, 0xaa, sizeof(filter));
 	conf.flags = REPLAY_ON;
 	conf.flows = flows;
 	conf.buckets = 2 * flows / REPLAY_WAYS;
@@ -66,6 +69,8 @@ static int setup_with(uint32_t flows, uint8_t offload)
 	now_ns = 1000 * NS_PER_S;
 	clock_set(now_ns);
 	settings.offload = offload;
+	workers[0] = &worker;
+	n_workers = 1;
 	return export_init(&area, &e);
 }
 
@@ -115,6 +120,8 @@ static uint32_t link_up_dep(struct ct *c, unsigned n, uint8_t proto, const uint1
 	ct_conn(c, i)->state = proto == PROTO_TCP ? CT_ESTABLISHED : CT_REPLIED;
 	decide_record(c, 2 * i, FLOW_IN_ENDPOINT | 10, adj_port, dep);
 	decide_record(c, 2 * i + 1, FLOW_IN_UPLINK, adj_box, dep);
+	worker_sample(&worker, 2 * i, c->v6);
+	export_look(now_ns); /* its window begins */
 	return i;
 }
 
@@ -131,13 +138,15 @@ static void engine_moves(struct ct *c, uint32_t conn, uint32_t n)
 		*packets += n;
 		set_seen(c, 2 * conn + d, now_s());
 	}
+	worker_sample(&worker, 2 * conn, c->v6);
 }
 
 /* The record a program finds for record 'r' of the engine, NULL: none. */
 static void *kernel_find(struct ct *c, uint32_t r)
 {
 	uint64_t h = c->v6 ? replay_hash6(conf.seed, record(c, r)) : replay_hash4(conf.seed, record(c, r));
-	if (!(conf.flags & REPLAY_ON))
+	if (!(conf.flags & REPLAY_ON) || !(conf.flags & REPLAY_SOME) ||
+	    !(filter[replay_filter_word(h, conf.buckets)] & replay_filter_bit(h)))
 		return NULL;
 	for (unsigned i = 0; i < 2; i++) {
 		const struct replay_bucket *b = &index_[replay_bucket(h, conf.buckets, i)];
@@ -220,6 +229,47 @@ static void test_slow_gathers_within_a_second(void **state)
 		ticks(1);
 	}
 	assert_true(kernel_moves(&ct4, i, 1));
+}
+
+/* Of more than the ring holds the latest are looked at; what is no live connection is passed over. */
+static void test_samples(void **state)
+{
+	(void)state;
+	uint32_t old = link_up(&ct4, 1), hot = link_up(&ct4, 2);
+	engine_moves(&ct4, old, 100);
+	for (unsigned n = 0; n < SAMPLES - 1; n++)
+		worker_sample(&worker, n % 3 ? 0x7ffffffe : 2 * 1500, n & 1);
+	engine_moves(&ct4, hot, 100);
+	ticks(1);
+	assert_false(kernel_moves(&ct4, old, 1));
+	assert_true(kernel_moves(&ct4, hot, 1));
+	/* nothing passed: nobody is looked at, and there is no hurry */
+	assert_false(export_tick(now_ns));
+	worker_sample(&worker, 2 * old, false);
+	assert_true(export_tick(now_ns));
+	assert_true(kernel_moves(&ct4, old, 1));
+}
+
+/* The window began long ago, or never: it takes another one to tell a burst from a speed. */
+static void test_cold_for_long(void **state)
+{
+	(void)state;
+	uint32_t i = link_up(&ct4, 1);
+	move_clock(60000);
+	engine_moves(&ct4, i, 10);
+	ticks(1);
+	assert_false(kernel_moves(&ct4, i, 1));
+	engine_moves(&ct4, i, 4);
+	ticks(1);
+	assert_true(kernel_moves(&ct4, i, 1));
+	uint32_t never = link_up(&ct4, 2);
+	export_families[0].look[never] = (struct export_look){ 0 };
+	engine_moves(&ct4, never, 100);
+	ticks(1);
+	assert_false(kernel_moves(&ct4, never, 1));
+	engine_moves(&ct4, never, 4);
+	ticks(1);
+	assert_true(kernel_moves(&ct4, never, 1));
 }
 
 /* Long after the table stood empty the window is as short as ever. */
@@ -507,6 +557,48 @@ static void test_quiet_direction_stays(void **state)
 	assert_int_equal(export_counted(&ct4, i, 0).packets, 2000);
 }
 
+/* ---- filter ---- */
+
+static struct replay_flow4 flow_of(uint32_t n)
+{
+	return (struct replay_flow4){
+		.key = { .src = htonl(0x0a000000 + n), .dst = 1, .sport = 2, .dport = 3, .zp = 17 }
+	};
+}
+
+static uint64_t hash_of_flow(uint32_t n)
+{
+	const struct replay_flow4 f = flow_of(n);
+	return replay_hash4(conf.seed, &f.key);
+}
+
+/* A bit that two records share goes with the second. Without records programs look at nothing. */
+static void test_filter(void **state)
+{
+	(void)state;
+	const uint64_t h = hash_of_flow(0);
+	const uint32_t word = replay_filter_word(h, conf.buckets);
+	uint32_t twin = 1, number[2];
+	while (replay_filter_word(hash_of_flow(twin), conf.buckets) != word ||
+	       replay_filter_bit(hash_of_flow(twin)) != replay_filter_bit(h))
+		twin++;
+	assert_false(conf.flags & REPLAY_SOME);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct replay_flow4 f = flow_of(i ? twin : 0);
+		number[i] = export_table_insert(false, &f, 1, now_ns);
+		assert_int_not_equal(number[i], 0);
+		assert_int_equal(filter[word], replay_filter_bit(h));
+		assert_true(conf.flags & REPLAY_SOME);
+	}
+	export_table_remove(false, number[0], now_ns);
+	assert_int_equal(filter[word], replay_filter_bit(h));
+	assert_true(conf.flags & REPLAY_SOME);
+	export_table_remove(false, number[1], now_ns);
+	for (unsigned i = 0; i < BUCKETS / 2; i++)
+		assert_int_equal(filter[i], 0);
+	assert_int_equal(conf.flags, REPLAY_ON);
+}
+
 /* ---- capacity ---- */
 
 static void test_full(void **state)
@@ -582,6 +674,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_promotes_warm, setup),
 		T(test_slow_gathers_within_a_second, setup),
+		T(test_samples, setup),
+		T(test_cold_for_long, setup),
 		T(test_after_a_pause, setup),
 		T(test_who_is_refused, setup),
 		T(test_path, setup),
@@ -592,6 +686,7 @@ int main(void)
 		T(test_end_of_connection, setup),
 		T(test_no_expiry_while_offloaded, setup),
 		T(test_quiet_direction_stays, setup),
+		T(test_filter, setup),
 		T(test_full, setup_small),
 		T(test_setting, setup),
 	};

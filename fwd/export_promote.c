@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The walk that finds hot connections, and who makes room for whom: the policy told in export.c. Control thread. */
+/* Which connections are hot, and who makes room for whom: the policy told in export.c. Control thread. */
 #include "fwd/export_priv.h"
 
 #include <string.h>
 
 #include "fwd/base/clock.h"
+#include "fwd/worker.h"
 
-enum { LOOKS = 4096, AHEAD = 8, WARM = 8, HOTTER = 4, SAMPLE = 16, PROMOTE = 512 };
+enum { WARM = 8, HOTTER = 4, SAMPLE = 16, MS_PER_S = 1000 };
 
 /* The coolest of a sample of this family, 0 if there is none. */
 static uint32_t coolest(bool v6)
@@ -129,63 +130,54 @@ static void promote(const struct ct *c, uint32_t conn, uint32_t rate, uint64_t n
 	}
 }
 
-static void prefetch(const struct ct *c, const struct export_family *f, uint32_t i)
-{
-	if (i > c->conns.capacity || LOAD_RELAXED(&c->conns.state[i]) != POOL_LIVE)
-		return;
-	__builtin_prefetch(&f->look[i]);
-	__builtin_prefetch(ct_conn(c, i));
-	__builtin_prefetch(c->v6 ? (void *)&ct_flow6(2 * i)->packets : (void *)ct_flow4(2 * i));
-	__builtin_prefetch(c->v6 ? (void *)&ct_flow6(2 * i + 1)->packets : (void *)ct_flow4(2 * i + 1));
-}
-
-/* One connection of the walk; true when it was promoted. */
+/* A connection that a packet was seen of. false: the first look, which says nothing, for it may have taken hours to move so much. */
 static bool look_at(const struct ct *c, uint32_t conn, uint64_t now_ns)
 {
-	struct export_family *f = &export_families[c->v6];
-	struct export_look *l = &f->look[conn];
-	const uint64_t window_ns = f->round_ns - f->window_ns;
-	const uint32_t packets = export_record_packets(c, conn);
-	uint32_t since = packets - l->packets;
+	struct export_look *l = &export_families[c->v6].look[conn];
+	const uint32_t packets = export_record_packets(c, conn), window_ms = (uint32_t)(now_ns / 1000000) - l->at_ms;
+	const bool again = l->at_ms;
+	uint32_t since = again ? packets - l->packets : 0;
 	if (export_is_offloaded(c, conn) && l->pair)
 		return false;
 	if (l->pair) /* of a connection that had this entry before */
 		export_demote(l->pair, now_ns);
 	if (since >> 31) /* so are the packets */
 		since = packets;
-	const bool warm = since >= MAX((uint64_t)WARM, WARM * window_ns / NS_PER_S);
-	if (warm) /* a window cut short would take a burst for a speed */
-		promote(c, conn, (uint32_t)(since * NS_PER_S / MAX(window_ns, NS_PER_S)), now_ns);
-	if (f->new_window)
-		l->packets = packets;
-	return l->pair;
+	/* a window cut short would take a burst for a speed */
+	if (since >= MAX((uint64_t)WARM, (uint64_t)WARM * window_ms / MS_PER_S))
+		promote(c, conn, (uint32_t)MIN((uint64_t)since * MS_PER_S / MAX(window_ms, MS_PER_S), UINT32_MAX),
+			now_ns);
+	if (!again || window_ms >= MS_PER_S)
+		export_look_begin(l, packets, now_ns);
+	return again;
 }
 
-static void begin_round(struct export_family *f, uint64_t now_ns)
+static void look_at_samples(const struct worker *w, uint32_t from, uint32_t to, uint64_t now_ns)
 {
-	if (f->new_window)
-		f->window_ns = f->round_ns;
-	f->round_ns = now_ns;
-	f->new_window = now_ns - f->window_ns >= NS_PER_S;
-}
-
-bool export_walk(const struct ct *c, uint64_t now_ns)
-{
-	struct export_family *f = &export_families[c->v6];
-	unsigned promoted = 0;
-	uint32_t i = f->hand;
-	if (!c->conns.capacity)
-		return false;
-	if (!i)
-		begin_round(f, now_ns);
-	f->bar = bar_now(c->v6, now_ns);
-	for (unsigned looks = 0; looks < LOOKS && promoted < PROMOTE; looks++) {
-		i = pool_next(&c->conns, i);
-		if (!i)
-			break;
-		prefetch(c, f, i + AHEAD);
-		promoted += look_at(c, i, now_ns);
+	const uint64_t promoted = export_totals.promoted;
+	uint32_t looks = 0;
+	for (uint32_t at = to - from > SAMPLES ? to - SAMPLES : from; at != to; at++) {
+		const uint32_t s = LOAD_RELAXED(&w->samples[at % SAMPLES]), conn = (s & ~SAMPLE_V6) >> 1;
+		const struct ct *c = ct_of(s & SAMPLE_V6);
+		if (conn && conn <= c->conns.capacity && ct_is_live(c, conn))
+			looks += look_at(c, conn, now_ns);
 	}
-	f->hand = i;
-	return i;
+	/* many hot ones: the sooner all are found, the better */
+	if (looks)
+		STORE_RELAXED(&samples_wanted, (export_totals.promoted - promoted) * 4 > looks ? SAMPLES_MAX : 1);
+}
+
+bool export_look(uint64_t now_ns)
+{
+	static uint32_t taken[WORKERS_MAX];
+	bool any = false;
+	for (unsigned v6 = 0; v6 < 2; v6++)
+		export_families[v6].bar = bar_now(v6, now_ns);
+	for (unsigned i = 0; i < n_workers; i++) {
+		const uint32_t n = LOAD_ACQUIRE(&workers[i]->n_samples);
+		any |= taken[i] != n;
+		look_at_samples(workers[i], taken[i], n, now_ns);
+		taken[i] = n;
+	}
+	return any;
 }
