@@ -22,6 +22,7 @@ static int sock = -1;
 static int write_error; /* errno of an answer that could not be written */
 static const char *socket_path = CLI_SOCKET;
 static bool json;
+static bool at_prompt; /* ^C ends the command, never the session */
 
 static void usage(FILE *f)
 {
@@ -196,6 +197,7 @@ static int request(const char *head, const char *body, size_t body_len, FILE *to
 	int code;
 	char *text;
 
+	end_by_interrupt(at_prompt);
 	/* the daemon may refuse and close before it has read all of a large body: its answer is still there to read */
 	bool sent = send_all(head, strlen(head)) && (!body_len || send_all(body, body_len));
 	text = read_reply(&code, &len, to);
@@ -208,8 +210,11 @@ static int request(const char *head, const char *body, size_t body_len, FILE *to
 	if (!text)
 		return lost();
 	(void)sent;
+	const bool dropped = interrupted && len; /* who waits for so much has enough */
 	if (code) {
 		fprintf(stderr, "%s\n", text);
+	} else if (dropped) {
+		fputs("interrupted\n", stderr);
 	} else if ((len && fwrite(text, 1, len, to) != len) || (len && text[len - 1] != '\n' && fputc('\n', to) < 0)) {
 		write_error = errno;
 	}
@@ -218,7 +223,7 @@ static int request(const char *head, const char *body, size_t body_len, FILE *to
 		interrupted = 0;
 		disconnect();
 	}
-	return !written(to, name) || code ? CLI_REFUSED : CLI_DONE;
+	return !written(to, name) || code || dropped ? CLI_REFUSED : CLI_DONE;
 }
 
 /* ---- commands of this side ---- */
@@ -458,6 +463,7 @@ static int interactive(void)
 		fprintf(stderr, "sluicectl: cannot use this terminal\n");
 		return CLI_USAGE;
 	}
+	at_prompt = true;
 	printf("sluice: 'help' lists the commands, TAB completes, ? shows what may follow, 'quit' ends\n");
 	while ((line = edit_line())) {
 		if (is_word(line, "quit") || is_word(line, "exit"))

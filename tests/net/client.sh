@@ -56,7 +56,7 @@ stop_bg ping || true
 
 # the prompt
 cat >"$TMP/prompt.py" <<'PY'
-import os, pty, re, select, signal, sys
+import os, pty, re, select, sys, termios, time
 sluicectl, sock = sys.argv[1:]
 
 class Session:
@@ -83,6 +83,11 @@ class Session:
         for text in want:
             self.until(text)
 
+    def interrupt(self, *want): # a running command: the terminal is no longer as for the line's keys
+        while not termios.tcgetattr(self.fd)[3] & termios.ISIG:
+            time.sleep(0.01)
+        self.keys("\x03", *want)
+
     def end(self):
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
@@ -94,14 +99,14 @@ a.keys("show version\r", "\nsluice ", "sluice> ")
 # ends what goes on, nothing else
 a.keys("monitor drops\r", "monitor drops\r\n")
 b.keys("add ipmasq 10.0.0.0/8\r", "sluice> ")
-a.keys("\x03", "sluice> ")
+a.interrupt("sluice> ")
 a.keys("show ipmasq\r", "10.0.0.0/8", "sluice> ")
 # ? lists what may stand first, not the whole manual
 a.keys("?", "set\r\nadd\r\ndel\r\nshow\r\n", "capture\r\n", "sluice> ")
 # TAB: what there is, that the line may end here, and why nothing can follow
 a.keys("del endp\t", "oint ")
-a.keys("\t", "10\r\n<ID: ", "sluice> ")
-a.keys("10 \t", "<Enter: the command is complete>", "sluice> ")
+a.keys("\t", "10 ") # the only one
+a.keys("\t", "<Enter: the command is complete>", "sluice> ")
 a.keys("x \t", "<endpoint 10: unexpected word 'x', nothing may follow here>", "sluice> ")
 a.keys("\x03", "^C", "sluice> ")
 a.keys("sh vers\r", "\nsluice ", "sluice> ")
@@ -118,7 +123,7 @@ b.keys("\r", "sluice> ")
 b.keys("show version\r", "sluice> ")
 b.keys("show version\r", "\nsluice ", "sluice> ")
 b.keys("quit\r")
-a.keys("\x04")
+a.keys("quit\r")
 if a.end() or b.end():
     sys.exit("exit codes")
 PY
