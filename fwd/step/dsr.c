@@ -22,6 +22,10 @@ enum step step_dsr(struct decision *d)
 	struct route *r = d->reply ? &d->from : &d->to;
 	if (!d->dsr)
 		return STEP_ON;
+	if (ip_eq(&d->osrc, &d->odst)) { /* RFC 2003 3.2: not into the tunnel whose end sent it */
+		decide_say(d, "service", "the backend that is chosen is the client itself");
+		return decide_drop(d, DROP_UNROUTABLE);
+	}
 	find_client(d);
 	if (r->kind == ROUTE_PORT && !d->reply)
 		step_route_ipip(&d->odst, r);
