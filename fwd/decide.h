@@ -106,7 +106,7 @@ INLINE bool decide_lives_here(const struct ipaddr *a)
 	return endpoint_by_addr(a) || fib_is_own(a);
 }
 
-/* The service's address, of a connection that has one. */
+/* The service's address, of a connection with direct return. */
 INLINE const struct ipaddr *decide_vip(const struct decision *d)
 {
 	return d->reply ? &d->wire.src : &d->wire.dst;

@@ -115,14 +115,23 @@ static enum step end_connection(struct decision *d)
 	return tell || d->reply ? decide_drop(d, DROP_NO_SERVICE) : STEP_AGAIN;
 }
 
-/* One that is over holds its backend no longer: the place may be another's. With direct return the tuples do not name it, but
- * they name the service. */
+/* Is 's' what the connection was opened to? */
+static bool is_frontend(const struct decision *d, const struct service *s)
+{
+	const struct service_key *k = &s->conf.key;
+	const struct ipaddr *vip = d->reply ? &d->out.src : &d->wire.dst;
+	const uint16_t port = ntohs(d->reply ? d->out.sport : d->wire.dport);
+	return ip_eq(&k->vip, vip) && k->proto == d->wire.proto && (!k->port || k->port == port);
+}
+
+/* One that is over holds its backend no longer: the place may be another's, also another service's with the same address. With
+ * direct return the tuples do not name it, but they name the service. */
 static bool still_serves(const struct decision *d, uint32_t b, const struct service *s)
 {
 	const struct backend_key *k = backend_key_at(b);
 	if (LOAD_RELAXED(&backend_at(b)->use) == USE_NONE || !s || (k->port && k->port != ntohs(d->odport)))
 		return false;
-	return d->dsr ? ip_eq(&s->conf.key.vip, decide_vip(d)) : ip_eq(&k->addr, &d->odst);
+	return is_frontend(d, s) && (d->dsr || ip_eq(&k->addr, &d->odst));
 }
 
 static enum step known_connection(struct decision *d)
