@@ -9,6 +9,7 @@
  * frames come. A queue without a socket would lose its flows, so one that cannot be bound fails the open. */
 #include <errno.h>
 #include <linux/ethtool.h>
+#include <linux/if_packet.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <stdlib.h>
@@ -246,6 +247,8 @@ static void sockets_free(struct port *p)
 		frame_put(&frames, frame_area.base + (size_t)i * FRAME_SIZE);
 	}
 	frame_cache_flush(&frames);
+	if (xp->groups_fd > 0)
+		close(xp->groups_fd);
 	free(xp);
 	p->priv = NULL;
 	if (--n_open == 0) {
@@ -266,6 +269,20 @@ static int port_memory(struct port *p, struct err *e)
 	p->priv = xp;
 	n_open++;
 	return 0;
+}
+
+/* Solicitations for pool and service addresses go to groups that the kernel, which does not have these addresses, never joined:
+ * a device that filters groups would keep them from us. The membership ends with its socket. */
+static void hear_groups(struct port *p)
+{
+	struct xdp_port *xp = p->priv;
+	const struct packet_mreq m = { .mr_ifindex = (int)p->ifindex, .mr_type = PACKET_MR_ALLMULTI };
+	xp->groups_fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* protocol 0: it receives nothing */
+	if (xp->groups_fd < 0 || setsockopt(xp->groups_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof(m)))
+		log_warn("port %s: device %s does not take all multicast (%s): neighbours may not find IPv6 pool and "
+			 "service "
+			 "addresses; try 'ip link set %s allmulticast on'",
+			 p->conf.name, p->conf.device, strerror(errno), p->conf.device);
 }
 
 static int xdp_open(struct port *p, struct err *e)
@@ -297,6 +314,8 @@ static int xdp_open(struct port *p, struct err *e)
 		rc = show_to_programs(p, e);
 	if (rc)
 		goto fail_attached;
+	if (prog == PROG_STEER)
+		hear_groups(p);
 	p->mode_text = got == LOADER_GENERIC ? "generic" : "native";
 	p->rx_csum = p->conf.checksum == PORT_CSUM_COMPLETE         ? PKT_CSUM_COMPLETE
 		     : p->conf.checksum == PORT_CSUM_AUTO && d.veth ? PKT_CSUM_MAYBE_PARTIAL

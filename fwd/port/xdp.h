@@ -36,6 +36,7 @@ struct xdp_queue {
 struct xdp_port {
 	struct xsk_umem *umem;
 	struct xdp_queue queue[QUEUES_MAX];
+	int groups_fd; /* keeps the device taking all multicast; 0 or less: none */
 };
 
 /* Who has a chunk: 0 = the engine, else 1 + index of the port whose rings it is in. Written by whoever hands it over; read

@@ -15,6 +15,10 @@ ctl add service "[2001:db8:2::66]:80/tcp"
 ctl add nat pool 198.51.100.67 port up1
 ctl add nat pool 2001:db8:2::67 port up1
 
+# solicitations for them go to groups that the kernel did not join; older kernels do not tell
+allmulti() { nsip gw -d -j link show up1 | jq -r '.[0].allmulti'; }
+[ "$(allmulti)" != 0 ] || fail "the device filters groups"
+
 # state ADDR: and who else has it
 state() { ctl -j show addresses "address=$1" | jq -r '.[] | "\(.state) \(.other)"'; }
 for a in 198.51.100.67 2001:db8:2::67; do
