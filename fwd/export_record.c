@@ -120,6 +120,39 @@ static uint16_t by_overlay(const struct replay_conf *conf, const struct adj *a)
 													: 0;
 }
 
+/* Of what comes in by the ports that are there; the device is not made anew because the only one is down. */
+static bool xdp_strips_all(const struct replay_conf *conf)
+{
+	for (unsigned i = 1; i < REPLAY_PORTS; i++) {
+		if (!LOAD_RELAXED(&conf->port[i].ifindex))
+			continue;
+		if ((LOAD_RELAXED(&conf->port[i].flags) & REPLAY_PORT_STRIP) != REPLAY_PORT_STRIP)
+			return false;
+	}
+	return true;
+}
+
+static bool has_vtep6(uint16_t port)
+{
+	for (unsigned i = 0; i < VTEPS_MAX; i++)
+		if (!ip_is_zero(&vteps[i].addr) && !ip_is4(&vteps[i].addr) && vteps[i].port == port)
+			return true;
+	return false;
+}
+
+uint16_t export_overlay_port(const struct replay_conf *conf)
+{
+	uint16_t first[2] = { 0 }; /* over IPv4, IPv6 */
+	for (unsigned i = 0; i < VTEPS_MAX; i++) {
+		uint16_t *of = &first[!ip_is4(&vteps[i].addr)];
+		if (!ip_is_zero(&vteps[i].addr) && !*of)
+			*of = vteps[i].port;
+	}
+	if (first[0] && (!first[1] || has_vtep6(first[0]) || !xdp_strips_all(conf)))
+		return first[0];
+	return first[1];
+}
+
 static bool some_port_has_netdev(const struct replay_conf *conf)
 {
 	for (unsigned i = 1; i < REPLAY_PORTS; i++)

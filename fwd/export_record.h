@@ -18,6 +18,10 @@ bool export_record_equal(bool v6, const void *a, const void *b);
 uint32_t export_record_gensum(bool v6, const void *k);
 uint16_t export_record_flags(bool v6, const void *k);
 
+/* UDP port, host order, that the one device sluice_vxlan is of most use with; 0: there is no VTEP. It takes VXLAN off where XDP does
+ * not, and puts it on over IPv6: so that of a VTEP over IPv6 where XDP does the former on all ports, and else, or if both families
+ * have that one, the first IPv4 VTEP's. */
+uint16_t export_overlay_port(const struct replay_conf *conf);
 /* REPLAY_BY_* for a record from 'in' by adjacency 'adj', by what devices and programs there are ('conf') and 'allowed'. 0: no
  * program; '*why' is then a word for 'show ct'. */
 uint16_t export_record_path(const struct replay_conf *conf, uint16_t allowed, uint32_t in, uint32_t adj,

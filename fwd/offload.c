@@ -14,6 +14,7 @@
 #include "fwd/base/clock.h"
 #include "fwd/base/log.h"
 #include "fwd/export.h"
+#include "fwd/export_record.h"
 #include "fwd/offload_gro.h"
 #include "fwd/port/port.h"
 #include "fwd/settings.h"
@@ -118,23 +119,9 @@ static void overlay_off(const char *why)
 	snprintf(overlay_reason, sizeof(overlay_reason), "%s", why);
 }
 
-/* One device has one port: the first IPv4 VTEP's, without one the first's. XDP takes those of all. */
-static uint16_t wanted_overlay_port(void)
-{
-	uint16_t port = 0;
-	for (unsigned i = 0; i < VTEPS_MAX && with_tc(); i++) {
-		if (ip_is_zero(&vteps[i].addr))
-			continue;
-		if (ip_is4(&vteps[i].addr))
-			return vteps[i].port;
-		port = port ? port : vteps[i].port;
-	}
-	return port;
-}
-
 static void sync_overlay(void)
 {
-	const uint16_t want = wanted_overlay_port();
+	const uint16_t want = with_tc() ? export_overlay_port(conf) : 0;
 	struct overlay_info info;
 	struct err e = { "" };
 	if (want == overlay_port && !leftover && (!want || if_nametoindex(OVERLAY_DEVICE)))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Kernel replay, the engine's side: which connections are promoted, who makes room, the filter in front of the index. */
+#include "tables/tunnel.h"
 #include "tests/unit/export_kit.h"
 
 /* ---- promotion ---- */
@@ -123,6 +124,37 @@ static void test_who_is_refused(void **state)
 	engine_moves(&ct4, opening, 100);
 	ticks(1);
 	assert_string_equal(export_state(&ct4, opening), "tc");
+}
+
+static void have_vtep(unsigned i, uint8_t first, uint16_t port)
+{
+	vteps[i] = (struct vtep){ .addr = first ? (struct ipaddr){ .b = { first, [15] = 1 } }
+						: ip_from4(htonl(0xc0000201)),
+				  .port = port };
+}
+
+/* The one port of sluice_vxlan. */
+static void test_overlay_port(void **state)
+{
+	static struct replay_conf c;
+	(void)state;
+	assert_int_equal(export_overlay_port(&c), 0);
+	c.port[2] = (struct replay_port){ 9, REPLAY_PORT_STRIP };
+	have_vtep(1, 0xfd, 4789);
+	assert_int_equal(export_overlay_port(&c), 4789);
+	have_vtep(2, 0, 8472);
+	have_vtep(3, 0, 8473);
+	assert_int_equal(export_overlay_port(&c), 4789); /* XDP has those over IPv4 */
+	c.port[3] = (struct replay_port){ 10, REPLAY_PORT_NETDEV };
+	assert_int_equal(export_overlay_port(&c), 8472); /* not all of them */
+	c.port[3].ifindex = 0;
+	assert_int_equal(export_overlay_port(&c), 4789);
+	have_vtep(4, 0xfe, 8472);
+	assert_int_equal(export_overlay_port(&c), 8472); /* both families' */
+	memset(&vteps[1], 0, sizeof(vteps[1]));
+	memset(&vteps[4], 0, sizeof(vteps[4]));
+	assert_int_equal(export_overlay_port(&c), 8472);
+	memset(&vteps[2], 0, 2 * sizeof(vteps[2]));
 }
 
 static void test_path(void **state)
@@ -280,7 +312,8 @@ int main(void)
 		T(test_samples, setup),       T(test_cold_for_long, setup),
 		T(test_after_a_pause, setup), T(test_who_is_refused, setup),
 		T(test_path, setup),          T(test_filter, setup),
-		T(test_full, setup_small),    T(test_setting, setup),
+		T(test_overlay_port, setup),  T(test_full, setup_small),
+		T(test_setting, setup),
 	};
 #undef T
 	return cmocka_run_group_tests(tests, NULL, NULL);
