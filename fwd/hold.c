@@ -16,24 +16,6 @@ static void ask(struct worker *w, const struct neighbor_key *key)
 	worker_request(w, &r); /* full ring: asked again with the next packet */
 }
 
-void hold_packet(struct worker *w, struct pkt *p, const struct neighbor_key *key, bool failed)
-{
-	unsigned same = 0;
-	(void)failed;
-	for (uint32_t i = 0; i < w->n_held; i++)
-		same += memcmp(&w->held[i].key, key, sizeof(*key)) == 0;
-	if (same == 0)
-		ask(w, key);
-	if (same >= HELD_PER_NEIGHBOR || w->n_held == HELD_MAX) {
-		worker_drop(w, p, DROP_HOLD_FULL);
-		return;
-	}
-	if (w->n_held == 0)
-		w->held_epoch = LOAD_ACQUIRE(&neighbor_epoch) - 1; /* it may have been resolved since the look-up */
-	w->held[w->n_held++] = (struct held){ .pkt = *p, .key = *key, .deadline_ns = w->now_ns + HOLD_NS };
-	w->port[p->port].held++;
-}
-
 /* Takes packet 'i' out of the queue. */
 static struct pkt take(struct worker *w, uint32_t i)
 {
@@ -44,6 +26,32 @@ static struct pkt take(struct worker *w, uint32_t i)
 	return p;
 }
 
+void hold_packet(struct worker *w, struct pkt *p, const struct neighbor_key *key, bool failed)
+{
+	unsigned same = 0;
+	uint32_t oldest = 0;
+	(void)failed;
+	for (uint32_t i = w->n_held; i-- > 0;)
+		if (memcmp(&w->held[i].key, key, sizeof(*key)) == 0) {
+			same++;
+			oldest = i;
+		}
+	if (same == 0)
+		ask(w, key);
+	if (same >= HELD_PER_NEIGHBOR) { /* the latest are worth most: RFC 4861 7.2.2, RFC 1122 2.3.2.2 */
+		struct pkt old = take(w, oldest);
+		worker_drop(w, &old, DROP_HOLD_FULL);
+	}
+	if (w->n_held == HELD_MAX) {
+		worker_drop(w, p, DROP_HOLD_FULL);
+		return;
+	}
+	if (w->n_held == 0)
+		w->held_epoch = LOAD_ACQUIRE(&neighbor_epoch) - 1; /* it may have been resolved since the look-up */
+	w->held[w->n_held++] = (struct held){ .pkt = *p, .key = *key, .deadline_ns = w->now_ns + HOLD_NS };
+	w->port[p->port].held++;
+}
+
 void engine_held(struct worker *w)
 {
 	uint32_t epoch = LOAD_ACQUIRE(&neighbor_epoch), n = w->n_held;
@@ -51,8 +59,8 @@ void engine_held(struct worker *w)
 	if (w->n_frags)
 		frag_expire(w);
 	w->held_epoch = epoch;
-	/* decided again, a packet may go back to the end of the queue: look at the first 'n' only, in order */
-	for (uint32_t i = 0, seen = 0; seen < n; seen++) {
+	/* decided again, a packet may go back to the end of the queue, even in another's place: look at the first 'n' only, in order */
+	for (uint32_t i = 0, seen = 0; seen < n && i < w->n_held; seen++) {
 		const struct held *h = &w->held[i];
 		if (unlikely(!ports[h->pkt.port])) { /* closed meanwhile: decisions read the port a packet came by */
 			struct pkt p = take(w, i);

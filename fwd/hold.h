@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Packets that wait for a neighbour: up to HELD_PER_NEIGHBOR each, 3 s at most, on their own worker (engine_held). */
+/* Packets that wait for a neighbour: the latest HELD_PER_NEIGHBOR each, 3 s at most, on their own worker (engine_held). */
 #pragma once
 
 #include "fwd/worker.h"
