@@ -166,13 +166,25 @@ void icmp_error(struct worker *w, const struct pkt *p, enum icmp_kind kind, uint
 		icmp_error_by(w, p, kind, mtu, &r);
 }
 
+/* About a packet to the box itself an IPv6 error comes from that address (RFC 4443 2.2 (a)); RFC 1812 4.3.2.4 knows no such rule. */
+static bool source_for(const struct pkt *p, const struct route *r, struct ipaddr *src)
+{
+	const bool v6 = p->flags & PKT_IP6;
+	if (v6) {
+		*src = ip_from6(p->l3 + 24);
+		if (fib_is_own(src))
+			return true;
+	}
+	return icmp_source(v6, r, src);
+}
+
 void icmp_error_by(struct worker *w, const struct pkt *p, enum icmp_kind kind, uint16_t mtu, const struct route *r)
 {
 	struct ipaddr src;
 	const bool v6 = p->flags & PKT_IP6;
 	if (icmp_forbidden(p, kind))
 		return;
-	if (!icmp_source(v6, r, &src) || !take_token(w, kinds[kind].class))
+	if (!source_for(p, r, &src) || !take_token(w, kinds[kind].class))
 		return;
 	if (!r->adj) { /* this answer is lost; the next one will find the neighbour */
 		worker_request(w, &(struct request){ .kind = REQUEST_RESOLVE, .key = r->key });
