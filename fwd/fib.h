@@ -50,6 +50,8 @@ bool fib_source_valid(const struct ipaddr *src, uint16_t port, bool strict, uint
 extern uint32_t fib_sources_matter;
 /* Preferred source address of an engine port for ICMP answers: first global address of the family; false if none. */
 bool fib_port_addr(uint32_t ifindex, bool v6, struct ipaddr *a);
+/* Has an interface of the box that address? Unlike fib_is_own() not true of anycast addresses. RCU online. */
+bool fib_has_addr(const struct ipaddr *a);
 
 /* Control thread (netlink.c, tests). A route is identified by prefix, metric and kind of table (local first). The kernel may
  * hold several such routes under one identity (append, router advertisements): IPv6 ones with gateways are multipath, else the

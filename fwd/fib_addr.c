@@ -91,6 +91,15 @@ bool fib_port_addr(uint32_t ifindex, bool v6, struct ipaddr *a)
 	return false;
 }
 
+bool fib_has_addr(const struct ipaddr *a)
+{
+	const struct addrs *s = LOAD_ACQUIRE(&addrs);
+	for (uint32_t i = 0; s && i < s->n; i++)
+		if (ip_eq(&s->a[i].addr, a))
+			return true;
+	return false;
+}
+
 bool fib_subnet_addr(uint32_t ifindex, const struct ipaddr *target, struct ipaddr *a)
 {
 	for (uint32_t i = 0; addrs && i < addrs->n; i++) {

@@ -4,6 +4,7 @@
 #include "fwd/icmp.h"
 
 #include "fwd/base/clock.h"
+#include "fwd/claim.h"
 #include "fwd/replay.h"
 
 enum { QUOTED4_MAX = 576, QUOTED6_MAX = 1280, TOS_BITS = 0x1c, PRECEDENCE = 0xc0, DONT_FRAGMENT = 0x4000 };
@@ -166,13 +167,23 @@ void icmp_error(struct worker *w, const struct pkt *p, enum icmp_kind kind, uint
 		icmp_error_by(w, p, kind, mtu, &r);
 }
 
-/* About a packet to the box itself an IPv6 error comes from that address (RFC 4443 2.2 (a)); RFC 1812 4.3.2.4 knows no such rule. */
+/* An address of the box, or one of a pool or service that is not another host's. fib_is_own() alone would hold for anycast
+ * addresses, which are no sources. */
+static bool is_own_unicast(const struct ipaddr *a)
+{
+	if (fib_is_own(a) && fib_has_addr(a))
+		return true;
+	return (nat_pool_by_addr(a) >= 0 || service_is_vip(a)) && !claim_withheld(a);
+}
+
+/* About a packet to one of our addresses an IPv6 error comes from that one (RFC 4443 2.2 (a)). RFC 1812 4.3.2.4 knows no such
+ * rule. */
 static bool source_for(const struct pkt *p, const struct route *r, struct ipaddr *src)
 {
 	const bool v6 = p->flags & PKT_IP6;
 	if (v6) {
 		*src = ip_from6(p->l3 + 24);
-		if (fib_is_own(src))
+		if (is_own_unicast(src))
 			return true;
 	}
 	return icmp_source(v6, r, src);

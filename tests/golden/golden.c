@@ -7,6 +7,7 @@
  *	limits [frames=N tcp=N other=N]	of the box; before the first command
  *	route PREFIX port NAME|kernel [via GW] [metric N]	noroute ... (the same words)
  *	route PREFIX blackhole|unreachable|prohibit|throw|broadcast	a route that leads nowhere
+ *	route ADDR local		an address that the box receives for and no interface has, as anycast ones
  *	local ADDR port NAME|host	an address of the box
  *	neigh NAME ADDR MAC|failed|gone	what the kernel says about a neighbour on a port
  *	claim ADDR			a pool or service address came: is it free?

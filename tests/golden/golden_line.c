@@ -132,11 +132,9 @@ static void do_route(struct golden *g, char *words, bool add)
 	} else if ((metric = golden_word(&words))) {
 		metric = golden_word(&words);
 	}
-	static const char *const kinds[] = { [FIB_BROADCAST] = "broadcast",
-					     [FIB_BLACKHOLE] = "blackhole",
-					     [FIB_UNREACHABLE] = "unreachable",
-					     [FIB_PROHIBIT] = "prohibit",
-					     [FIB_THROW] = "throw" };
+	static const char *const kinds[] = { [FIB_LOCAL] = "local",         [FIB_BROADCAST] = "broadcast",
+					     [FIB_BLACKHOLE] = "blackhole", [FIB_UNREACHABLE] = "unreachable",
+					     [FIB_PROHIBIT] = "prohibit",   [FIB_THROW] = "throw" };
 	for (unsigned k = 0; k < ARRAY_LEN(kinds) && port && !name; k++)
 		if (kinds[k] && !strcmp(port, kinds[k])) {
 			check_err(g, box_route_nowhere(add, prefix, k, &e), &e);

@@ -494,6 +494,8 @@ static void test_addresses(void **state)
 	assert_true(fib_port_addr(11, true, &a) && ip_eq(&a, &g6));
 	assert_true(fib_port_addr(11, false, &a) && ip_eq(&a, &g4));
 	assert_false(fib_port_addr(12, false, &a));
+	assert_true(fib_has_addr(&g6) && fib_has_addr(&g4) && fib_has_addr(&ll));
+	assert_false(fib_has_addr(&near));
 	assert_true(fib_subnet_addr(11, &near, &a) && ip_eq(&a, &g4));
 	assert_false(fib_subnet_addr(11, &far, &a));
 	assert_false(fib_subnet_addr(11, &g4, &a)); /* not itself */
