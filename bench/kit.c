@@ -256,6 +256,7 @@ uint32_t kit_build(uint8_t *b, const struct kit_case *c, uint32_t f)
 	} else {
 		l3[0] = 0x45;
 		wr16(l3 + 2, IP4_HLEN + udp);
+		l3[6] = 0x40; /* DF, as Linux sends */
 		l3[8] = 64;
 		l3[9] = PROTO_UDP;
 		memcpy(l3 + 12, src.b + 12, 4);

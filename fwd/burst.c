@@ -7,6 +7,7 @@
  * setting is read per packet. Figures of each step: docs/performance.md. */
 #include "fwd/decide.h"
 #include "fwd/engine.h"
+#include "fwd/frag.h"
 #include "fwd/gate.h"
 #include "fwd/observe.h"
 #include "fwd/rewrite.h"
@@ -329,7 +330,8 @@ INLINE void stage(struct worker *w, struct shared *sh, const struct adj *a, uint
 	worker_stage(w, a->port, o, l3_len + (uint32_t)(l3 - o), sh->port);
 }
 
-/* Rewrites and stages 'p' if its record is there and valid. 'unique': nor is it one that needs another identification. */
+/* Rewrites and stages 'p' if its record is there and valid. 'unique': whole packets without DF under another source than their
+ * own get another identification. */
 INLINE bool replay4(struct worker *w, struct pkt *p, struct shared *sh, bool unique)
 {
 	uint32_t r = p->record;
@@ -348,8 +350,6 @@ INLINE bool replay4(struct worker *w, struct pkt *p, struct shared *sh, bool uni
 	if (unlikely(!usable(sh, p, r, gensum, f->dep, LOAD_RACED(&f->in), LOAD_RACED(&f->seen), use.mtu)))
 		return false;
 	uint64_t addrs = LOAD_RACED(&f->addrs);
-	if (unique && !(l3[6] & 0x40) && (uint32_t)addrs != ld32(l3 + 12))
-		return false;
 	uint32_t both = LOAD_RACED(&f->ports), deltas = LOAD_RACED(&f->deltas);
 	if (unlikely(!FLOW_STANDS(f, way, "r", addrs, both, deltas))) /* another worker decides anew */
 		return false;
@@ -358,6 +358,8 @@ INLINE bool replay4(struct worker *w, struct pkt *p, struct shared *sh, bool uni
 	STORE_RACED(&f->seen, sh->now_s);
 	flow_count(&ct4, r, &f->packets, sh->account & (1 | (uint64_t)len << 32));
 	rewrite_ip4(l3, addrs, (uint16_t)deltas, way);
+	if (unique && unlikely(!(l3[6] & 0x40)) && (uint32_t)addrs != p->k4.src)
+		frag_rename_replayed(&ct4, r, l3);
 	rewrite_ports(l3 + IP4_HLEN, p->proto, (uint16_t)(deltas >> 16), both);
 	stage(w, sh, a, use.kind, l3, len, false, p->hash);
 	return true;
@@ -428,8 +430,11 @@ INLINE void sample(struct worker *w, const struct pkt *p, unsigned n)
 {
 	unsigned at = (uint64_t)((uint32_t)w->replayed * 0x9e3779b9u) * n >> 32;
 	for (unsigned k = MIN(LOAD_RELAXED(&samples_wanted), n); k; k--) {
-		if (p[at].record && !p[at].slow)
-			worker_sample(w, p[at].record, p[at].flags & PKT_IP6);
+		const struct pkt *q = &p[at];
+		if (q->record && !q->slow)
+			worker_sample(w, q->record | (q->flags & PKT_IP6 ? SAMPLE_V6
+						      : q->l3[6] & 0x40  ? 0
+									 : SAMPLE_NO_DF));
 		at = at + 1 == n ? 0 : at + 1;
 	}
 }
@@ -455,7 +460,7 @@ static void burst(struct worker *w, struct pkt *p, unsigned n)
 		pass_classify(w, p, n, &sh, false);
 	pass_match(p, n);
 	sample(w, p, n);
-	if (unlikely(settings.nat_unique_ids))
+	if (likely(settings.nat_unique_ids))
 		decided = pass_replay(w, p, n, &sh, true);
 	else
 		decided = pass_replay(w, p, n, &sh, false);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fwd/base/clock.h"
+#include "fwd/settings.h"
 #include "fwd/worker.h"
 
 enum { WARM = 8, HOTTER = 4, SAMPLE = 16, MS_PER_S = 1000 };
@@ -152,14 +153,21 @@ static bool look_at(const struct ct *c, uint32_t conn, uint64_t now_ns)
 	return again;
 }
 
+/* The kernel leaves them to the engine, which gives each another identification: a place in the table would stay unused. */
+static bool gets_new_id(uint32_t sample)
+{
+	const struct flow4 *f = ct_flow4(sample & SAMPLE_RECORD);
+	return sample & SAMPLE_NO_DF && settings.nat_unique_ids && LOAD_RELAXED(&f->src) != f->key.src;
+}
+
 static void look_at_samples(const struct worker *w, uint32_t from, uint32_t to, uint64_t now_ns)
 {
 	const uint64_t promoted = export_totals.promoted;
 	uint32_t looks = 0;
 	for (uint32_t at = to - from > SAMPLES ? to - SAMPLES : from; at != to; at++) {
-		const uint32_t s = LOAD_RELAXED(&w->samples[at % SAMPLES]), conn = (s & ~SAMPLE_V6) >> 1;
+		const uint32_t s = LOAD_RELAXED(&w->samples[at % SAMPLES]), conn = (s & SAMPLE_RECORD) >> 1;
 		const struct ct *c = ct_of(s & SAMPLE_V6);
-		if (conn && conn <= c->conns.capacity && ct_is_live(c, conn))
+		if (conn && conn <= c->conns.capacity && ct_is_live(c, conn) && !gets_new_id(s))
 			looks += look_at(c, conn, now_ns);
 	}
 	/* many hot ones: the sooner all are found, the better */

@@ -23,6 +23,8 @@ void frag_dropped(struct decision *d);
 void frag_put_off(struct decision *d);
 /* A new identification for a whole packet that will be cut up, if that is under another source than its own. */
 void frag_rename(struct decision *d);
+/* The same for a whole IPv4 packet without options, which record 'r' has rewritten already; its header is at 'l3'. */
+void frag_rename_replayed(const struct ct *c, uint32_t r, uint8_t *l3);
 INLINE void frag_set_id4(uint8_t *l3, uint16_t id)
 {
 	const uint16_t old = ld16(l3 + 4);

@@ -2,7 +2,7 @@
 /* Replay: one look-up, one rewrite, out. What leaves replay for decide (design section 5), the one list:
  * what is neither TCP nor UDP, any fragment, ICMP errors, IPv4 options and IPv6 extension headers, TTL <= 1, longer than the adjacency's MTU, TCP with
  * SYN, FIN or RST, 'in' or validity mismatch, an adjacency that died, an outer congestion mark, a translated packet without DF
- * where 'nat identification' is unique. */
+ * where 'nat identification' is unique (in the kernel alone). */
 #pragma once
 
 #include "fwd/parse.h"

@@ -8,6 +8,7 @@ struct settings settings = {
 	.worker_count = 1,
 	.policy_allow_host = true,
 	.ct_accounting = true,
+	.nat_unique_ids = true,
 	.host_routes = true,
 	.ip_ttl = 64,
 	.duplicate_detection = true,

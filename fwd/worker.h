@@ -59,6 +59,8 @@ struct outer {
 
 enum { SAMPLES = 1024, SAMPLES_MAX = 4 };
 #define SAMPLE_V6 0x80000000u
+#define SAMPLE_NO_DF 0x40000000u /* IPv4 */
+#define SAMPLE_RECORD 0x3fffffffu
 
 struct worker {
 	uint16_t id;    /* 0.. */
@@ -80,7 +82,7 @@ struct worker {
 	/* Of loops that moved something: packets (received, or handed over by others), cycles (TSC) of the whole loop, and
 	 * those of them spent at ports and rings: receiving, sending, reaping. Measured a burst at a time. */
 	uint64_t packets_busy, cycles_busy, cycles_io;
-	/* Records (| SAMPLE_V6) of some packets of each burst, the latest last: of those the kernel is to replay some. The control
+	/* Records (| SAMPLE_V6, _NO_DF) of some packets of each burst, the latest last: of those the kernel is to replay some. The control
 	 * thread reads it; what it reads may be overwritten meanwhile by another one. */
 	uint32_t samples[SAMPLES], n_samples;
 	uint32_t cpu; /* it ran on last, looked at once a millisecond */
@@ -126,10 +128,10 @@ INLINE void worker_tx(struct worker *w, uint16_t out, uint8_t *data, uint32_t le
 	w->tx_dirty |= 1u << out;
 	worker_stage(w, out, data, len, in_port);
 }
-INLINE void worker_sample(struct worker *w, uint32_t record, bool v6)
+INLINE void worker_sample(struct worker *w, uint32_t sample)
 {
 	const uint32_t n = w->n_samples;
-	STORE_RELAXED(&w->samples[n % SAMPLES], record | (v6 ? SAMPLE_V6 : 0));
+	STORE_RELAXED(&w->samples[n % SAMPLES], sample);
 	STORE_RELEASE(&w->n_samples, n + 1);
 }
 /* Hands a frame as it came to worker 'to', whose engine_burst gets it; drops it (235) when half of their ring is taken: the

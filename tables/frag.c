@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { ID_COUNTERS = 4096, NOTES = 8192 };
+enum { ID_COUNTERS = 4096, ID_BLOCK = 16, NOTES = 8192 };
 
 struct table frag_table;
 void (*frag_on_delete)(unsigned slot, uint32_t row);
@@ -21,6 +21,10 @@ static struct {
 	uint32_t prev, next;
 } link[FRAG_ROWS];
 static uint32_t ids[ID_COUNTERS];
+/* Of each counter a thread has a block to itself: a line that others write is written once in ID_BLOCK datagrams. */
+static _Thread_local struct {
+	uint32_t next, end;
+} mine[ID_COUNTERS];
 static uint64_t
 	notes[NOTES]; /* upper half: of which datagram, as it left; lower half: identification that it came with */
 
@@ -208,8 +212,12 @@ void frag_sub(struct frag_value *v, uint32_t start, uint32_t len, bool more)
 uint32_t frag_new_id(const struct ipaddr *src, const struct ipaddr *dst, uint8_t proto)
 {
 	const struct frag_key k = { .src = *src, .dst = *dst, .proto = proto };
-	uint64_t h = hash_key(&k, sizeof(k));
-	return __atomic_fetch_add(&ids[h % ID_COUNTERS], 1, __ATOMIC_RELAXED);
+	const uint64_t i = hash_key(&k, sizeof(k)) % ID_COUNTERS;
+	if (mine[i].next == mine[i].end) {
+		mine[i].next = __atomic_fetch_add(&ids[i], ID_BLOCK, __ATOMIC_RELAXED);
+		mine[i].end = mine[i].next + ID_BLOCK;
+	}
+	return mine[i].next++;
 }
 
 /* Its place is in the lower bits, what tells it from others there in the upper half, which is never 0. */

@@ -92,7 +92,7 @@ enum frag_fit frag_add(struct frag_value *v, uint32_t start, uint32_t len, bool 
 void frag_sub(struct frag_value *v, uint32_t start, uint32_t len, bool more);
 
 /* An identification that 'src' has not used toward 'dst' for as long as can be (RFC 6864 4.2, RFC 7739 5.2): counters that
- * begin at random, chosen by a keyed hash of the three. One atomic addition a datagram. */
+ * begin at random, chosen by a keyed hash of the three. One atomic addition in 16 datagrams. */
 uint32_t frag_new_id(const struct ipaddr *src, const struct ipaddr *dst, uint8_t proto);
 
 /* Datagrams that got one, so that errors about them can name them as their sender did: 'flow' is the key hash of their tuple as they

@@ -226,6 +226,13 @@ void frag_rename(struct decision *d)
 		frag_set_id4(d->p->l3, (uint16_t)new_id(&out, d->p->proto, rd16(d->p->l3 + 4)));
 }
 
+void frag_rename_replayed(const struct ct *c, uint32_t r, uint8_t *l3)
+{
+	struct tuple out;
+	tuple_out(c, r, &out);
+	frag_set_id4(l3, (uint16_t)new_id(&out, l3[9], rd16(l3 + 4)));
+}
+
 enum step frag_translated(struct decision *d)
 {
 	if (!(d->p->flags & PKT_FRAG) || d->wire.proto != PROTO_SCTP ||

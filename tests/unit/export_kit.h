@@ -122,7 +122,7 @@ static inline uint32_t link_up_dep(struct ct *c, unsigned n, uint8_t proto, cons
 	ct_conn(c, i)->state = proto == PROTO_TCP ? CT_ESTABLISHED : CT_REPLIED;
 	decide_record(c, 2 * i, FLOW_IN_ENDPOINT | 10, adj_port, dep);
 	decide_record(c, 2 * i + 1, FLOW_IN_UPLINK, adj_box, dep);
-	worker_sample(&worker, 2 * i, c->v6);
+	worker_sample(&worker, 2 * i | (c->v6 ? SAMPLE_V6 : 0));
 	export_look(now_ns); /* its window begins */
 	return i;
 }
@@ -140,7 +140,7 @@ static inline void engine_moves(struct ct *c, uint32_t conn, uint32_t n)
 		*packets += n;
 		set_seen(c, 2 * conn + d, now_s());
 	}
-	worker_sample(&worker, 2 * conn, c->v6);
+	worker_sample(&worker, 2 * conn | (c->v6 ? SAMPLE_V6 : 0));
 }
 
 /* The record a program finds for record 'r' of the engine, NULL: none. */

@@ -8,7 +8,7 @@
 static void test_promotes_warm(void **state)
 {
 	(void)state;
-	assert_int_equal(conf.flags, REPLAY_ON);
+	assert_int_equal(conf.flags & (REPLAY_ON | REPLAY_SOME), REPLAY_ON);
 	assert_true(conf.seed[0] && conf.seed[1]);
 	for (unsigned v6 = 0; v6 < 2; v6++) {
 		struct ct *c = ct_of(v6);
@@ -50,16 +50,40 @@ static void test_samples(void **state)
 	uint32_t old = link_up(&ct4, 1), hot = link_up(&ct4, 2);
 	engine_moves(&ct4, old, 100);
 	for (unsigned n = 0; n < SAMPLES - 1; n++)
-		worker_sample(&worker, n % 3 ? 0x7ffffffe : 2 * 1500, n & 1);
+		worker_sample(&worker, (n % 3 ? 0x3ffffffe : 2 * 1500) | (n & 1 ? SAMPLE_V6 : 0));
 	engine_moves(&ct4, hot, 100);
 	ticks(1);
 	assert_false(kernel_moves(&ct4, old, 1));
 	assert_true(kernel_moves(&ct4, hot, 1));
 	/* nothing passed: nobody is looked at, and there is no hurry */
 	assert_false(export_tick(now_ns));
-	worker_sample(&worker, 2 * old, false);
+	worker_sample(&worker, 2 * old);
 	assert_true(export_tick(now_ns));
 	assert_true(kernel_moves(&ct4, old, 1));
+}
+
+/* What the engine has to call something else is none for the kernel, but its answers are, and what is not translated. */
+static void test_without_df(void **state)
+{
+	(void)state;
+	uint32_t i = link_up(&ct4, 1);
+	assert_true(settings.nat_unique_ids);
+	for (unsigned n = 0; n < 3; n++) {
+		ct_flow4(2 * i)->packets += 100;
+		worker_sample(&worker, 2 * i | SAMPLE_NO_DF);
+		ticks(1);
+		assert_int_equal(connections(), 0);
+	}
+	settings.nat_unique_ids = false;
+	worker_sample(&worker, 2 * i | SAMPLE_NO_DF);
+	ticks(1);
+	assert_int_equal(connections(), 1);
+	settings.nat_unique_ids = true;
+	uint32_t answered = link_up(&ct4, 2);
+	ct_flow4(2 * answered + 1)->packets += 100;
+	worker_sample(&worker, (2 * answered + 1) | SAMPLE_NO_DF);
+	ticks(1);
+	assert_int_equal(connections(), 2);
 }
 
 /* The window began long ago, or never: it takes another one to tell a burst from a speed. */
@@ -232,7 +256,7 @@ static void test_filter(void **state)
 	export_table_remove(false, number[1], now_ns);
 	for (unsigned i = 0; i < BUCKETS / 2; i++)
 		assert_int_equal(filter[i], 0);
-	assert_int_equal(conf.flags, REPLAY_ON);
+	assert_int_equal(conf.flags & (REPLAY_ON | REPLAY_SOME), REPLAY_ON);
 }
 
 /* ---- capacity ---- */
@@ -308,12 +332,12 @@ int main(void)
 {
 #define T(name, with) cmocka_unit_test_setup_teardown(name, with, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_promotes_warm, setup), T(test_slow_gathers_within_a_second, setup),
-		T(test_samples, setup),       T(test_cold_for_long, setup),
-		T(test_after_a_pause, setup), T(test_who_is_refused, setup),
-		T(test_path, setup),          T(test_filter, setup),
-		T(test_overlay_port, setup),  T(test_full, setup_small),
-		T(test_setting, setup),
+		T(test_promotes_warm, setup),  T(test_slow_gathers_within_a_second, setup),
+		T(test_samples, setup),        T(test_cold_for_long, setup),
+		T(test_without_df, setup),     T(test_after_a_pause, setup),
+		T(test_who_is_refused, setup), T(test_path, setup),
+		T(test_filter, setup),         T(test_overlay_port, setup),
+		T(test_full, setup_small),     T(test_setting, setup),
 	};
 #undef T
 	return cmocka_run_group_tests(tests, NULL, NULL);
