@@ -280,8 +280,7 @@ static void hear_groups(struct port *p)
 	xp->groups_fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* protocol 0: it receives nothing */
 	if (xp->groups_fd < 0 || setsockopt(xp->groups_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof(m)))
 		log_warn("port %s: device %s does not take all multicast (%s): neighbours may not find IPv6 pool and "
-			 "service "
-			 "addresses; try 'ip link set %s allmulticast on'",
+			 "service addresses; try 'ip link set %s allmulticast on'",
 			 p->conf.name, p->conf.device, strerror(errno), p->conf.device);
 }
 

@@ -63,4 +63,18 @@ ok "what is ours is announced again when the link is back"
 ctl del nat pool 198.51.100.67
 need "[ -z \"\$(state 198.51.100.67)\" ]" 5 "a pool that is gone is not claimed"
 balance_check
+
+# what the device was told goes with the port, and with a daemon that is killed
+if [ "$(allmulti)" = 1 ]; then
+	for a in 198.51.100.66 2001:db8:2::67; do
+		ctl del nat pool $a
+	done
+	ctl del port up1
+	need '[ "$(allmulti)" = 0 ]' 5 "without a port the device filters again"
+	ctl add port up1 device up1
+	[ "$(allmulti)" = 1 ] || fail "the device filters groups of a port that came again"
+	sluiced_stop KILL
+	need '[ "$(allmulti)" = 0 ]' 5 "without a daemon the device filters again"
+	ok "all multicast is taken as long as there is a port"
+fi
 pass
