@@ -70,11 +70,11 @@ if [ "$(allmulti)" = 1 ]; then
 		ctl del nat pool $a
 	done
 	ctl del port up1
-	need '[ "$(allmulti)" = 0 ]' 5 "without a port the device filters again"
+	need "[ \"\$(allmulti)\" = 0 ]" 5 "without a port the device filters again"
 	ctl add port up1 device up1
 	[ "$(allmulti)" = 1 ] || fail "the device filters groups of a port that came again"
 	sluiced_stop KILL
-	need '[ "$(allmulti)" = 0 ]' 5 "without a daemon the device filters again"
+	need "[ \"\$(allmulti)\" = 0 ]" 5 "without a daemon the device filters again"
 	ok "all multicast is taken as long as there is a port"
 fi
 pass
