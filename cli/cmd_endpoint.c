@@ -52,6 +52,7 @@ static int add_addr(struct endpoint_conf *c, const struct ipaddr *a, struct err 
 static int parse(const struct parse *p, void *data, struct err *e)
 {
 	struct endpoint_conf *c = data;
+	static const struct mac learned;
 	const struct arg *a;
 	int r;
 
@@ -59,7 +60,7 @@ static int parse(const struct parse *p, void *data, struct err *e)
 	if ((a = parse_arg(p, "device")))
 		snprintf(c->device, sizeof(c->device), "%s", a->text);
 	if ((a = parse_arg(p, "mac")))
-		c->mac = arg_is_none(a) ? (struct mac){ 0 } : a->mac; /* learned */
+		c->mac = arg_is_none(a) ? learned : a->mac;
 	if ((a = parse_arg(p, "identity")))
 		c->identity = (uint32_t)a->n;
 	if ((a = parse_arg(p, "zone")))

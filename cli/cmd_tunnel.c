@@ -217,12 +217,13 @@ const struct config_kind kind_vtep = {
 static int parse_remote(const struct parse *p, const char *what, const struct ipnet *n, struct remote_name *r,
 			struct err *e)
 {
+	static const struct ipaddr none;
 	const struct ipaddr *a = &r->addr;
 	char b[IP_STRLEN], c[IP_STRLEN];
 	const struct arg *arg;
 
 	if ((arg = parse_arg(p, "vtep")))
-		r->vtep = arg_is_none(arg) ? (struct ipaddr){ 0 } : arg->ip;
+		r->vtep = arg_is_none(arg) ? none : arg->ip;
 	if ((arg = parse_arg(p, "port")))
 		r->port = arg_is_none(arg) ? 0 : (uint16_t)arg->n;
 	if (!(arg = parse_arg(p, "remote")))

@@ -188,13 +188,12 @@ static uint8_t kind_of(const struct adj_tunnel *t)
 	return ip_is4(&t->local) ? ADJ_TUNNEL4 : ADJ_TUNNEL6;
 }
 
-/* What a packet is sent by, as it will stand in the array. */
+/* What a packet is sent by, as it will stand in the array. 'a' is zeroed. */
 static void build(const struct adj_tunnel *t, struct adj *a)
 {
 	bool v4 = ip_is4(&t->local);
 	uint8_t *p = a->tmpl;
 
-	memset(a, 0, sizeof(*a));
 	put_eth(p, &t->outer_dst, &t->outer_src, v4 ? ET_IP4 : ET_IP6);
 	memcpy(a->eth, p, ETH_HLEN_);
 	p += ETH_HLEN_;
@@ -220,7 +219,7 @@ static void fill(struct adj *a, const struct adj *want)
 
 void adj_set_tunnel(uint32_t i, const struct adj_tunnel *t)
 {
-	struct adj want;
+	struct adj want = { 0 };
 
 	build(t, &want);
 	fill(&adjs[i], &want);
@@ -253,7 +252,7 @@ static bool change(struct adj *a, const struct adj *want)
 
 uint32_t adj_move_tunnel(uint32_t i, const struct adj_tunnel *t, struct err *e)
 {
-	struct adj want;
+	struct adj want = { 0 };
 
 	build(t, &want);
 	if (i && change(&adjs[i], &want))

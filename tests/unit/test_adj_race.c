@@ -16,7 +16,7 @@
 
 enum { PACKETS = 300000, WAYS = 4, PAYLOAD = 40 };
 
-/* What changes is all that can, but for the last two: a next hop's MAC and the inner one, each in place. */
+/* What changes is all that can, but for the last two, which differ from the second: a next hop's MAC and the inner one, in place. */
 static struct adj_tunnel ways[WAYS];
 static const struct neighbor_key key = { .dev = NEIGHBOR_REMOTE | 1, .vni = 5 };
 static bool stop;
@@ -52,13 +52,15 @@ static void publish(const struct adj_tunnel *t)
 		fail_msg("%s", e.text);
 }
 
-/* The control thread. */
+/* The control thread. An adjacency changes in place once at most: a packet that is put together meanwhile may have the first of two
+ * such changes missed and the second seen. */
 static void *change(void *arg)
 {
+	static const uint8_t order[] = { 0, 1, 2, 0, 1, 3 };
 	(void)arg;
 	rcu_thread_register();
 	for (unsigned n = 0; !LOAD_RELAXED(&stop); n++) {
-		publish(&ways[n % WAYS]);
+		publish(&ways[order[n % ARRAY_LEN(order)]]);
 		rcu_poll_deferred();
 	}
 	rcu_thread_unregister();
@@ -128,7 +130,6 @@ static void over_ipv4(void **state)
 	tell(&ways[1], "203.0.113.9", "10.9.8.7", 0x56, 3);
 	ways[3] = ways[2] = ways[1];
 	memset(ways[2].outer_dst.b, 0x78, 6);
-	ways[3].outer_dst = ways[2].outer_dst;
 	memset(ways[3].inner_dst.b, 0x9a, 6);
 	race();
 }
@@ -140,7 +141,6 @@ static void over_ipv6(void **state)
 	tell(&ways[1], "fd00:aa:bb:cc:dd::9", "fd99:1:2:3:4:5:6:7", 0x56, 3);
 	ways[3] = ways[2] = ways[1];
 	memset(ways[2].outer_dst.b, 0x78, 6);
-	ways[3].outer_dst = ways[2].outer_dst;
 	memset(ways[3].inner_dst.b, 0x9a, 6);
 	race();
 }
