@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { ID_COUNTERS = 4096, ID_BLOCK = 16, NOTES = 8192 };
+enum { ID_COUNTERS = 4096, ID_BLOCK = 16, NOTES = 8192, NOTERS = 64 };
 
 struct table frag_table;
 void (*frag_on_delete)(unsigned slot, uint32_t row);
@@ -25,8 +25,11 @@ static uint32_t ids[ID_COUNTERS];
 static _Thread_local struct {
 	uint32_t next, end;
 } mine[ID_COUNTERS];
-static uint64_t
-	notes[NOTES]; /* upper half: of which datagram, as it left; lower half: identification that it came with */
+/* Upper half: of which datagram, as it left; lower half: identification that it came with. A table for each thread that writes, so
+ * that no line is written by two. */
+static uint64_t notes[NOTERS][NOTES];
+static unsigned n_noters;
+static _Thread_local uint64_t *my_notes;
 
 int frag_init(struct err *e)
 {
@@ -37,7 +40,7 @@ int frag_init(struct err *e)
 	if (frag_table.pool.capacity >= FRAG_ROWS)
 		return err_set(e, -EINVAL, "table frag: %u rows, more than %d", frag_table.pool.capacity, FRAG_ROWS);
 	memset(order, 0, sizeof(order));
-	memset(notes, 0, sizeof(notes));
+	memset(notes, 0, MIN(LOAD_RELAXED(&n_noters), (unsigned)NOTERS) * sizeof(notes[0]));
 	for (uint64_t i = 0; i < ID_COUNTERS; i++) {
 		const uint64_t k[2] = { i, 0x66726167 };
 		ids[i] = (uint32_t)hash_key(k, sizeof(k));
@@ -230,14 +233,22 @@ static uint64_t note_hash(uint64_t flow, uint32_t id)
 void frag_id_note(uint64_t flow, uint32_t id, uint32_t was)
 {
 	const uint64_t h = note_hash(flow, id);
-	STORE_RELAXED(&notes[h % NOTES], (h >> 32 << 32) | was);
+	if (unlikely(!my_notes))
+		my_notes = notes[__atomic_fetch_add(&n_noters, 1, __ATOMIC_RELAXED) % NOTERS];
+	STORE_RELAXED(&my_notes[h % NOTES], (h >> 32 << 32) | was);
 }
 
 bool frag_id_was(uint64_t flow, uint32_t id, uint32_t *was)
 {
-	const uint64_t h = note_hash(flow, id), note = LOAD_RELAXED(&notes[h % NOTES]);
-	*was = (uint32_t)note;
-	return note >> 32 == h >> 32;
+	const uint64_t h = note_hash(flow, id);
+	const unsigned n = MIN(LOAD_RELAXED(&n_noters), (unsigned)NOTERS);
+	for (unsigned i = 0; i < n; i++) {
+		const uint64_t note = LOAD_RELAXED(&notes[i][h % NOTES]);
+		*was = (uint32_t)note;
+		if (note >> 32 == h >> 32)
+			return true;
+	}
+	return false;
 }
 
 uint32_t frag_count(void)

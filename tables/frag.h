@@ -96,7 +96,8 @@ void frag_sub(struct frag_value *v, uint32_t start, uint32_t len, bool more);
 uint32_t frag_new_id(const struct ipaddr *src, const struct ipaddr *dst, uint8_t proto);
 
 /* Datagrams that got one, so that errors about them can name them as their sender did: 'flow' is the key hash of their tuple as they
- * left (fwd/base/net.h), 'id' what they left with. Of some thousand, for as long as others do not take their places. Any worker. */
+ * left (fwd/base/net.h), 'id' what they left with. Of some thousand, for as long as others do not take
+ * their places; of a flow that changed its worker a former round of identifications may answer. Any worker. */
 void frag_id_note(uint64_t flow, uint32_t id, uint32_t was);
 bool frag_id_was(uint64_t flow, uint32_t id, uint32_t *was);
 
